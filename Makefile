@@ -1,0 +1,59 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# They need Python 3.11 or newer with venv; all else is installed into .venv, or fetched into a cache, and says so.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+MUSIC  ?=
+
+.PHONY: demo test check music format bench clean
+
+demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
+	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
+
+test: $(STAMP_DEV) music check  ## check, then run all tests
+	@echo "== tests"
+	@$(BIN)/python -m pytest
+
+check: $(STAMP_DEV)  ## lint, types, import rules, drift of generated files
+	@echo "== lint"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== types"
+	@$(BIN)/mypy
+	@echo "== import rules"
+	@$(BIN)/lint-imports --no-cache
+	@echo "== generated files"
+	@$(BIN)/python -m monitor.settings_doc --check
+
+music: $(STAMP)  ## fetch the small real music set that demo and tests use
+	@echo "== music"
+	@$(BIN)/python -m monitor.demo.music
+
+bench: $(STAMP_DEV) music  ## the figures of the README, measured here
+	@$(BIN)/python tests/bench/speed.py
+
+format: $(STAMP_DEV)
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+	@$(BIN)/python -m monitor.settings_doc
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/pyvenv.cfg:
+	@echo "== virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Airtrace needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(STAMP): $(VENV)/pyvenv.cfg pyproject.toml
+	@echo "== Airtrace and what it runs on (some 300 MB the first time)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e .
+	@touch $@
+
+$(STAMP_DEV): $(STAMP)
+	@echo "== what the tests need"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[dev]'
+	@touch $@

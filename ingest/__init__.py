@@ -1,0 +1,1 @@
+"""Live audio in, windows out. Knows nothing of matching."""

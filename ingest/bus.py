@@ -1,0 +1,35 @@
+"""The bus port: how records get from ingest to the workers. `spool.py` and `kafka.py` implement it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ingest.wire import Record
+
+# Asked once for every partition the consumer is given: the offset to begin at, or None for the committed one
+# (the oldest kept, when nothing was committed). An offset that is no longer kept becomes the oldest kept.
+StartAt = Callable[[int], Awaitable[int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One record and where it lies in the log."""
+
+    partition: int
+    offset: int
+    record: Record
+
+
+class Bus(Protocol):
+    """At least once, in order within a stream. Records that cannot be decoded go to the dead letters, never to a reader."""
+
+    async def publish(self, record: Record) -> None:
+        """Returns once the record is safe; raises BusError when it could not be made so."""
+
+    def deliveries(self, start_at: StartAt) -> AsyncIterator[Sequence[Delivery]]:
+        """Endless batches, at least one delivery in each; waits while there is nothing."""
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Marks, per partition, the next offset to read. Only ever call it behind the transaction that used the records."""

@@ -1,0 +1,1 @@
+"""Windows in; matches, alerts, coverage and evidence out."""

@@ -1,0 +1,22 @@
+"""Alerts: the matches that somebody must see."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+
+from monitor.api import shapes
+from monitor.api.parts import Limit, Parts
+
+router = APIRouter(prefix="/alerts", tags=["alerts"])
+
+
+@router.get("")
+async def list_alerts(
+    parts: Parts,
+    state: Literal["open", "acknowledged", "resolved", "dismissed"] | None = None,
+    limit: Limit = 100,
+) -> list[shapes.Alert]:
+    """Newest first."""
+    return [shapes.Alert.of(alert) for alert in await parts.store.alerts(state, limit)]

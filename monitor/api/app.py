@@ -1,0 +1,53 @@
+"""The FastAPI application: routers, errors, access rules and the request metric."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Response
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+
+from monitor import metrics
+from monitor.api import alerts, coverage, health, identify, matches, problems, streams, tracks
+from monitor.api.access import OnlyKnownHosts
+from monitor.api.uploads import SizeLimit
+from monitor.app import Airtrace
+from monitor.web import pages
+
+STATIC = Path(pages.__file__).parent / "static"
+DESCRIPTION = "Which recording was played where, from when to when, and how sure Airtrace is."
+
+
+def create_app(airtrace: Airtrace) -> FastAPI:
+    """The API and the live page over opened parts, which must stay open while it serves."""
+    settings = airtrace.settings.api
+    app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION)
+    app.state.airtrace = airtrace
+    problems.install(app)
+    for router in (tracks.router, streams.router, matches.router, alerts.router, coverage.router, identify.router):
+        app.include_router(router, prefix="/api/v1")
+    app.include_router(health.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/metrics", _metrics, include_in_schema=False)
+    app.add_middleware(SizeLimit, most_bytes=settings.upload_most_mb * 1_000_000)
+    app.add_middleware(OnlyKnownHosts, hosts=settings.hosts)
+    app.add_middleware(BaseHTTPMiddleware, dispatch=_measure)
+    return app
+
+
+async def _metrics() -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    begun = time.perf_counter()
+    response = await call_next(request)
+    route = getattr(request.scope.get("route"), "path", "unknown")  # never the path itself: labels stay bounded
+    metrics.HTTP_SECONDS.labels(request.method, route, response.status_code).observe(time.perf_counter() - begun)
+    return response

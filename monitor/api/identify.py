@@ -1,0 +1,76 @@
+"""Identify: what an uploaded recording contains. Nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, File, Header, UploadFile
+from fastapi.responses import StreamingResponse
+
+from monitor.api import shapes
+from monitor.api.parts import Parts
+from monitor.api.problems import line_of
+from monitor.api.uploads import on_disk
+from monitor.app import Airtrace
+from monitor.core.match import Play
+from monitor.errors import AirtraceError
+from monitor.scan import scan, seconds
+
+router = APIRouter(prefix="/identify", tags=["identify"])
+
+NDJSON = "application/x-ndjson"
+
+
+@router.post("", response_model=shapes.Identified)
+async def identify(
+    parts: Parts,
+    file: Annotated[UploadFile, File(description="A clip or a whole recording.")],
+    accept: Annotated[str, Header()] = "application/json",
+) -> shapes.Identified | StreamingResponse:
+    """The plays in a recording. With `Accept: application/x-ndjson`, lines of progress and at last the result."""
+    if NDJSON in accept:
+        return StreamingResponse(_lines(parts, file), media_type=NDJSON)
+    async with on_disk(file) as path:
+        async for step in _identify(parts, path):
+            if isinstance(step, shapes.Identified):
+                return step
+    raise AirtraceError("the scan ended without a result")
+
+
+async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:
+    try:
+        async with on_disk(file) as path:
+            async for step in _identify(parts, path):
+                yield step.model_dump_json() + "\n"
+    except AirtraceError as error:  # the status line is long gone: the problem is the last line
+        yield line_of(error) + "\n"
+
+
+async def _identify(parts: Airtrace, path: Path) -> AsyncIterator[shapes.ScanProgress | shapes.Identified]:
+    plays: list[Play] = []
+    n_samples = 0
+    async for scanned in scan(parts.matcher, path):
+        plays.extend(scanned.plays)
+        n_samples = scanned.n_samples
+        yield shapes.ScanProgress(done_s=seconds(n_samples))
+    matches = [found for play in plays if (found := await _found(parts, play)) is not None]
+    matches.sort(key=lambda found: found.start_s)
+    yield shapes.Identified(duration_s=seconds(n_samples), matches=matches)
+
+
+async def _found(parts: Airtrace, play: Play) -> shapes.Found | None:
+    track = await parts.store.track(play.track)
+    if track is None:  # deleted during the scan
+        return None
+    known = shapes.Track.of(track).model_dump(include=set(shapes.PlayedTrack.model_fields))
+    return shapes.Found(
+        track=shapes.PlayedTrack(**known),
+        detector=parts.matcher.detector.info.name,
+        start_s=seconds(play.start),
+        end_s=seconds(play.end),
+        track_start_s=seconds(play.track_start),
+        track_end_s=seconds(play.track_end),
+        score=round(play.score, 4),
+    )

@@ -1,0 +1,235 @@
+"""What the API sends: pydantic models, made from the records of the store."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from ingest import timeline
+from ingest.redact import redact
+from monitor import records
+
+# A stream is "on air" while what it played is at most this old: two windows, a batch and a slow transaction.
+FRESH_S = 15
+
+
+class Track(BaseModel):
+    """A reference recording in the catalog."""
+
+    id: int
+    status: str
+    title: str
+    artist: str | None
+    album: str | None
+    isrc: str | None
+    source: str
+    duration_s: float
+    added_at: datetime
+
+    @classmethod
+    def of(cls, track: records.Track) -> Track:
+        known = track.metadata
+        return cls(
+            id=track.id,
+            status=track.status,
+            title=known.title,
+            artist=known.artist,
+            album=known.album,
+            isrc=known.isrc,
+            source=known.source,
+            duration_s=round(track.duration_s, 3),
+            added_at=track.added_at,
+        )
+
+
+class Registered(BaseModel):
+    """The answer to a registration; `known` where this audio had been there before."""
+
+    known: bool
+    track: Track
+
+
+class Rebuilt(BaseModel):
+    """What became of one track when the catalog was rebuilt."""
+
+    track: Track
+    error: str | None
+
+
+class NewStream(BaseModel):
+    """A feed to monitor."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f/]+$", examples=["radio-one"])
+    url: str = Field(min_length=1, max_length=2000, examples=["https://radio.example/live.mp3"])
+
+
+class Stream(BaseModel):
+    """A feed that is monitored; credentials in its URL are never shown."""
+
+    id: int
+    name: str
+    url: str
+    state: Literal["listening", "gap", "waiting", "not_running"]
+    reason: str | None
+    heard_until: datetime | None
+
+    @classmethod
+    def of(cls, stream: records.StreamStatus, now: datetime) -> Stream:
+        heard_until = None if stream.position is None else timeline.to_utc(stream.position)
+        return cls(
+            id=stream.id,
+            name=stream.name,
+            url=redact(stream.url),
+            state=_state(stream.state, heard_until, now),
+            reason=stream.reason,
+            heard_until=heard_until,
+        )
+
+
+class StreamName(BaseModel):
+    id: int
+    name: str
+
+
+class PlayedTrack(BaseModel):
+    """A track as it was known when the match opened; `id` stays when the track is deleted."""
+
+    id: int
+    title: str
+    artist: str | None = None
+    album: str | None = None
+    isrc: str | None = None
+    source: str
+
+
+class Match(BaseModel):
+    """One play: an interval of a stream aligned with an interval of a track."""
+
+    id: uuid.UUID
+    stream: StreamName
+    track: PlayedTrack
+    detector: str
+    version: str
+    state: Literal["open", "closed"]
+    start: datetime
+    end: datetime
+    track_start_s: float
+    track_end_s: float
+    score: float
+
+    @classmethod
+    def of(cls, match: records.Match) -> Match:
+        return cls(
+            id=match.id,
+            stream=StreamName(id=match.stream_id, name=match.stream_name),
+            track=PlayedTrack.model_validate(match.track),
+            detector=match.detector,
+            version=match.version,
+            state="open" if match.state == "open" else "closed",
+            start=timeline.to_utc(match.starts),
+            end=timeline.to_utc(match.ends),
+            track_start_s=round(match.track_start_s, 3),
+            track_end_s=round(match.track_end_s, 3),
+            score=round(match.score, 4),
+        )
+
+
+class Found(BaseModel):
+    """One play in a recording; times are seconds into the recording."""
+
+    track: PlayedTrack
+    detector: str
+    start_s: float
+    end_s: float
+    track_start_s: float
+    track_end_s: float
+    score: float
+
+
+class Identified(BaseModel):
+    """What a recording contains; no match means unknown, not absent."""
+
+    duration_s: float
+    matches: list[Found]
+
+
+class ScanProgress(BaseModel):
+    """One line of a scan in progress."""
+
+    done_s: float
+
+
+class Coverage(BaseModel):
+    """An interval that was listened to, or a gap with its reason."""
+
+    stream: str
+    start: datetime
+    end: datetime
+    state: Literal["covered", "gap"]
+    reason: str | None
+
+    @classmethod
+    def of(cls, coverage: records.Coverage) -> Coverage:
+        return cls(
+            stream=coverage.stream_name,
+            start=timeline.to_utc(coverage.starts),
+            end=timeline.to_utc(coverage.ends),
+            state="covered" if coverage.state == "covered" else "gap",
+            reason=coverage.reason,
+        )
+
+
+class Alert(BaseModel):
+    """A match that somebody must see."""
+
+    id: int
+    match_id: uuid.UUID
+    severity: str
+    state: str
+    stream: str
+    track: PlayedTrack
+    start: datetime
+    end: datetime
+    raised_at: datetime
+
+    @classmethod
+    def of(cls, alert: records.Alert) -> Alert:
+        return cls(
+            id=alert.id,
+            match_id=alert.match_id,
+            severity=alert.severity,
+            state=alert.state,
+            stream=alert.stream_name,
+            track=PlayedTrack.model_validate(alert.track),
+            start=timeline.to_utc(alert.starts),
+            end=timeline.to_utc(alert.ends),
+            raised_at=alert.raised_at,
+        )
+
+
+class Health(BaseModel):
+    """What this process is and whether its parts answer."""
+
+    status: Literal["ok"]
+    version: str
+    detector: str
+    model: str
+    tracks: int
+
+
+def utc_now() -> datetime:
+    """The time by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def _state(
+    state: str | None, heard_until: datetime | None, now: datetime
+) -> Literal["listening", "gap", "waiting", "not_running"]:
+    if heard_until is None:
+        return "waiting"
+    if (now - heard_until).total_seconds() > FRESH_S + 45:  # a gap in progress is written every few seconds
+        return "not_running"
+    return "listening" if state == "covered" else "gap"

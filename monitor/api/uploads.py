@@ -1,0 +1,86 @@
+"""Uploaded files: on disk under their own name while a request needs them, and never larger than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePath
+
+from fastapi import UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from monitor.api.problems import problem
+
+NAME_MOST_BYTES = 200  # file systems allow 255; the rest is room for a suffix
+
+
+@asynccontextmanager
+async def on_disk(upload: UploadFile) -> AsyncIterator[Path]:
+    """The upload as a file whose name is the sender's, so that messages and decoders know it by its name."""
+    with tempfile.TemporaryDirectory(prefix="airtrace-") as folder:
+        path = Path(folder) / safe_name(upload.filename)
+        await asyncio.to_thread(_copy, upload, path)
+        yield path
+
+
+def safe_name(name: str | None) -> str:
+    """The last part of a file name, without what a file system refuses; the suffix is kept."""
+    last = PurePath((name or "").replace("\\", "/")).name.replace("\x00", "")
+    if last in ("", ".", ".."):
+        return "upload"
+    stem, suffix = PurePath(last).stem, PurePath(last).suffix[:20]
+    return stem.encode()[:NAME_MOST_BYTES].decode(errors="ignore") + suffix
+
+
+def _copy(upload: UploadFile, path: Path) -> None:
+    with path.open("wb") as target:
+        shutil.copyfileobj(upload.file, target)
+
+
+class SizeLimit:
+    """Middleware that refuses bodies over a size, whether they announce it or not."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self._app = app
+        self._most_bytes = most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if not announced.isdigit() or int(announced) > self._most_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        received, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._most_bytes:
+                raise _TooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, watched)
+        except _TooLarge:
+            if not started:
+                await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most_mb = self._most_bytes // 1_000_000
+        detail = f"At most {most_mb} MB are taken; raise api.upload_most_mb for more."
+        await problem(413, "The upload is too large", detail)(scope, receive, send)
+
+
+class _TooLarge(Exception):
+    """More has come than is allowed."""

@@ -1,0 +1,108 @@
+"""Puts the parts together: which database, which index, which bus. The only place that knows embedded from full mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from ingest.bus import Bus
+from ingest.kafka import KafkaBus
+from ingest.spool import Spool
+from monitor import index, metrics, postgres, store
+from monitor.catalog import Catalog
+from monitor.detect.detector import Detector
+from monitor.detect.logmel import LogMelDetector
+from monitor.errors import DependencyError, SettingsError
+from monitor.home import Home
+from monitor.index import Index
+from monitor.matcher import Matcher
+from monitor.settings import Settings
+from monitor.store import Store
+
+EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Airtrace:
+    """The opened parts that the worker, the API and the commands share."""
+
+    settings: Settings
+    dsn: str
+    store: Store
+    index: Index
+    catalog: Catalog
+    matcher: Matcher
+    executor: Executor
+
+
+@asynccontextmanager
+async def opened(settings: Settings, home: Home | None, *, recover: bool = True) -> AsyncIterator[Airtrace]:
+    """Opens database and index; `home` is needed where the settings leave either to the embedded mode.
+
+    Raises:
+        DependencyError: a part cannot be reached.
+        ModelMismatch: the catalog was made with other weights, and `recover` was asked for.
+    """
+    detector = LogMelDetector()
+    async with AsyncExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
+        importing = asyncio.get_running_loop().run_in_executor(executor, _import_milvus)
+        dsn = await stack.enter_async_context(_database(settings, home))
+        kept = await stack.enter_async_context(store.opened(dsn, settings.database.pool_most))
+        await importing
+        vectors = await stack.enter_async_context(_index(settings, home, detector))
+        catalog = Catalog(kept, vectors, detector, executor)
+        if recover:
+            await catalog.recover()
+        matcher = Matcher(detector, vectors, kept, executor, settings.matching, detector.thresholds)
+        info = detector.info
+        metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
+        yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor)
+
+
+@asynccontextmanager
+async def bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
+    """Kafka where the settings name brokers, else the spool in the home."""
+    if settings.kafka.bootstrap:
+        async with KafkaBus(settings.kafka) as kafka:
+            yield kafka
+    else:
+        async with Spool(_needed(home).spool, settings.ingest.spool_most_mb) as spool:
+            yield spool
+
+
+def needs_home(settings: Settings) -> bool:
+    """Whether anything is left to the embedded mode."""
+    return settings.database.dsn is None or settings.milvus.uri is None
+
+
+@asynccontextmanager
+async def _database(settings: Settings, home: Home | None) -> AsyncIterator[str]:
+    if settings.database.dsn is not None:
+        yield settings.database.dsn.get_secret_value()
+        return
+    async with postgres.embedded(_needed(home).postgres) as dsn:
+        yield dsn
+
+
+def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:
+    token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
+    uri = settings.milvus.uri or str(_needed(home).milvus)
+    return index.opened(uri, token, detector.info)
+
+
+def _needed(home: Home | None) -> Home:
+    if home is None:
+        raise SettingsError("the embedded mode needs a home: set AIRTRACE_HOME, or name the servers in the settings")
+    return home
+
+
+def _import_milvus() -> None:
+    try:
+        import pymilvus  # noqa: F401 - a second of import, while PostgreSQL starts
+    except ImportError as error:
+        raise DependencyError(f"pymilvus cannot be imported: {error}") from error

@@ -1,0 +1,142 @@
+"""The catalog: register, delete and re-embed tracks. PostgreSQL first, then Milvus, then the track is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from monitor import decode, metrics
+from monitor.core.cutter import Cutter
+from monitor.detect.detector import Detector
+from monitor.errors import AirtraceError, AudioError, ModelMismatch, NotFound
+from monitor.index import Index
+from monitor.records import Fingerprint, Metadata, Track
+from monitor.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A track of the catalog, and whether it had been there before."""
+
+    track: Track
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of one track when the catalog was rebuilt; error is None where all went well."""
+
+    track: Track
+    error: str | None
+
+
+class Catalog:
+    """Tracks in PostgreSQL, with their vectors in Milvus."""
+
+    def __init__(self, store: Store, index: Index, detector: Detector, executor: Executor) -> None:
+        self._store = store
+        self._index = index
+        self._detector = detector
+        self._executor = executor
+
+    async def add(self, path: Path, metadata: Metadata) -> Registered:
+        """Registers a file; audio that is there already is recognised by its decoded samples.
+
+        Raises:
+            AudioError: the file cannot be used; `reason` says why.
+        """
+        sha256, n_samples, fingerprint = await self._fingerprint(path)
+        if not fingerprint.vectors.any():
+            raise AudioError("silent", f"{path.name}: nothing but silence")
+        track = await self._store.add_track(sha256, n_samples, metadata, fingerprint)
+        if track is not None:
+            await self._index.insert(track, fingerprint.vectors)
+            await self._store.mark_ready(track)
+            await self.count()
+        stored = await self._store.track_by_sha256(sha256)
+        if stored is None:
+            raise NotFound(f"{path.name}: deleted while it was being registered; add it again")
+        return Registered(stored, known=track is None)
+
+    async def delete(self, track: int) -> None:
+        """Takes a track out of the catalog; its past matches stay, with the metadata they had.
+
+        Raises:
+            NotFound: there is no such track.
+        """
+        if not await self._store.delete_track(track):
+            raise NotFound(f"there is no track {track}")
+        await self._index.delete(track)
+        await self.count()
+
+    async def recover(self) -> None:
+        """Finishes what a crash interrupted, and fills the index from the stored vectors where it does not have them all.
+
+        Raises:
+            ModelMismatch: tracks were registered with other weights than the detector's.
+        """
+        info = self._detector.info
+        if others := await self._store.tracks_of_other_models(info):
+            raise ModelMismatch(
+                f"{len(others)} tracks were registered with another model than {info.version} ({info.checksum}): "
+                "run `airtrace tracks rebuild`"
+            )
+        for track in await self._store.pending_tracks():
+            await self._index_again(track)
+        wanted, there = await self._store.audible_segments(info), await self._index.count()
+        if wanted != there:
+            log.warning("catalog.refilling_index", wanted=wanted, there=there)
+            await self._refill()
+        await self.count()
+
+    async def rebuild(self) -> AsyncIterator[Rebuilt]:
+        """Re-embeds, from their files, the tracks of other models; then fills the index anew from the stored vectors."""
+        for track in await self._store.tracks_of_other_models(self._detector.info):
+            try:
+                _, _, fingerprint = await self._fingerprint(Path(track.metadata.source))
+                await self._store.replace_fingerprint(track.id, fingerprint)
+                await self._store.mark_ready(track.id)
+            except AirtraceError as error:
+                yield Rebuilt(track, str(error))
+            else:
+                yield Rebuilt(track, None)
+        await self._refill()
+        await self.count()
+
+    async def count(self) -> None:
+        """Brings the metric up to date."""
+        metrics.TRACKS.set(await self._store.count_tracks())
+
+    async def _refill(self) -> None:
+        await self._index.recreate()
+        for track in await self._store.ready_tracks(self._detector.info):
+            await self._index_again(track)
+
+    async def _index_again(self, track: int) -> None:
+        reference = await self._store.vectors(track, self._detector.info)
+        if reference is not None:
+            await self._index.insert(track, reference.vectors)
+            await self._store.mark_ready(track)
+
+    async def _fingerprint(self, path: Path) -> tuple[bytes, int, Fingerprint]:
+        """sha256 of the decoded samples, their number, and the vectors."""
+        digest, n_samples, cutter = hashlib.sha256(), 0, Cutter()
+        vectors: list[NDArray[np.float32]] = []
+        loop = asyncio.get_running_loop()
+        async for block in decode.blocks(path):
+            digest.update(block.tobytes())
+            n_samples += len(block)
+            _, whole = cutter.feed(block)
+            embeddings = await loop.run_in_executor(self._executor, self._detector.embed, whole)
+            vectors.append(embeddings.vectors)
+        return digest.digest(), n_samples, Fingerprint(self._detector.info, np.concatenate(vectors))

@@ -1,0 +1,257 @@
+"""`airtrace`: the command line. Declares the commands; what they do, and all heavy imports, are in `commands/`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from monitor.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
+Home = Annotated[Path | None, typer.Option("--home", help="Where everything is kept (AIRTRACE_HOME).")]
+
+app = typer.Typer(
+    help="Listens to broadcast streams and says which recording was played where, from when to when, and how sure it is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+tracks = typer.Typer(help="The catalog of reference recordings.", no_args_is_help=True)
+streams = typer.Typer(help="The feeds that are monitored.", no_args_is_help=True)
+app.add_typer(tracks, name="tracks")
+app.add_typer(streams, name="streams")
+
+
+@app.callback()
+def common(context: typer.Context, home: Home = None) -> None:
+    """Options that stand before the command."""
+    context.obj = home
+
+
+@tracks.command("add")
+def tracks_add(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Audio files, or directories of them.")],
+    json: Json = False,
+) -> None:
+    """Register recordings; audio that is there already is recognised."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.add(_settings(context), paths, as_json=json))
+
+
+@tracks.command("list")
+def tracks_list(
+    context: typer.Context,
+    query: Annotated[str | None, typer.Argument(help="Part of a title, artist, album or ISRC.")] = None,
+    json: Json = False,
+) -> None:
+    """List the catalog."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.list_(_settings(context), query, as_json=json))
+
+
+@tracks.command("delete")
+def tracks_delete(context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")]) -> None:
+    """Take a recording out of the catalog."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.delete(_settings(context), track))
+
+
+@tracks.command("rebuild")
+def tracks_rebuild(context: typer.Context, json: Json = False) -> None:
+    """Re-embed recordings of other models from their files, and fill the index anew."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.rebuild(_settings(context), as_json=json))
+
+
+@streams.command("add")
+def streams_add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What you call it.")],
+    url: Annotated[str, typer.Argument(help="http(s), HLS, rtmp, rtsp, srt, udp or rtp.")],
+) -> None:
+    """Monitor a feed."""
+    from monitor.commands import streams as commands
+
+    _finish(commands.add(_settings(context), name, url))
+
+
+@streams.command("list")
+def streams_list(context: typer.Context, json: Json = False) -> None:
+    """List the feeds and how they are."""
+    from monitor.commands import streams as commands
+
+    _finish(commands.list_(_settings(context), as_json=json))
+
+
+@streams.command("remove")
+def streams_remove(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
+    """Stop to monitor a feed; its matches and coverage stay."""
+    from monitor.commands import streams as commands
+
+    _finish(commands.remove(_settings(context), name))
+
+
+@app.command()
+def matches(
+    context: typer.Context,
+    stream: Stream = None,
+    state: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+) -> None:
+    """What was played, newest first."""
+    from monitor.commands import reading
+
+    _finish(reading.matches(_settings(context), stream, state, limit, as_json=json))
+
+
+@app.command()
+def coverage(context: typer.Context, stream: Stream = None, limit: Limit = 100, json: Json = False) -> None:
+    """When each feed was listened to, and why not."""
+    from monitor.commands import reading
+
+    _finish(reading.coverage(_settings(context), stream, limit, as_json=json))
+
+
+@app.command()
+def alerts(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="open, acknowledged, resolved or dismissed.")] = None,
+    limit: Limit = 100,
+    json: Json = False,
+) -> None:
+    """The matches that somebody must see."""
+    from monitor.commands import reading
+
+    _finish(reading.alerts(_settings(context), state, limit, as_json=json))
+
+
+@app.command()
+def scan(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    json: Json = False,
+) -> None:
+    """Scan recordings instead of streams, as fast as they go."""
+    from monitor.commands import scan as commands
+
+    _finish(commands.scan(_settings(context), files, as_json=json))
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API and the live page.")] = None,
+) -> None:
+    """Listen, match and serve in one process."""
+    from monitor.commands import serving
+
+    settings = _settings(context)
+    if port is not None:
+        settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
+    _finish(serving.run(settings))
+
+
+@app.command()
+def ingest(context: typer.Context) -> None:
+    """Full mode: listen to streams, windows to Kafka."""
+    from monitor.commands import serving
+
+    _finish(serving.ingest(_settings(context)))
+
+
+@app.command()
+def worker(context: typer.Context) -> None:
+    """Full mode: windows from Kafka, matches to PostgreSQL."""
+    from monitor.commands import serving
+
+    _finish(serving.worker(_settings(context)))
+
+
+@app.command()
+def api(context: typer.Context) -> None:
+    """Full mode: the API and the live page."""
+    from monitor.commands import serving
+
+    _finish(serving.api(_settings(context)))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    music: Annotated[Path | None, typer.Option(help="Your own music instead of the demo's.")] = None,
+    seconds: Annotated[int, typer.Option(min=45, max=3600, help="Length of the programme.")] = 180,
+    seed: Annotated[int, typer.Option(help="Another number, another programme.")] = 1,
+    json: Json = False,
+) -> None:
+    """Put a station on the air and watch Airtrace recognise what it plays."""
+    from monitor.demo import run as commands
+
+    _finish(commands.demo(_settings(context), music, seconds, seed, as_json=json))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("airtrace"))
+
+
+def _settings(context: typer.Context) -> Settings:
+    from ingest import logs
+    from monitor.settings import load
+
+    settings = load(home=context.obj)
+    logs.configure(settings.log.level, settings.log.format)
+    return settings
+
+
+def _finish(command: Coroutine[Any, Any, int]) -> None:
+    raise typer.Exit(asyncio.run(command))
+
+
+def main() -> None:
+    """The entry point: one clear line and an exit code for what is expected, a traceback only for a bug."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        sys.exit(_explain(_innermost(error)))
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What a TaskGroup's group is about, when it is about one thing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _explain(error: BaseException) -> int:
+    from ingest.errors import BusError, IngestError
+    from monitor.errors import AirtraceError
+
+    if isinstance(error, AirtraceError | IngestError):
+        print(f"airtrace: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, AirtraceError) else 4 if isinstance(error, BusError) else 1
+    traceback.print_exception(error)
+    print("airtrace: this is a bug; please report the lines above", file=sys.stderr)
+    return 1

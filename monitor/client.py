@@ -1,0 +1,111 @@
+"""How a command reaches the parts: through the running `airtrace run`, or by opening them itself for as long as it lasts.
+
+Either way it speaks HTTP to the same API, so that there is one way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx2
+import orjson
+
+from monitor import home
+from monitor.errors import AirtraceError, DependencyError
+from monitor.settings import Settings
+
+# Long enough to decode and embed a ten-hour recording on a slow machine; a dead server is noticed by its connection.
+READ_TIMEOUT_S = 3600.0
+
+
+class Refused(AirtraceError):
+    """The API answered with a problem."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(str(problem.get("detail") or problem.get("title") or "the API refused"))
+        self.problem = problem
+        self.exit_code = 4 if problem.get("status") == 503 else 1  # type: ignore[misc]
+
+
+class Client:
+    """The API, with problems as exceptions."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self._http = http
+
+    async def get(self, path: str, **query: Any) -> Any:
+        known = {name: value for name, value in query.items() if value is not None}
+        return await self._call("GET", path, params=known)
+
+    async def post(self, path: str, **options: Any) -> Any:
+        return await self._call("POST", path, **options)
+
+    async def delete(self, path: str) -> Any:
+        return await self._call("DELETE", path)
+
+    async def lines(self, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
+        """The JSON lines of a long answer, as they come; a problem among them is raised."""
+        try:
+            async with self._http.stream(
+                "POST", f"/api/v1{path}", headers={"Accept": "application/x-ndjson"}, **options
+            ) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise Refused(_problem(response))
+                async for line in response.aiter_lines():
+                    value = orjson.loads(line)
+                    if "title" in value and "status" in value:
+                        raise Refused(value)
+                    yield value
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
+
+    async def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = await self._http.request(method, f"/api/v1{path}", **options)
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
+        if response.is_error:
+            raise Refused(_problem(response))
+        return orjson.loads(response.content) if response.content else None
+
+
+@asynccontextmanager
+async def at(url: str) -> AsyncIterator[Client]:
+    """A client of the API at an address."""
+    timeout = httpx2.Timeout(10.0, read=READ_TIMEOUT_S, write=READ_TIMEOUT_S)
+    async with httpx2.AsyncClient(base_url=url, timeout=timeout, trust_env=False) as http:
+        yield Client(http)
+
+
+@asynccontextmanager
+async def connect(settings: Settings, *, recover: bool = True) -> AsyncIterator[Client]:
+    """A client of whatever has the home: the running monitor, or this process for now."""
+    embedded = settings.database.dsn is None or settings.milvus.uri is None
+    running = home.running_at(settings.home) if embedded else None
+    async with AsyncExitStack() as stack:
+        if running is None:
+            running = await _serve(settings, stack, embedded=embedded, recover=recover)
+        yield await stack.enter_async_context(at(running))
+
+
+async def _serve(settings: Settings, stack: AsyncExitStack, *, embedded: bool, recover: bool) -> str:
+    from monitor import app, serving  # opens servers and models: only where nobody else has
+
+    held = stack.enter_context(home.held(settings.home)) if embedded else None
+    parts = await stack.enter_async_context(app.opened(settings, held, recover=recover))
+    return await stack.enter_async_context(serving.served(parts, "127.0.0.1", 0))
+
+
+def _unreachable(error: Exception) -> DependencyError:
+    return DependencyError(f"the running airtrace does not answer ({type(error).__name__}): see its log, or restart it")
+
+
+def _problem(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        problem: dict[str, Any] = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        problem = {"status": response.status_code, "title": f"HTTP {response.status_code}"}
+    return problem

@@ -1,0 +1,62 @@
+"""`airtrace matches`, `coverage` and `alerts`: what was found, and when somebody was listening."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor.client import connect
+from monitor.commands import output
+from monitor.settings import Settings
+
+
+async def matches(settings: Settings, stream: str | None, state: str | None, limit: int, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        found = await client.get("/matches", stream=stream, state=state, limit=limit)
+    if as_json:
+        output.as_json(found)
+    else:
+        columns = ("start (UTC)", "length", "stream", "track", "position", "score", "state")
+        output.table(columns, [_match(match) for match in found], "no matches yet")
+    return 0
+
+
+async def coverage(settings: Settings, stream: str | None, limit: int, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        intervals = await client.get("/coverage", stream=stream, limit=limit)
+    if as_json:
+        output.as_json(intervals)
+    else:
+        rows = [
+            (i["stream"], output.clock(i["start"]), output.minutes(output.length_s(i)), i["state"], i["reason"])
+            for i in intervals
+        ]
+        output.table(("stream", "from (UTC)", "length", "state", "reason"), rows, "nothing was listened to yet")
+    return 0
+
+
+async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        raised = await client.get("/alerts", state=state, limit=limit)
+    if as_json:
+        output.as_json(raised)
+    else:
+        rows = [
+            (a["id"], output.clock(a["raised_at"]), a["severity"], a["state"], a["stream"], a["track"]["title"])
+            for a in raised
+        ]
+        output.table(("id", "raised (UTC)", "severity", "state", "stream", "track"), rows, "no alerts")
+    return 0
+
+
+def _match(match: dict[str, Any]) -> tuple[object, ...]:
+    track = match["track"]
+    title = f"{track['artist']} - {track['title']}" if track["artist"] else track["title"]
+    return (
+        output.clock(match["start"]),
+        output.minutes(output.length_s(match)),
+        match["stream"]["name"],
+        title,
+        output.minutes(match["track_start_s"]),
+        f"{match['score']:.2f}",
+        match["state"],
+    )

@@ -1,0 +1,37 @@
+"""`airtrace streams`: add, list, remove."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from monitor.client import connect
+from monitor.commands import output
+from monitor.settings import Settings
+
+
+async def add(settings: Settings, name: str, url: str) -> int:
+    async with connect(settings) as client:
+        stream = await client.post("/streams", json={"name": name, "url": url})
+    output.console(stderr=True).print(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
+    return 0
+
+
+async def list_(settings: Settings, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        streams = await client.get("/streams")
+    if as_json:
+        output.as_json(streams)
+    else:
+        rows = [
+            (s["name"], s["state"] + (f" ({s['reason']})" if s["reason"] else ""), output.clock(s["heard_until"]), s["url"])
+            for s in streams
+        ]
+        output.table(("name", "state", "heard until (UTC)", "url"), rows, "no streams yet: airtrace streams add NAME URL")
+    return 0
+
+
+async def remove(settings: Settings, name: str) -> int:
+    async with connect(settings) as client:
+        await client.delete(f"/streams/{quote(name, safe='')}")
+    output.console(stderr=True).print(f"removed {name}; its matches and coverage stay")
+    return 0

@@ -1,0 +1,140 @@
+"""`airtrace tracks`: add, list, delete, rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from monitor.client import Client, Refused, connect
+from monitor.commands import output
+from monitor.errors import AirtraceError
+from monitor.settings import Settings
+
+# In a directory, only files with these endings are tried; a file that is named outright always is.
+AUDIO_SUFFIXES = frozenset(
+    ".aac .ac3 .aif .aiff .amr .ape .au .caf .dsf .flac .g722 .gsm .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg .opus "
+    ".ra .rf64 .snd .spx .tta .voc .w64 .wav .webm .weba .wma .wv".split()
+)
+
+
+async def add(settings: Settings, paths: Sequence[Path], *, as_json: bool) -> int:
+    """Registers files and directories; the exit code is 1 when any file could not be used."""
+    files, missing = _files(paths)
+    rows = [_failed(path, "there is no such file or directory") for path in missing]
+    if files:
+        async with connect(settings) as client:
+            rows += await _add_all(client, files, quiet=as_json)
+    _report(rows, as_json=as_json)
+    return 1 if any(row["status"] == "failed" for row in rows) or not rows else 0
+
+
+async def list_(settings: Settings, query: str | None, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        tracks = await client.get("/tracks", query=query, limit=10_000)
+    if as_json:
+        output.as_json(tracks)
+    else:
+        rows = [(t["id"], t["title"], t["artist"], output.minutes(t["duration_s"]), t["source"]) for t in tracks]
+        empty = "no tracks yet: airtrace tracks add FILE..." if query is None else f"no track matches {query!r}"
+        output.table(("id", "title", "artist", "length", "source"), rows, empty)
+    return 0
+
+
+async def delete(settings: Settings, track: int) -> int:
+    async with connect(settings) as client:
+        await client.delete(f"/tracks/{track}")
+    output.console(stderr=True).print(f"deleted track {track}; its past matches stay")
+    return 0
+
+
+async def rebuild(settings: Settings, *, as_json: bool) -> int:
+    """Re-embeds tracks of other models, fills the index anew; the exit code is 1 when a file could not be used."""
+    async with connect(settings, recover=False) as client:
+        rows = [
+            {"track": line["track"]["id"], "file": line["track"]["source"], "error": line["error"]}
+            async for line in client.lines("/tracks/rebuild")
+        ]
+    if as_json:
+        output.as_json(rows)
+    else:
+        failed = [(row["track"], row["file"], row["error"]) for row in rows if row["error"]]
+        output.table(("id", "file", "why not"), failed, f"the index is filled anew; {len(rows)} tracks were re-embedded")
+    return 1 if any(row["error"] for row in rows) else 0
+
+
+def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Every file that is meant, and every path that is not there."""
+    files: list[Path] = []
+    missing: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files.extend(_audio_below(path))
+        elif path.exists():
+            files.append(path)
+        else:
+            missing.append(path)
+    return list(dict.fromkeys(file.absolute() for file in files)), missing
+
+
+def _audio_below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            yield path
+
+
+async def _add_all(client: Client, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
+    """One row a file, in the order of the files; as many at once as there are cores to decode them."""
+    at_once = asyncio.Semaphore(min(4, os.cpu_count() or 1))
+
+    async def one(path: Path) -> dict[str, Any]:
+        async with at_once:
+            row = await _add_one(client, path)
+        shown.done(f"{row['status']} {path.name}" + (f": {row['error']}" if row["error"] else ""))
+        return row
+
+    with output.steps(len(files), quiet=quiet) as shown:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(path), name=f"add {path.name}") for path in files]
+    return [task.result() for task in tasks]
+
+
+async def _add_one(client: Client, path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            answer = await client.post(
+                "/tracks", files={"file": (_sendable(path.name), file)}, data={"source": _sendable(str(path))}
+            )
+    except Refused as error:
+        if error.exit_code == 4:
+            raise
+        return _failed(path, str(error), error.problem.get("reason"))
+    except OSError as error:
+        return _failed(path, f"{path.name}: {error.strerror}", "unreadable")
+    status = "known" if answer["known"] else "added"
+    return {"file": str(path), "status": status, "track": answer["track"]["id"], "reason": None, "error": None}
+
+
+def _sendable(name: str) -> str:
+    """A file name that is not valid Unicode still has to travel."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _failed(path: Path, error: str, reason: str | None = "missing") -> dict[str, Any]:
+    return {"file": _sendable(str(path)), "status": "failed", "track": None, "reason": reason, "error": error}
+
+
+def _report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(rows)
+        return
+    if not rows:
+        raise AirtraceError("no audio files there: name files, or a directory that has some")
+    counts = {status: sum(row["status"] == status for row in rows) for status in ("added", "known", "failed")}
+    failed = [(row["file"], row["error"]) for row in rows if row["status"] == "failed"]
+    if failed:
+        output.table(("file", "why not"), failed, "")
+    out = output.console()
+    out.print(f"{counts['added']} added, {counts['known']} known already, {counts['failed']} failed")

@@ -1,0 +1,1 @@
+"""Detectors: ways to recognise a recording. `detector.py` is the protocol."""

@@ -1,0 +1,45 @@
+"""The Detector protocol: PCM in, unit vectors out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """What made a vector. Collections, blobs and matches carry it; vectors of different infos are never compared."""
+
+    name: str
+    version: str
+    checksum: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of consecutive segments.
+
+    vectors: float32 (k, dimensions), unit length; all zero where not audible.
+    audible: bool (k,); False for segments of silence, which are never searched.
+    """
+
+    vectors: NDArray[np.float32]
+    audible: NDArray[np.bool_]
+
+
+class Detector(Protocol):
+    """A way to recognise."""
+
+    @property
+    def info(self) -> DetectorInfo: ...
+
+    def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
+        """Embeds every whole segment (`monitor.core.segments`) of 32 kHz mono PCM, shape (n_samples,).
+
+        A segment's vector depends on that segment's samples only, so that any way of cutting a stream into
+        windows gives the same vectors. Blocking and CPU bound: call it in an executor.
+        """

@@ -1,0 +1,99 @@
+"""What can go wrong in the matching half, with its exit code and its HTTP status.
+
+AirtraceError                      exit 1, HTTP 500
+├── SettingsError                  exit 3        a setting is wrong or unknown
+├── HomeError                      exit 3        the home cannot be used
+│   ├── HomeBusy                   exit 4        another process has it
+│   └── HomeTooNew                 exit 3        made by a newer version
+├── DependencyError                exit 4, 503   PostgreSQL, Milvus, Kafka or a port is not to be had
+├── ModelMismatch                  exit 3, 409   the catalog was made with other weights
+├── StaleProgress                  exit 1        another worker has written a stream's progress
+├── AudioError                     exit 1, 422   a file cannot be used; `reason` is a short constant
+├── NotFound                       exit 1, 404
+└── Conflict                       exit 1, 409
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AirtraceError(Exception):
+    """Something went wrong."""
+
+    exit_code: ClassVar[int] = 1
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+
+
+class SettingsError(AirtraceError):
+    """A setting is wrong or unknown."""
+
+    exit_code = 3
+    title = "A setting is wrong"
+
+
+class HomeError(AirtraceError):
+    """The home directory cannot be used."""
+
+    exit_code = 3
+    title = "The home cannot be used"
+
+
+class HomeBusy(HomeError):
+    """Another process has the home."""
+
+    exit_code = 4
+    status = 503
+    title = "The home is in use"
+
+
+class HomeTooNew(HomeError):
+    """The home was made by a newer version."""
+
+    title = "The home was made by a newer version"
+
+
+class DependencyError(AirtraceError):
+    """PostgreSQL, Milvus, Kafka or a port is not to be had."""
+
+    exit_code = 4
+    status = 503
+    title = "A part that Airtrace needs cannot be reached"
+
+
+class ModelMismatch(AirtraceError):
+    """The catalog was made with other weights."""
+
+    exit_code = 3
+    status = 409
+    title = "The catalog was made with another model"
+
+
+class StaleProgress(AirtraceError):
+    """Another worker has written this stream's progress: read it again."""
+
+
+class AudioError(AirtraceError):
+    """A file cannot be used as audio."""
+
+    status = 422
+    title = "The file cannot be used"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotFound(AirtraceError):
+    """There is no such thing."""
+
+    status = 404
+    title = "Not found"
+
+
+class Conflict(AirtraceError):
+    """It cannot be done as things stand."""
+
+    status = 409
+    title = "It cannot be done as things stand"

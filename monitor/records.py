@@ -1,0 +1,136 @@
+"""What is stored and read back: rows as frozen values, apart from how PostgreSQL keeps them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.match import Play
+from monitor.detect.detector import DetectorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is known about a recording besides its sound. `source` is the path or name that it came from."""
+
+    title: str
+    source: str
+    artist: str | None = None
+    album: str | None = None
+    isrc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A reference recording in the catalog."""
+
+    id: int
+    status: str
+    metadata: Metadata
+    duration_s: float
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """A track's vectors, float32 (k, dimensions), with the model that made them."""
+
+    info: DetectorInfo
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """A stream and what is known of it now. `position` is the stream clock up to which it has been processed."""
+
+    id: int
+    name: str
+    url: str
+    added_at: datetime
+    position: int | None
+    state: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A stored match. starts and ends are stream clock values, track positions are in seconds."""
+
+    id: uuid.UUID
+    stream_id: int
+    stream_name: str
+    track: dict[str, object]
+    detector: str
+    version: str
+    state: str
+    starts: int
+    ends: int
+    track_start_s: float
+    track_end_s: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """An interval of a stream's wall clock: listened to, or a gap with its reason."""
+
+    stream_name: str
+    starts: int
+    ends: int
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A match that somebody must see."""
+
+    id: int
+    match_id: uuid.UUID
+    severity: str
+    state: str
+    track: dict[str, object]
+    stream_name: str
+    raised_at: datetime
+    starts: int
+    ends: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Up to where a stream is processed (stream clock), and where that lies in the log."""
+
+    position: int
+    partition: int
+    offset: int
+    replay_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A piece of the coverage ledger to write; covered when there is no reason."""
+
+    starts: int
+    ends: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that one stream's batch changes, written in one transaction.
+
+    expected is the position that the batch started from, None for a stream that was never processed.
+    """
+
+    stream_id: int
+    expected: int | None
+    progress: Progress
+    coverage: tuple[Interval, ...]
+    opened: tuple[Play, ...]
+    open: tuple[Play, ...]
+    closed: tuple[Play, ...]
+    severity: str

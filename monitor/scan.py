@@ -1,0 +1,47 @@
+"""Scans a recording: the same matching as for a stream, as fast as it goes. Stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor import decode
+from monitor.core.cutter import Cutter
+from monitor.core.match import Play
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
+from monitor.core.track import finish
+from monitor.matcher import Matcher, Memory
+
+# Segments decided on at once: enough to search in one call, few enough to report progress often.
+BLOCK_SEGMENTS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """How far a scan is, in samples, and the plays that ended since it last said so."""
+
+    n_samples: int
+    plays: tuple[Play, ...]
+
+
+async def scan(matcher: Matcher, path: Path) -> AsyncIterator[Scanned]:
+    """Plays of a recording; their stream clock starts at its beginning.
+
+    Raises:
+        AudioError: the file cannot be used.
+    """
+    memory, cutter, n_samples = Memory(), Cutter(), 0
+    async for block in decode.blocks(path):
+        n_samples += len(block)
+        start, pcm = cutter.feed(block)
+        for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
+            part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
+            memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
+            yield Scanned(start + first + len(part), step.closed)
+    yield Scanned(n_samples, finish(memory.open))
+
+
+def seconds(n_samples: int) -> float:
+    """Samples in seconds, to the millisecond."""
+    return round(n_samples / SAMPLE_RATE_HZ, 3)

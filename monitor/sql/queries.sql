@@ -1,0 +1,188 @@
+-- The catalog
+
+-- name: track_insert
+insert into tracks (audio_sha256, status, title, artist, album, isrc, source, n_samples)
+values ($1, 'pending', $2, $3, $4, $5, $6, $7)
+on conflict (audio_sha256) do nothing
+returning id
+
+-- name: fingerprint_upsert
+insert into fingerprints (track_id, detector, version, checksum, n_segments, n_audible, dimensions, vectors)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (track_id, detector) do update
+set version = excluded.version, checksum = excluded.checksum, n_segments = excluded.n_segments,
+    n_audible = excluded.n_audible, dimensions = excluded.dimensions, vectors = excluded.vectors
+
+-- name: track_ready
+update tracks set status = 'ready' where id = $1
+
+-- name: track_pending
+update tracks set status = 'pending' where id = $1
+
+-- name: tracks_pending
+select id from tracks where status = 'pending' order by id
+
+-- name: track_by_sha256
+select id, status, title, artist, album, isrc, source, n_samples, added_at from tracks where audio_sha256 = $1
+
+-- name: track
+select id, status, title, artist, album, isrc, source, n_samples, added_at from tracks where id = $1
+
+-- name: tracks
+select id, status, title, artist, album, isrc, source, n_samples, added_at
+from tracks
+where $1::text is null or concat_ws(' ', title, artist, album, isrc) ilike '%' || $1 || '%'
+order by id
+limit $2 offset $3
+
+-- name: track_delete
+delete from tracks where id = $1
+
+-- name: tracks_count
+select count(*) from tracks where status = 'ready'
+
+-- name: tracks_other_model
+select t.id, t.status, t.title, t.artist, t.album, t.isrc, t.source, t.n_samples, t.added_at
+from tracks t
+where not exists (
+    select from fingerprints f
+    where f.track_id = t.id and f.detector = $1 and f.version = $2 and f.checksum = $3
+)
+order by t.id
+
+-- name: fingerprint
+select vectors, n_segments, dimensions from fingerprints where track_id = $1 and detector = $2 and checksum = $3
+
+-- name: fingerprints_ready
+select f.track_id, f.vectors, f.n_segments, f.dimensions
+from fingerprints f join tracks t on t.id = f.track_id
+where f.track_id = any ($1::bigint[]) and f.detector = $2 and f.checksum = $3 and t.status = 'ready'
+
+-- name: tracks_still_ready
+select id from tracks where id = any ($1::bigint[]) and status = 'ready'
+
+-- name: audible_segments
+select coalesce(sum(f.n_audible), 0)
+from fingerprints f join tracks t on t.id = f.track_id
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
+
+-- name: tracks_ready
+select t.id from fingerprints f join tracks t on t.id = f.track_id
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
+order by t.id
+
+-- Streams
+
+-- name: stream_insert
+insert into streams (name, url) values ($1, $2) on conflict do nothing returning id
+
+-- name: streams
+select s.id, s.name, s.url, s.added_at, p.position, c.state, c.reason
+from streams s
+left join progress p on p.stream_id = s.id
+left join lateral (
+    select state, reason from coverage where stream_id = s.id order by starts desc limit 1
+) c on true
+where s.removed_at is null
+order by s.id
+
+-- name: stream_remove
+update streams set enabled = false, removed_at = now() where name = $1 and removed_at is null returning id
+
+-- The worker
+
+-- name: progress
+select position, log_partition, log_offset, replay_offset from progress where stream_id = $1
+
+-- name: replay_from
+select min(replay_offset) from progress where log_partition = $1
+
+-- name: progress_first
+insert into progress (stream_id, position, log_partition, log_offset, replay_offset)
+values ($1, $2, $3, $4, $5)
+on conflict do nothing
+returning stream_id
+
+-- name: progress_advance
+update progress
+set position = $3, log_partition = $4, log_offset = $5, replay_offset = $6, updated_at = now()
+where stream_id = $1 and position = $2
+returning stream_id
+
+-- name: stream_exists
+select 1 from streams where id = $1
+
+-- name: open_plays
+select id, track_id, starts, ends, track_offset, score_sum, scored
+from matches where stream_id = $1 and state = 'open' and detector = $2 and track_id is not null
+order by starts, id
+
+-- name: match_upsert
+insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_offset, score_sum, scored)
+select $1, $2, t.id, jsonb_build_object('id', t.id, 'title', t.title, 'artist', t.artist, 'album', t.album,
+                                        'isrc', t.isrc, 'source', t.source),
+       $4, $5, $6, $7, $8, $9, $10, $11
+from tracks t where t.id = $3
+on conflict (id) do update
+set state = excluded.state, starts = excluded.starts, ends = excluded.ends, track_offset = excluded.track_offset,
+    score_sum = excluded.score_sum, scored = excluded.scored, changed_at = now()
+
+-- name: match_close
+update matches set state = 'closed', changed_at = now() where id = $1 and state = 'open'
+
+-- name: alert_raise
+insert into alerts (match_id, severity, track)
+select id, $2, track from matches where id = $1
+on conflict (match_id) do nothing
+
+-- name: coverage_extend
+update coverage set ends = $4
+where (stream_id, starts) = (select stream_id, starts from coverage where stream_id = $1 order by starts desc limit 1)
+  and ends = $3 and state = $2 and reason is not distinct from $5
+returning starts
+
+-- name: coverage_insert
+insert into coverage (stream_id, starts, ends, state, reason) values ($1, $3, $4, $2, $5)
+
+-- name: close_orphans
+update matches m set state = 'closed', changed_at = now()
+where m.state = 'open'
+  and (m.track_id is null or exists (
+      select from streams s left join progress p on p.stream_id = s.id
+      where s.id = m.stream_id and s.removed_at is not null
+        and greatest(s.removed_at, p.updated_at) < now() - interval '30 seconds'))
+
+-- Reading
+
+-- name: matches
+select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
+       m.track_offset, m.score_sum / m.scored as score
+from matches m join streams s on s.id = m.stream_id
+where ($1::text is null or s.name = $1)
+  and ($2::text is null or m.state = $2)
+  and ($3::bigint is null or m.ends > $3)
+order by m.starts desc, m.id
+limit $4
+
+-- name: match
+select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
+       m.track_offset, m.score_sum / m.scored as score
+from matches m join streams s on s.id = m.stream_id
+where m.id = $1
+
+-- name: open_counts
+select s.id, count(m.id) from streams s left join matches m on m.stream_id = s.id and m.state = 'open' group by s.id
+
+-- name: coverage
+select c.stream_id, s.name as stream_name, c.starts, c.ends, c.state, c.reason
+from coverage c join streams s on s.id = c.stream_id
+where ($1::text is null or s.name = $1) and ($2::bigint is null or c.ends > $2)
+order by c.stream_id, c.starts desc
+limit $3
+
+-- name: alerts
+select a.id, a.match_id, a.severity, a.state, a.track, s.name as stream_name, a.raised_at, m.starts, m.ends
+from alerts a join matches m on m.id = a.match_id join streams s on s.id = m.stream_id
+where $1::text is null or a.state = $1
+order by a.raised_at desc, a.id desc
+limit $2
