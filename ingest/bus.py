@@ -23,7 +23,7 @@ class Delivery:
 
 
 class Bus(Protocol):
-    """At least once, in order within a stream. Records that cannot be decoded go to the dead letters, never to a reader."""
+    """At least once, in order within a stream. Records that cannot be decoded go to the dead letters, not to readers."""
 
     async def publish(self, record: Record) -> None:
         """Returns once the record is safe; raises BusError when it could not be made so."""
@@ -32,4 +32,4 @@ class Bus(Protocol):
         """Endless batches, at least one delivery in each; waits while there is nothing."""
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Marks, per partition, the next offset to read. Only ever call it behind the transaction that used the records."""
+        """Marks, per partition, the next offset to read: only ever behind the transaction that used the records."""

@@ -12,10 +12,10 @@ class IngestSettings(BaseModel):
 
     window_s: float = Field(2.0, ge=0.5, le=10, description="Length of one window of PCM, in seconds.")
     connect_timeout_s: float = Field(15, ge=1, le=120, description="Longest wait for the first audio, in seconds.")
-    stall_timeout_s: float = Field(10, ge=1, le=300, description="Silence on the wire that counts as a stall, in seconds.")
+    stall_timeout_s: float = Field(10, ge=1, le=300, description="Silence on the wire that is a stall, in seconds.")
     backoff_first_s: float = Field(1, ge=0.05, le=60, description="First wait before a reconnect, in seconds.")
     backoff_most_s: float = Field(60, ge=1, le=3600, description="Longest wait before a reconnect, in seconds.")
-    burst_most_s: float = Field(45, ge=0, le=300, description="Most past audio accepted on connect, in seconds of audio.")
+    burst_most_s: float = Field(45, ge=0, le=300, description="Most past audio accepted on connect, in seconds.")
     poll_s: float = Field(1, ge=0.1, le=60, description="How often the list of streams is read, in seconds.")
     spool_most_mb: int = Field(512, ge=16, le=1_000_000, description="Most disk for windows waiting in-process, in MB.")
 
@@ -27,8 +27,8 @@ class KafkaSettings(BaseModel):
 
     bootstrap: str | None = Field(None, description="host:port[,host:port] of the brokers; empty: the in-process bus.")
     windows_topic: str = Field("airtrace.windows.v1", min_length=1, description="Topic of windows and gaps.")
-    rejected_topic: str = Field("airtrace.rejected.v1", min_length=1, description="Topic of records that cannot be read.")
+    rejected_topic: str = Field("airtrace.rejected.v1", min_length=1, description="Topic of unreadable records.")
     group: str = Field("airtrace-workers", min_length=1, description="Consumer group of the workers.")
     partitions: int = Field(8, ge=1, le=10_000, description="Partitions of the windows topic when Airtrace creates it.")
-    retention_h: float = Field(24, ge=0.1, le=8760, description="Retention of the windows topic when created, in hours.")
+    retention_h: float = Field(24, ge=0.1, le=8760, description="Retention of that topic when created, in hours.")
     session_timeout_s: float = Field(10, ge=1, le=300, description="Silence after which a worker counts as dead.")

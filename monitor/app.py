@@ -1,4 +1,4 @@
-"""Puts the parts together: which database, which index, which bus. The only place that knows embedded from full mode."""
+"""Puts the parts together: which database, index and bus. The only place that knows embedded from full mode."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from importlib.metadata import version
 from ingest.bus import Bus
 from ingest.kafka import KafkaBus
 from ingest.spool import Spool
-from monitor import index, metrics, postgres, store
+from monitor import index, metrics, store
 from monitor.catalog import Catalog
 from monitor.detect.detector import Detector
 from monitor.detect.logmel import LogMelDetector
+from monitor.embedded import postgres
+from monitor.embedded.home import Home
 from monitor.errors import DependencyError, SettingsError
-from monitor.home import Home
 from monitor.index import Index
-from monitor.matcher import Matcher
+from monitor.pipeline.matcher import Matcher
 from monitor.settings import Settings
 from monitor.store import Store
 

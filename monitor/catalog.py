@@ -80,7 +80,7 @@ class Catalog:
         await self.count()
 
     async def recover(self) -> None:
-        """Finishes what a crash interrupted, and fills the index from the stored vectors where it does not have them all.
+        """Finishes what a crash interrupted, and fills the index from the stored vectors where it lacks some.
 
         Raises:
             ModelMismatch: tracks were registered with other weights than the detector's.
@@ -100,7 +100,7 @@ class Catalog:
         await self.count()
 
     async def rebuild(self) -> AsyncIterator[Rebuilt]:
-        """Re-embeds, from their files, the tracks of other models; then fills the index anew from the stored vectors."""
+        """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors."""
         for track in await self._store.tracks_of_other_models(self._detector.info):
             try:
                 _, _, fingerprint = await self._fingerprint(Path(track.metadata.source))

@@ -20,7 +20,7 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Where everything is kept (AIRTRACE_HOME).")]
 
 app = typer.Typer(
-    help="Listens to broadcast streams and says which recording was played where, from when to when, and how sure it is.",
+    help="Listens to broadcast streams and says which recording was played where, from when to when, how surely.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

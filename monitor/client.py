@@ -1,4 +1,4 @@
-"""How a command reaches the parts: through the running `airtrace run`, or by opening them itself for as long as it lasts.
+"""How a command reaches the parts: through the running `airtrace run`, or by opening them itself for a while.
 
 Either way it speaks HTTP to the same API, so that there is one way in.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from monitor import home
+from monitor.embedded import home
 from monitor.errors import AirtraceError, DependencyError
 from monitor.settings import Settings
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from ingest import ffmpeg
 from ingest.errors import SourceError
-from monitor.core.segments import SEGMENT_SAMPLES
+from monitor.core.segments import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.errors import AudioError
 
 log = structlog.get_logger(__name__)
 
-BLOCK_SAMPLES = 60 * 32_000  # a minute at a time bounds memory, whatever the file's length
+BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
 COPY_FRAMES = 1 << 16
 
 
@@ -36,12 +36,15 @@ async def blocks(path: Path) -> AsyncIterator[NDArray[np.int16]]:
             yield block
     except SourceError as error:
         if n_samples:
-            raise AudioError("damaged", f"{path.name}: decoding stopped after {n_samples // 32_000} s: {error}") from error
+            decoded_s = n_samples // SAMPLE_RATE_HZ
+            raise AudioError("damaged", f"{path.name}: decoding stopped after {decoded_s} s: {error}") from error
         async for block in _through_sndfile(path, error):
             n_samples += len(block)
             yield block
     if n_samples < SEGMENT_SAMPLES:
-        raise AudioError("too_short", f"{path.name}: {n_samples / 32_000:.2f} s of audio, at least 1 s is needed")
+        raise AudioError(
+            "too_short", f"{path.name}: {n_samples / SAMPLE_RATE_HZ:.2f} s of audio, at least 1 s is needed"
+        )
 
 
 def _check(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import warnings
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -135,6 +137,10 @@ def _connect(uri: str, token: str | None) -> Any:
     from pymilvus import MilvusClient  # a second of import: only where it is used
     from pymilvus.exceptions import MilvusException
 
+    # Milvus Lite's server inside this process logs a traceback for a call that it lacks and pymilvus does without, and
+    # warns where a system has no runtime directory.
+    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     try:
         return MilvusClient(uri, token=token or "", timeout=10)
     except MilvusException as error:

@@ -42,7 +42,7 @@ async def served(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[str]
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[bound]), name="api")
     try:
-        while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, no event
+        while not server.started:
             if task.done():
                 await task
                 raise DependencyError("the API does not start")

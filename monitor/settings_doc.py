@@ -64,7 +64,7 @@ def _shown(field: FieldInfo) -> str:
 
 def _example() -> str:
     """Every setting with its default, commented out, so that the file as it is changes nothing."""
-    lines = ["# All settings with their defaults; take away the # of what you change. AIRTRACE_CONFIG names this file.\n"]
+    lines = ["# All settings with their defaults; uncomment what you change; AIRTRACE_CONFIG names this file.\n"]
     section = None
     for key, field in _fields(Settings):
         head, _, name = key.rpartition(".")
@@ -73,7 +73,8 @@ def _example() -> str:
             section = head
         indent = "  " if head else ""
         shown = _shown(field).strip("`")
-        lines.append(f"# {indent}{name}: {'' if shown in ('empty', _HOME) else shown}".rstrip() + f"  # {field.description}\n")
+        value = "" if shown in ("empty", _HOME) else shown
+        lines.append(f"# {indent}{name}: {value}".rstrip() + f"  # {field.description}\n")
     return "".join(lines)
 
 

@@ -32,6 +32,8 @@ from monitor.sql import migrations, queries
 
 MIGRATION_LOCK = 1095324241  # any constant; "AIR" and one
 COMMAND_TIMEOUT_S = 30
+# What asyncpg and its sockets raise when PostgreSQL does not answer.
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 
 class Store:

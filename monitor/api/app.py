@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -20,13 +21,14 @@ from monitor.app import Airtrace
 from monitor.web import pages
 
 STATIC = Path(pages.__file__).parent / "static"
+SWAGGER_UI = "/static/swagger-ui-5.35.0"
 DESCRIPTION = "Which recording was played where, from when to when, and how sure Airtrace is."
 
 
 def create_app(airtrace: Airtrace) -> FastAPI:
     """The API and the live page over opened parts, which must stay open while it serves."""
     settings = airtrace.settings.api
-    app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION)
+    app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.airtrace = airtrace
     problems.install(app)
     for router in (tracks.router, streams.router, matches.router, alerts.router, coverage.router, identify.router):
@@ -35,10 +37,22 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_middleware(SizeLimit, most_bytes=settings.upload_most_mb * 1_000_000)
     app.add_middleware(OnlyKnownHosts, hosts=settings.hosts)
     app.add_middleware(BaseHTTPMiddleware, dispatch=_measure)
     return app
+
+
+async def _docs() -> Response:
+    """Swagger UI from our own files: FastAPI's own page loads it from elsewhere, which a closed network refuses."""
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Airtrace API",
+        swagger_js_url=f"{SWAGGER_UI}/swagger-ui-bundle.js",
+        swagger_css_url=f"{SWAGGER_UI}/swagger-ui.css",
+        swagger_favicon_url=f"{SWAGGER_UI}/favicon-32x32.png",
+    )
 
 
 async def _metrics() -> Response:

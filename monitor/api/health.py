@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-import asyncpg
 from fastapi import APIRouter
 
 from monitor.api import shapes
 from monitor.api.parts import Parts
 from monitor.errors import DependencyError
+from monitor.store import UNREACHABLE
 
 router = APIRouter(tags=["health"])
 
@@ -19,7 +19,7 @@ async def healthz(parts: Parts) -> shapes.Health:
     """Answers 200 while PostgreSQL does."""
     try:
         tracks = await parts.store.count_tracks()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except UNREACHABLE as error:
         raise DependencyError("PostgreSQL does not answer") from error
     info = parts.matcher.detector.info
     return shapes.Health(

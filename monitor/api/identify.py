@@ -16,7 +16,7 @@ from monitor.api.uploads import on_disk
 from monitor.app import Airtrace
 from monitor.core.match import Play
 from monitor.errors import AirtraceError
-from monitor.scan import scan, seconds
+from monitor.pipeline.scan import scan, seconds
 
 router = APIRouter(prefix="/identify", tags=["identify"])
 

@@ -54,7 +54,7 @@ async def list_tracks(
 
 @router.post("/rebuild")
 async def rebuild(parts: Parts) -> StreamingResponse:
-    """Re-embeds tracks of other models from their files and fills the index anew; one JSON line per re-embedded track."""
+    """Re-embeds tracks of other models from their files and fills the index anew; a JSON line a re-embedded track."""
 
     async def lines() -> AsyncIterator[str]:
         async for rebuilt in parts.catalog.rebuild():

@@ -15,11 +15,12 @@ from prometheus_client import start_http_server
 from ingest.lifecycle import stop_event
 from ingest.spool import Spool
 from ingest.supervisor import Supervisor
-from monitor import app, home
+from monitor import app
+from monitor.embedded import home
 from monitor.errors import DependencyError, SettingsError
+from monitor.pipeline.worker import Worker
 from monitor.serving import served
 from monitor.settings import Settings
-from monitor.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -118,5 +119,5 @@ def _serve_metrics(settings: Settings) -> None:
         start_http_server(settings.metrics.port, settings.metrics.host)
     except OSError as error:
         raise DependencyError(
-            f"port {settings.metrics.port} for the metrics cannot be used ({error.strerror}): set AIRTRACE_METRICS__PORT"
+            f"port {settings.metrics.port} of the metrics cannot be used ({error.strerror}): set AIRTRACE_METRICS__PORT"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
 from monitor.client import connect
@@ -23,11 +24,15 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
         output.as_json(streams)
     else:
         rows = [
-            (s["name"], s["state"] + (f" ({s['reason']})" if s["reason"] else ""), output.clock(s["heard_until"]), s["url"])
-            for s in streams
+            (stream["name"], _state(stream), output.clock(stream["heard_until"]), stream["url"]) for stream in streams
         ]
-        output.table(("name", "state", "heard until (UTC)", "url"), rows, "no streams yet: airtrace streams add NAME URL")
+        columns = ("name", "state", "heard until (UTC)", "url")
+        output.table(columns, rows, "no streams yet: airtrace streams add NAME URL")
     return 0
+
+
+def _state(stream: dict[str, Any]) -> str:
+    return f"{stream['state']} ({stream['reason']})" if stream["reason"] else str(stream["state"])
 
 
 async def remove(settings: Settings, name: str) -> int:

@@ -15,8 +15,29 @@ from monitor.settings import Settings
 
 # In a directory, only files with these endings are tried; a file that is named outright always is.
 AUDIO_SUFFIXES = frozenset(
-    ".aac .ac3 .aif .aiff .amr .ape .au .caf .dsf .flac .g722 .gsm .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg .opus "
-    ".ra .rf64 .snd .spx .tta .voc .w64 .wav .webm .weba .wma .wv".split()
+    f".{kind}"
+    for kind in (
+        *(
+            "aac",
+            "ac3",
+            "aif",
+            "aiff",
+            "amr",
+            "ape",
+            "au",
+            "caf",
+            "dsf",
+            "flac",
+            "g722",
+            "gsm",
+            "m4a",
+            "m4b",
+            "mka",
+            "mp2",
+        ),
+        *("mp3", "mp4", "mpc", "oga", "ogg", "opus", "ra", "rf64", "snd", "spx", "tta", "voc", "w64", "wav", "webm"),
+        *("weba", "wma", "wv"),
+    )
 )
 
 
@@ -61,7 +82,7 @@ async def rebuild(settings: Settings, *, as_json: bool) -> int:
         output.as_json(rows)
     else:
         failed = [(row["track"], row["file"], row["error"]) for row in rows if row["error"]]
-        output.table(("id", "file", "why not"), failed, f"the index is filled anew; {len(rows)} tracks were re-embedded")
+        output.table(("id", "file", "why not"), failed, f"the index is new; {len(rows)} tracks were re-embedded")
     return 1 if any(row["error"] for row in rows) else 0
 
 

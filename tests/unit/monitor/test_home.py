@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from monitor.embedded.home import held, running_at
 from monitor.errors import HomeBusy, HomeError, HomeTooNew
-from monitor.home import held, running_at
 
 HOLD = """
 import sys, pathlib
-from monitor.home import held
+from monitor.embedded.home import held
 with held(pathlib.Path(sys.argv[1])) as home:
     with home.announced("http://127.0.0.1:1"):
         print("held", flush=True)

@@ -21,9 +21,7 @@ def test_defaults_need_no_file() -> None:
     assert settings.database.dsn is None
 
 
-def test_environment_wins_over_secrets_and_secrets_over_yaml(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_wins_over_secrets_and_secrets_over_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, secrets = tmp_path / "airtrace.yaml", tmp_path / "secrets"
     config.write_text("api: {port: 1111, host: 0.0.0.0}\ndatabase: {dsn: postgresql://yaml}\nmatching: {top_k: 7}\n")
     secrets.mkdir()

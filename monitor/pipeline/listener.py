@@ -15,8 +15,9 @@ from monitor.core.cutter import Cutter
 from monitor.core.match import Play
 from monitor.core.track import expire
 from monitor.detect.detector import DetectorInfo
-from monitor.matcher import Matcher, Memory
+from monitor.pipeline.matcher import Matcher, Memory
 from monitor.records import Interval, Progress
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -67,9 +68,7 @@ class Listener:
     marks: tuple[tuple[int, int], ...] = ()  # (offset, end) of the records that the memory is made of
 
     @classmethod
-    def recalled(
-        cls, name: str, matcher: Matcher, progress: Progress | None, open_plays: tuple[Play, ...]
-    ) -> Listener:
+    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, open_plays: tuple[Play, ...]) -> Listener:
         """A listener with what is stored; its recent audio comes back with the replayed records."""
         return cls(name, matcher, progress, Memory(open=open_plays))
 

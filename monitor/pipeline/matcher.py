@@ -84,9 +84,7 @@ class Matcher:
 
     async def _remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> tuple[Memory, int]:
         last = memory.last_start()
-        segments = [
-            segment for segment in await self._segments(start, pcm) if last is None or segment.start > last
-        ]
+        segments = [segment for segment in await self._segments(start, pcm) if last is None or segment.start > last]
         if not segments:
             return memory, 0
         horizon = segments[0].start - self.memory_samples

@@ -11,7 +11,7 @@ from monitor.core.cutter import Cutter
 from monitor.core.match import Play
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.core.track import finish
-from monitor.matcher import Matcher, Memory
+from monitor.pipeline.matcher import Matcher, Memory
 
 # Segments decided on at once: enough to search in one call, few enough to report progress often.
 BLOCK_SEGMENTS = 60

@@ -18,22 +18,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 
-import asyncpg
 import structlog
 
-from ingest import timeline
 from ingest.backoff import Backoff
 from ingest.bus import Bus, Delivery
 from monitor import metrics
 from monitor.core.policy import severity
+from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, StaleProgress
-from monitor.listener import Listener, Outcome
-from monitor.matcher import Matcher, step_timer
-from monitor.records import Batch, Progress
-from monitor.store import Store
+from monitor.pipeline.listener import Listener, Outcome
+from monitor.pipeline.matcher import Matcher, step_timer
+from monitor.records import Batch
+from monitor.store import UNREACHABLE, Store
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +78,7 @@ class Worker:
             try:
                 await self._take(deliveries)
                 return
-            except (DependencyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except (DependencyError, *UNREACHABLE) as error:
                 wait_s = backoff.next_s()
                 metrics.FAILURES.labels(type(error).__name__).inc()
                 log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
@@ -138,7 +136,7 @@ class Worker:
                 await self._store.close_orphans()
                 for stream, count in (await self._store.open_counts()).items():
                     metrics.MATCHES_OPEN.labels(stream).set(count)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except UNREACHABLE as error:
                 log.warning("worker.orphans_not_closed", error=str(error) or type(error).__name__)
             await asyncio.sleep(ORPHANS_EVERY_S)
 
@@ -155,12 +153,14 @@ def _report(batch: Batch, outcome: Outcome) -> None:
     for play in outcome.opened:
         log.info("match.opened", stream=batch.stream_id, track=play.track, score=round(play.score, 3))
     for play in outcome.closed:
-        length_s = round((play.end - play.start) / timeline.SAMPLE_RATE_HZ, 1)
-        log.info("match.closed", stream=batch.stream_id, track=play.track, score=round(play.score, 3), length_s=length_s)
+        length_s = round((play.end - play.start) / SAMPLE_RATE_HZ, 1)
+        log.info(
+            "match.closed", stream=batch.stream_id, track=play.track, score=round(play.score, 3), length_s=length_s
+        )
     info = outcome.listener.detector
     metrics.MATCHES.labels(batch.stream_id, info.name).inc(len(outcome.opened))
     metrics.ALERTS.labels(batch.severity).inc(len(outcome.opened))
     metrics.MATCHES_OPEN.labels(batch.stream_id).set(len(batch.open))
     if outcome.windows:
-        now = time.time() * timeline.SAMPLE_RATE_HZ
-        metrics.DELAY_SECONDS.labels(batch.stream_id).set((now - outcome.progress.position) / timeline.SAMPLE_RATE_HZ)
+        now = time.time() * SAMPLE_RATE_HZ
+        metrics.DELAY_SECONDS.labels(batch.stream_id).set((now - outcome.progress.position) / SAMPLE_RATE_HZ)

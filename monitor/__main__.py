@@ -1,0 +1,5 @@
+"""`python -m monitor` is `airtrace`."""
+
+from monitor.cli import main
+
+main()
