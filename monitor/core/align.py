@@ -61,7 +61,7 @@ def _at(reference: Reference, places: NDArray[np.float64]) -> NDArray[np.float32
     """Unit vectors of the track at places counted in hops, NaN where it has none: (*places.shape, dimensions)."""
     known = reference.vectors
     before = np.floor(places).astype(np.int64)
-    there = (before >= -1) & (before < len(known))
+    there = (places > -1) & (places < len(known))  # a segment half before the track is compared with its first
     low, high = np.clip(before, 0, len(known) - 1), np.clip(before + 1, 0, len(known) - 1)
     weight = (places - before).astype(np.float32)[..., np.newaxis]
     mixed = known[low] * (1 - weight) + known[high] * weight

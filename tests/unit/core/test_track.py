@@ -1,0 +1,214 @@
+"""The tracker: plays open on evidence, extend, bridge holes, close, and are the same however the stream is cut."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.core.match import Play, Reference, Segment
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
+from monitor.core.thresholds import Run, Thresholds
+from monitor.core.track import HEARD_SHARE, SAME_LINE_SAMPLES, Step, advance, expire, finish, tracks_needed
+from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
+
+T = Thresholds()
+CATALOG = {1: track(1, 200), 2: track(2, 200), 3: track(3, 60)}
+FIRST = 1_000_000
+REMEMBERED = 120
+
+
+def _id(number: int, start: int) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{number}/{start}")
+
+
+def _places(first: float, n: int) -> list[float]:
+    return [first + i for i in range(n)]
+
+
+def listen(
+    segments: Sequence[Segment],
+    cuts: Sequence[int] = (),
+    catalog: dict[int, Reference] = CATALOG,
+    open_: tuple[Play, ...] = (),
+) -> tuple[list[Play], list[Step]]:
+    """All plays of a broadcast in the order of their ends, and the steps, cut at the given places."""
+    closed: list[Play] = []
+    steps = []
+    edges = [0, *sorted(set(cuts)), len(segments)]
+    for begin, end in zip(edges, edges[1:], strict=False):
+        recent = segments[max(0, begin - REMEMBERED) : end]
+        needed = tracks_needed(recent, open_, T)
+        step = advance(recent, end - begin, open_, {n: catalog[n] for n in needed if n in catalog}, T, _id)
+        open_ = step.open
+        closed += step.closed
+        steps.append(step)
+    return [*closed, *finish(open_)], steps
+
+
+def _seconds(samples: int) -> float:
+    return (samples - FIRST) / 32_000
+
+
+def test_a_track_is_found_from_its_start_to_its_end() -> None:
+    vectors = [*unknown(20, 90), *heard(CATALOG[1], _places(30, 40)), *unknown(20, 91)]
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert play.track == 1
+    assert (_seconds(play.start), _seconds(play.end)) == (10.0, 30.5)
+    assert play.track_start == pytest.approx(15 * 32_000, abs=HOP_SAMPLES // 8)
+    assert play.score == pytest.approx(1.0, abs=0.01)
+    assert play.scored == 40
+
+
+def test_a_play_opens_early_and_keeps_its_id_while_it_extends() -> None:
+    segments = broadcast(heard(CATALOG[2], _places(0, 60)), CATALOG)
+    _, steps = listen(segments, range(1, 60))
+    opened = [i for i, step in enumerate(steps) if step.opened]
+    assert opened == [math.ceil(HEARD_SHARE * T.runs[0].segments) - 1]
+    assert {play.id for step in steps for play in step.open} == {_id(2, FIRST)}
+
+
+def test_unknown_music_and_silence_are_nothing() -> None:
+    assert listen(broadcast([*unknown(150, 92), *silence(10), *unknown(50, 93)], CATALOG))[0] == []
+
+
+def test_a_place_between_two_segments_is_found_to_an_eighth_of_a_hop() -> None:
+    vectors = heard(CATALOG[1], _places(30.4, 30), noise=0.3)
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert play.offset == pytest.approx(30.4 * HOP_SAMPLES - FIRST, abs=HOP_SAMPLES / 8)
+
+
+def test_a_short_hole_is_bridged_and_counts_against_the_score() -> None:
+    hole = T.hole_samples // HOP_SAMPLES - 3
+    vectors = heard(CATALOG[1], _places(0, 60))
+    vectors[25 : 25 + hole] = unknown(hole, 94)
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert (_seconds(play.start), _seconds(play.end)) == (0.0, 30.5)
+    assert play.scored == 60
+    assert play.score < 0.95
+
+
+def test_a_long_hole_ends_a_play_and_what_follows_is_another() -> None:
+    hole = T.hole_samples // HOP_SAMPLES + 4
+    vectors = heard(CATALOG[1], _places(0, 70))
+    vectors[25 : 25 + hole] = unknown(hole, 95)
+    plays, _ = listen(broadcast(vectors, CATALOG))
+    assert [(_seconds(play.start), _seconds(play.end)) for play in plays] == [
+        (0.0, 13.0),
+        ((25 + hole) / 2, 35.5),
+    ]
+
+
+def test_silence_inside_a_track_is_no_evidence_against_it() -> None:
+    vectors = heard(CATALOG[1], _places(0, 50))
+    vectors[20:24] = silence(4)
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert play.scored == 46
+    assert play.score == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_jump_inside_a_track_is_a_second_play() -> None:
+    vectors = [*heard(CATALOG[1], _places(0, 40)), *heard(CATALOG[1], _places(120, 40))]
+    plays, _ = listen(broadcast(vectors, CATALOG))
+    assert [play.track_start // HOP_SAMPLES for play in plays] == [0, 120]
+    assert plays[0].end <= plays[1].start + SEGMENT_SAMPLES
+
+
+def test_the_same_track_twice_in_a_row_is_two_plays() -> None:
+    vectors = [*heard(CATALOG[3], _places(0, 60)), *heard(CATALOG[3], _places(0, 60))]
+    plays, _ = listen(broadcast(vectors, CATALOG))
+    assert [(play.track, round(_seconds(play.start))) for play in plays] == [(3, 0), (3, 30)]
+
+
+def test_one_track_follows_another() -> None:
+    vectors = [*heard(CATALOG[1], _places(50, 40)), *heard(CATALOG[2], _places(10, 40))]
+    plays, _ = listen(broadcast(vectors, CATALOG))
+    assert [play.track for play in plays] == [1, 2]
+
+
+def test_two_tracks_at_once_are_two_plays() -> None:
+    one, two = heard(CATALOG[1], _places(50, 60)), heard(CATALOG[2], _places(10, 60))
+    mixed = [(a + b) / np.linalg.norm(a + b) for a, b in zip(one, two, strict=True)]
+    low = Thresholds(runs=(Run(12, 0.6),))
+    segments = broadcast(mixed, CATALOG)
+    step = advance(segments, len(segments), (), CATALOG, low, _id)
+    assert {play.track for play in step.open} == {1, 2}
+
+
+def test_a_line_far_behind_another_tracks_line_is_refused() -> None:
+    cousin = Reference(np.stack(heard(CATALOG[1], _places(0, 200 - 1), noise=0.8, seed=5)))
+    catalog = {**CATALOG, 9: cousin}
+    plays, _ = listen(broadcast(heard(CATALOG[1], _places(20, 60)), catalog), catalog=catalog)
+    assert [play.track for play in plays] == [1]
+    alone = {9: cousin}
+    assert [play.track for play in listen(broadcast(heard(CATALOG[1], _places(20, 60)), alone), catalog=alone)[0]] == [
+        9
+    ]
+
+
+def test_a_line_that_moves_a_little_after_a_reconnect_is_the_same_play() -> None:
+    vectors = heard(CATALOG[1], _places(0, 90))
+    whole = broadcast(vectors, CATALOG)
+    jitter = SAME_LINE_SAMPLES // 2 + 777
+    moved = [Segment(s.start + jitter, s.vector, s.hits) for s in whole[40:]]
+    plays, steps = listen([*whole[:40], *moved])
+    assert [play.id for play in plays] == [_id(1, FIRST)]
+    assert plays[0].end == moved[-1].start + SEGMENT_SAMPLES
+    assert len(steps[0].opened) == 1
+
+
+def test_a_gap_closes_a_play_only_when_it_is_long() -> None:
+    _, steps = listen(broadcast(heard(CATALOG[1], _places(0, 30)), CATALOG))
+    (play,) = steps[0].open
+    assert expire((play,), play.end + T.hole_samples, T) == ((play,), ())
+    assert expire((play,), play.end + T.hole_samples + 1, T) == ((), (play,))
+
+
+def test_a_play_of_a_track_that_left_the_catalog_ends() -> None:
+    segments = broadcast(heard(CATALOG[1], _places(0, 60)), CATALOG)
+    _, steps = listen(segments[:30])
+    plays, _ = listen(segments[30:], catalog={2: CATALOG[2]}, open_=steps[0].open)
+    assert [(play.track, _seconds(play.end)) for play in plays] == [(1, 15.5)]
+
+
+def test_a_short_play_opens_and_closes_within_one_step() -> None:
+    vectors = [*unknown(10, 96), *heard(CATALOG[1], _places(40, 14)), *unknown(30, 97)]
+    segments = broadcast(vectors, CATALOG)
+    step = advance(segments, len(segments), (), CATALOG, T, _id)
+    assert step.open == ()
+    assert step.opened == step.closed
+    assert len(step.closed) == 1
+
+
+PROGRAMME = broadcast(
+    [
+        *unknown(15, 80),
+        *heard(CATALOG[1], _places(10.3, 45), noise=0.4),
+        *silence(6),
+        *heard(CATALOG[3], _places(0.7, 50), noise=0.3),
+        *heard(CATALOG[2], _places(100.5, 30), noise=0.5),
+        *unknown(20, 81),
+    ],
+    CATALOG,
+)
+WHOLE, _ = listen(PROGRAMME)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, len(PROGRAMME) - 1), max_size=20))
+def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
+    plays, steps = listen(PROGRAMME, cuts)
+    assert [(p.id, p.track, p.start, p.end, p.offset, p.scored) for p in plays] == [
+        (p.id, p.track, p.start, p.end, p.offset, p.scored) for p in WHOLE
+    ]
+    opened = [play.id for step in steps for play in step.opened]
+    assert sorted(map(str, opened)) == sorted(str(play.id) for play in plays)
+
+
+def test_the_programme_has_three_plays() -> None:
+    assert [play.track for play in WHOLE] == [1, 3, 2]
