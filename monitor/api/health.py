@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
+from monitor import metrics
 from monitor.api import shapes
 from monitor.api.parts import Parts
 from monitor.errors import DependencyError
@@ -19,6 +20,7 @@ async def healthz(parts: Parts) -> shapes.Health:
     """Answers 200 while PostgreSQL does."""
     try:
         tracks = await parts.store.count_tracks()
+        metrics.TRACKS.set(tracks)  # other processes register tracks too
     except UNREACHABLE as error:
         raise DependencyError("PostgreSQL does not answer") from error
     info = parts.matcher.detector.info

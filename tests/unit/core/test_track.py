@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import uuid
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def listen(
     closed: list[Play] = []
     steps = []
     edges = [0, *sorted(set(cuts)), len(segments)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         recent = segments[max(0, begin - REMEMBERED) : end]
         needed = tracks_needed(recent, open_, T)
         step = advance(recent, end - begin, open_, {n: catalog[n] for n in needed if n in catalog}, T, _id)

@@ -1,4 +1,4 @@
-"""What every detector promises, on made-up sound: unit vectors, silence left out, independence of level, DC and cutting."""
+"""What every detector promises, on made-up sound: unit vectors, silence left out, any level, offset and cutting."""
 
 from __future__ import annotations
 
