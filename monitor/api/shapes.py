@@ -12,8 +12,11 @@ from ingest import timeline
 from ingest.redact import redact
 from monitor import records
 
-# A stream is "on air" while what it played is at most this old: two windows, a batch and a slow transaction.
+# Audio at most this old is live: two windows, a batch and a slow transaction.
 FRESH_S = 15
+# A gap in progress is only booked once the burst of the next connection cannot cover it any more (`burst_most_s`, 45 s
+# by default), and then every few seconds: what is older than both has nobody who listens.
+GAP_DELAY_S = 60
 
 
 class Track(BaseModel):
@@ -230,6 +233,9 @@ def _state(
 ) -> Literal["listening", "gap", "waiting", "not_running"]:
     if heard_until is None:
         return "waiting"
-    if (now - heard_until).total_seconds() > FRESH_S + 45:  # a gap in progress is written every few seconds
+    age_s = (now - heard_until).total_seconds()
+    if age_s > FRESH_S + GAP_DELAY_S:
         return "not_running"
-    return "listening" if state == "covered" else "gap"
+    if state == "covered":
+        return "listening" if age_s <= FRESH_S else "waiting"
+    return "gap"
