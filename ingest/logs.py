@@ -1,0 +1,61 @@
+"""Logging of the whole process, ours and the libraries', to standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+HANDLER = "airtrace"
+
+
+def configure(level: str, format: str) -> None:
+    """Takes the two settings by their names: auto is console on a terminal, else json. May be called again.
+
+    Libraries are only heard from warnings on: their news are not ours.
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    renderer = _renderer(format)
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,  # so that configuring again takes hold everywhere
+    )
+    _configure_libraries(max(least, logging.WARNING), shared, renderer)
+
+
+def _renderer(format: str) -> Processor:
+    on_terminal = sys.stderr.isatty()
+    if format == "console" or (format == "auto" and on_terminal):
+        # Plain tracebacks: the default ones print local variables, and with them passwords.
+        return structlog.dev.ConsoleRenderer(colors=on_terminal, exception_formatter=structlog.dev.plain_traceback)
+    return _json
+
+
+def _json(logger: object, name: str, event: structlog.typing.EventDict) -> str | bytes:
+    event = structlog.processors.format_exc_info(logger, name, event)
+    return structlog.processors.JSONRenderer()(logger, name, event)
+
+
+def _configure_libraries(least: int, shared: list[Processor], renderer: Processor) -> None:
+    """Sends the standard library's records the same way; a handler of an earlier call is replaced."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.set_name(HANDLER)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if old.get_name() == HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(least)

@@ -1,0 +1,111 @@
+"""One stream's records on their way to the bus. Never makes the reader wait: what the bus cannot take in time is
+dropped, oldest first, and a gap with the exact times takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import structlog
+
+from ingest import metrics, timeline
+from ingest.backoff import Backoff
+from ingest.bus import Bus
+from ingest.errors import BusError
+from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
+
+log = structlog.get_logger(__name__)
+
+# A broker's restart or election takes some tens of seconds; a minute of PCM is 3.8 MB, which hundreds of streams can
+# afford. What waits longer than that would only come too late.
+WAITING_MOST = timeline.samples(60)
+
+RETRY_FIRST_S = 0.2
+RETRY_MOST_S = 5.0  # half of the time that a stopping reader gives us
+
+
+class Publisher:
+    """`put` records, `run` as a task of its own, `close` when there will be no more."""
+
+    def __init__(self, stream_id: int, bus: Bus, waiting_most: int = WAITING_MOST) -> None:
+        """`waiting_most`: samples of audio that may wait for the bus."""
+        self._stream_id = stream_id
+        self._bus = bus
+        self._waiting_most = waiting_most
+        self._queue: deque[Record] = deque()
+        self._waiting = 0
+        self._sending: Record | None = None
+        self._news = asyncio.Event()
+        self._closed = False
+
+    @property
+    def waiting_s(self) -> float:
+        """Seconds of audio that the bus has not taken yet."""
+        sending = _audio(self._sending) if self._sending else 0
+        return (self._waiting + sending) / SAMPLE_RATE_HZ
+
+    def put(self, record: Record) -> None:
+        """Queues a record behind the others; never waits."""
+        self._queue.append(record)
+        self._waiting += _audio(record)
+        while self._waiting > self._waiting_most:
+            self._drop_oldest()
+        self._news.set()
+
+    def close(self) -> None:
+        """No more will be put: `run` returns when all is published."""
+        self._closed = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Publishes, in order, until closed. Cancelled or broken by a bug, it keeps its queue and may be run again."""
+        self._closed = False
+        while True:
+            while self._sending is not None or self._queue:
+                if self._sending is None:
+                    self._sending = self._queue.popleft()
+                    self._waiting -= _audio(self._sending)
+                await self._send(self._sending)
+                self._count(self._sending)
+                self._sending = None
+            if self._closed:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def _send(self, record: Record) -> None:
+        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        while True:
+            try:
+                await self._bus.publish(record)
+                return
+            except BusError as error:
+                wait_s = backoff.next_s()
+                facts = {"error": str(error), "wait_s": round(wait_s, 1), "waiting_s": round(self.waiting_s, 1)}
+                log.warning("publisher.retrying", stream=self._stream_id, **facts)
+                await asyncio.sleep(wait_s)
+
+    def _drop_oldest(self) -> None:
+        """Replaces the oldest waiting window by a gap, or lengthens the gap that stands before it."""
+        index = next(i for i, record in enumerate(self._queue) if isinstance(record, Window))
+        dropped = self._queue[index]
+        self._waiting -= _audio(dropped)
+        before = self._queue[index - 1] if index else None
+        if isinstance(before, Gap) and before.reason is GapReason.DROPPED and before.end == dropped.start:
+            self._queue[index - 1] = Gap(self._stream_id, before.start, dropped.end, GapReason.DROPPED)
+            del self._queue[index]
+        else:
+            self._queue[index] = Gap(self._stream_id, dropped.start, dropped.end, GapReason.DROPPED)
+            log.warning("publisher.dropping", stream=self._stream_id, waiting_s=round(self.waiting_s, 1))
+
+    def _count(self, record: Record) -> None:
+        seconds = (record.end - record.start) / SAMPLE_RATE_HZ
+        if isinstance(record, Window):
+            metrics.WINDOWS.labels(self._stream_id).inc()
+            metrics.AUDIO_SECONDS.labels(self._stream_id).inc(seconds)
+        else:
+            metrics.GAP_SECONDS.labels(self._stream_id, record.reason.value).inc(seconds)
+
+
+def _audio(record: Record) -> int:
+    return record.end - record.start if isinstance(record, Window) else 0

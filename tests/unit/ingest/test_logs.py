@@ -1,0 +1,60 @@
+"""One stream of logs, ours and the libraries', in the asked form, without local variables in tracebacks."""
+
+import json
+import subprocess
+import sys
+
+SAYS = """
+import logging, sys, structlog
+from ingest import logs
+log = structlog.get_logger("before")
+logs.configure("debug", "console")
+logs.configure(*sys.argv[1:])
+log.debug("quiet.event")
+log.warning("loud.event", stream=7)
+logging.getLogger("library").info("news")
+logging.getLogger("library").warning("%s is wrong", "it")
+password = "hunter2" * 1
+try:
+    raise ValueError("broken")
+except ValueError:
+    log.exception("bad.event")
+"""
+
+
+def _said(*arguments: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", SAYS, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_auto_is_json_where_there_is_no_terminal() -> None:
+    lines = [json.loads(line) for line in _said("info", "auto")]
+    assert [line["event"] for line in lines] == ["loud.event", "it is wrong", "bad.event"]
+    assert lines[0]["stream"] == 7
+    assert lines[0]["level"] == "warning"
+    assert lines[1]["logger"] == "library"
+    assert "ValueError: broken" in lines[2]["exception"]
+    assert all(line["timestamp"].endswith("Z") for line in lines)
+
+
+def test_console_is_readable_and_without_colours_where_there_is_no_terminal() -> None:
+    text = "\n".join(_said("warning", "console"))
+    assert "loud.event" in text
+    assert "stream=7" in text
+    assert "it is wrong" in text
+    assert "quiet.event" not in text
+    assert "\x1b" not in text
+
+
+def test_tracebacks_do_not_show_variables() -> None:
+    for format in ("console", "json"):
+        text = "\n".join(_said("info", format)).replace('"hunter2" * 1', "")
+        assert "ValueError: broken" in text
+        assert "hunter2" not in text
+
+
+def test_the_level_holds_for_libraries_from_warnings_up() -> None:
+    assert len(_said("error", "json")) == 1
+    events = [json.loads(line)["event"] for line in _said("debug", "json")]
+    assert events == ["quiet.event", "loud.event", "it is wrong", "bad.event"]
