@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0  # an idempotent producer would wait for absent brokers without end
+TOPIC_POLL_S = 0.05
+METADATA_AGE_MS = 10_000  # how late partitions that are added to the topic, or moved, may be noticed
 RECORD_MOST_BYTES = 2 * 2**20  # the longest window, 10 s of PCM, has 640 KB; Kafka's own limit is 1 MB
 HEADERS_MOST_BYTES = 2**16  # what a dead letter has on top of its record
 BATCH_RECORDS = 64
@@ -79,8 +81,8 @@ class KafkaBus:
     def __init__(self, settings: KafkaSettings, *, idempotent: bool = True) -> None:
         self._settings = settings
         self._idempotent = idempotent
-        self._bootstrap = settings.bootstrap or ""
-        self._brokers = ",".join(server.rpartition("@")[2] for server in self._bootstrap.split(","))
+        # Kafka takes no credentials here; aiokafka would log them.
+        self._brokers = ",".join(server.rpartition("@")[2] for server in (settings.bootstrap or "").split(","))
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -89,7 +91,7 @@ class KafkaBus:
     async def __aenter__(self) -> KafkaBus:
         """Makes the topics. Raises BusError when no broker can be reached, or the topics cannot be made."""
         async with self._reaching():
-            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers)
             try:
                 await admin.start()
                 await self._make_topics(admin)
@@ -102,11 +104,11 @@ class KafkaBus:
         # In tasks: without brokers their `stop` waits without end, or raises a cancellation that nobody asked for.
         stopping = [asyncio.create_task(client.stop(), name=f"stop-{type(client).__name__}") for client in clients]
         if stopping:
-            _done, unfinished = await asyncio.wait(stopping, timeout=STOP_TIMEOUT_S)
-            for task in unfinished:
+            await asyncio.wait(stopping, timeout=STOP_TIMEOUT_S)
+            for task in stopping:
+                if not task.done() or task.cancelled() or task.exception():
+                    log.warning("kafka.not_stopped", brokers=self._brokers, client=task.get_name())
                 task.cancel()
-            if failed := [task.get_name() for task in stopping if task in unfinished or _failed(task)]:
-                log.warning("kafka.not_stopped", brokers=self._brokers, clients=failed)
 
     async def publish(self, record: Record) -> None:
         """See `Bus`."""
@@ -172,9 +174,8 @@ class KafkaBus:
             return
         consumer.seek(partition, committed if asked is None else min(asked, committed))
         begun[partition] = _Place(committed)
-        if (
-            is_new
-        ):  # else a crash within the first batch would leave the later streams of that batch without their records
+        if is_new:
+            # Else, after a crash within the first batch, the progress of its first streams would hide the others'.
             await self._commit({partition: committed})
 
     async def _delivery(self, message: ConsumerRecord, place: _Place) -> Delivery | None:
@@ -207,7 +208,7 @@ class KafkaBus:
             if self._producer is None:
                 async with self._reaching():
                     producer = AIOKafkaProducer(
-                        bootstrap_servers=self._bootstrap,
+                        bootstrap_servers=self._brokers,
                         acks="all",
                         enable_idempotence=self._idempotent,
                         max_request_size=RECORD_MOST_BYTES + HEADERS_MOST_BYTES,
@@ -221,10 +222,11 @@ class KafkaBus:
                 session_timeout_ms = round(self._settings.session_timeout_s * 1000)
                 async with self._reaching():
                     consumer = AIOKafkaConsumer(
-                        bootstrap_servers=self._bootstrap,
+                        bootstrap_servers=self._brokers,
                         group_id=self._settings.group,
                         enable_auto_commit=False,
                         auto_offset_reset="earliest",  # where to go on when an offset is no longer kept
+                        metadata_max_age_ms=METADATA_AGE_MS,
                         session_timeout_ms=session_timeout_ms,
                         heartbeat_interval_ms=session_timeout_ms // 3,
                         fetch_max_wait_ms=FETCH_WAIT_MS,
@@ -244,28 +246,29 @@ class KafkaBus:
         ]
         there = await admin.list_topics()
         if missing := [topic for topic in wanted if topic.name not in there]:
-            made = await admin.create_topics(missing, timeout_ms=round(CONNECT_TIMEOUT_S * 1000))
+            made = await admin.create_topics(missing)
             for name, code, *reason in made.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:  # another process was faster
                     raise BusError(
                         f"Kafka at {self._brokers} does not make the topic {name} ({for_code(code).__name__}: "
                         f"{''.join(filter(None, reason))}): allow it, or make the topic yourself"
                     )
+        # A group that forms before the brokers know of the partitions would share out none.
+        names = [topic.name for topic in wanted]
+        while not all(topic["partitions"] for topic in await admin.describe_topics(names)):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(TOPIC_POLL_S)
 
     @asynccontextmanager
     async def _reaching(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 yield
-        except (KafkaConnectionError, TimeoutError) as error:
-            raise self._unreachable(f"no broker answers within {CONNECT_TIMEOUT_S:.0f} s") from error
-        except (KafkaError, OSError, ValueError) as error:
-            raise self._unreachable(str(error)) from error
-
-    def _unreachable(self, reason: str) -> BusError:
-        return BusError(
-            f"Kafka at {self._brokers} cannot be reached: {reason}: see that it runs, or set AIRTRACE_KAFKA__BOOTSTRAP"
-        )
+        except (KafkaError, TimeoutError, OSError, ValueError) as error:
+            is_silent = isinstance(error, KafkaConnectionError | TimeoutError)
+            reason = f"no broker answers within {CONNECT_TIMEOUT_S:.0f} s" if is_silent else str(error)
+            raise BusError(
+                f"Kafka at {self._brokers} cannot be reached: {reason}: start it, or set AIRTRACE_KAFKA__BOOTSTRAP"
+            ) from error
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:
@@ -280,10 +283,6 @@ class KafkaBus:
 def _topic(name: str, partitions: int, most_bytes: int, config: dict[str, str]) -> NewTopic:
     # Replication as the cluster has it (-1), which NewTopic only allows beside an assignment.
     return NewTopic(name, partitions, -1, {}, {"max.message.bytes": str(most_bytes), **config})
-
-
-def _failed(task: asyncio.Task[None]) -> bool:
-    return task.cancelled() or task.exception() is not None
 
 
 async def _started(client: Any) -> Any:

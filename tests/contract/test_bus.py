@@ -248,6 +248,18 @@ async def test_a_replay_skips_nothing_that_is_not_committed(rig: Rig) -> None:
         assert records(await take(bus, 2, later)) == windows(1, 1, 3)
 
 
+async def test_a_replay_skips_nothing_when_nothing_was_ever_committed(rig: Rig) -> None:
+    async with rig.opened() as bus:
+        await publish(bus, windows(1, 0, 3))
+        await take(bus, 3)
+
+    async def second(_: int) -> int | None:
+        return 1
+
+    async with rig.opened() as bus:
+        assert records(await take(bus, 3, second)) == windows(1, 0, 3)
+
+
 async def test_an_offset_no_longer_kept_becomes_the_oldest_kept(rig: Rig) -> None:
     async with rig.opened() as bus:
         sent = [window(1, sequence, FILE_BYTES // 2) for sequence in range(6)]
@@ -337,6 +349,7 @@ async def test_dead_letters_are_committed_with_what_is_before_them(rig: Rig) -> 
 
 
 async def test_a_replay_does_not_bury_a_dead_letter_twice(rig: Rig) -> None:
+    before = metrics.REJECTED._value.get()
     async with rig.opened() as bus:
         await rig.publish_alien(bus)
         await publish(bus, windows(1, 0, 2))
@@ -348,3 +361,4 @@ async def test_a_replay_does_not_bury_a_dead_letter_twice(rig: Rig) -> None:
     async with rig.opened() as bus:
         assert records(await take(bus, 2, from_the_start)) == windows(1, 0, 2)
     assert len(await rig.dead_letters()) == 1
+    assert metrics.REJECTED._value.get() == before + 1
