@@ -112,6 +112,13 @@ class Ledger:
         self._reasons = [entry for entry, after in self._spans() if after is None or after > self.heard_until]
         return gaps
 
+    def absent(self, until: int, reason: GapReason) -> list[Gap]:
+        """Accounts for the time up to `until` as not heard for this one reason; what follows has its own."""
+        self._reasons = [(self.heard_until, reason)]
+        gaps = self.gaps(until)
+        self._reasons.clear()
+        return gaps
+
     def gaps_in_progress(self, until: int) -> list[Gap]:
         """The same, once it is worth a record."""
         return self.gaps(until) if until - self.heard_until >= GAP_STEP else []
@@ -141,6 +148,7 @@ class Session:
     def __init__(self, ledger: Ledger, window: int, burst_most: int) -> None:
         """`window`: the length of a window."""
         self.received = 0
+        self.lost = 0  # by the source, without breaking the connection
         self._ledger = ledger
         self._window_bytes = window * BYTES_PER_SAMPLE
         self._finding = Anchor(burst_most)
@@ -214,6 +222,7 @@ class Session:
         records = self._take(anchor, len(self._waiting))
         self._ledger.lost(self._ledger.heard_until, GapReason.STALLED)
         self._finding.value = anchor + self._first + lost
+        self.lost += lost
         self._lag = Lag()
         self._id = uuid.uuid4()
         self._sequence = self._first = 0

@@ -39,7 +39,7 @@ LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={SAMPLE_RATE_HZ
 # What ffmpeg says when the source is there but no audio ...
 NOT_AUDIO = re.compile(
     r"Invalid data found|not contain any stream|matches no streams|Protocol not found|not on whitelist"
-    r"|Header missing|no 'data' tag"
+    r"|Header missing|no 'data' tag|Failed to read frame size"
 )
 # ... and when the source is not there, or goes away.
 UNREACHABLE = re.compile(
@@ -51,10 +51,10 @@ ORIGIN = re.compile(r"^(\[[^\]]*\] *)+")  # "[tcp @ 0x55d5] ", also twice
 OPENING = re.compile(r"^Error opening input: ")
 # Lines that only say that there was another line, and what follows from having no input.
 HOLLOW = re.compile(
-    r"^(Error opening (in|out)put files?\b|Task finished|Terminating thread|Last message|Nothing was"
-    r"|Neither number of channels|Error initializing filter|Could not open encoder)"
+    r"^(Error opening (in|out)put files?\b|Task finished|Terminating thread|Last message|Nothing was|Conversion failed"
+    r"|Neither number of channels|Error (initializing|applying|configuring|reinitializing)|Could not open encoder)"
 )
-NO_STREAM = "Output file does not contain any stream"
+NO_STREAM = re.compile(r"Output file (#\d+ )?does not contain any stream")
 NO_AUDIO = "there is no audio in it"
 
 # Files that name other files: they would make ffmpeg open whatever they say.
@@ -117,7 +117,7 @@ class Process:
         """Why it ended; call it when `read` gave nothing."""
         await self._end(None, signal.SIGTERM, signal.SIGKILL)
         code = self._process.returncode
-        lines = [redact_text(line, self._name) for line in self._lines]
+        lines = [redact_text(line.removeprefix(f"{self._name}: "), self._name) for line in self._lines]
         reason = _reason(code, self._has_given, "\n".join(lines))
         text = _summary(lines)[:SHOWN_CHARACTERS] or _exit(code, self._has_given)
         return Failure(reason, text, code)
@@ -238,7 +238,7 @@ def _summary(lines: list[str]) -> str:
             told.insert(0, line)
         if len(told) == SHOWN_LINES:
             break
-    return "; ".join(told).replace(NO_STREAM, NO_AUDIO)
+    return NO_STREAM.sub(NO_AUDIO, "; ".join(told))
 
 
 def _exit(code: int | None, has_given: bool) -> str:

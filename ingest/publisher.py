@@ -52,6 +52,10 @@ class Publisher:
             self._drop_oldest()
         self._news.set()
 
+    def open(self) -> None:
+        """More will be put: to be said before a run that follows a broken one."""
+        self._closed = False
+
     def close(self) -> None:
         """No more will be put: `run` returns when all is published."""
         self._closed = True
@@ -59,7 +63,6 @@ class Publisher:
 
     async def run(self) -> None:
         """Publishes, in order, until closed. Cancelled or broken by a bug, it keeps its queue and may be run again."""
-        self._closed = False
         while True:
             while self._sending is not None or self._queue:
                 if self._sending is None:

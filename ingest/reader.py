@@ -73,6 +73,7 @@ class Reader:
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop; then publishes the rest, for up to DRAIN_S."""
         metrics.UP.labels(self._stream_id).set(0)
+        self._publisher.open()
         try:
             async with asyncio.TaskGroup() as group:
                 publishing = group.create_task(self._publisher.run(), name=f"publish-{self._stream_id}")
@@ -89,12 +90,10 @@ class Reader:
     def _account_for_absence(self) -> None:
         now = self._now()
         if self._was_heard:
-            self._ledger.lost(self.heard_until, GapReason.STOPPED)
-            self._publish(self._ledger.gaps(now))
+            self._publish(self._ledger.absent(now, GapReason.STOPPED))
         if (ahead := self.heard_until - now) > AHEAD_MOST:
             log.warning("stream.clock_is_behind", stream=self._stream_id, skips_s=round(ahead / SAMPLE_RATE_HZ, 1))
         self._was_heard = True
-        self._ledger.lost(now, GapReason.CONNECTING)
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -128,7 +127,7 @@ class Reader:
             if (early := session.ahead(self._now()) - AHEAD_MOST) > 0:
                 await stopped_within(stop, min(early / SAMPLE_RATE_HZ, TICK_S))
                 continue
-            was_live, was_silent = session.is_live, not session.received
+            was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
             pcm = await _read_or_tick(process, LIVE_READ_BYTES if was_live else ffmpeg.READ_BYTES)
             if pcm == b"":
                 return await process.failure()
@@ -142,6 +141,8 @@ class Reader:
                 metrics.UP.labels(self._stream_id).set(1)
             if session.is_live and not was_live:
                 self._log_connected(session, loop.time() - begun_s)
+            if session.lost > lost_before:
+                log.warning("stream.lost_audio", stream=self._stream_id, lost_s=_seconds(session.lost - lost_before))
             if not session.is_live:
                 self._publish_gap_in_progress()
         return None

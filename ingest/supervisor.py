@@ -16,6 +16,7 @@ from ingest.backoff import Backoff
 from ingest.bus import Bus
 from ingest.lifecycle import stopped_within
 from ingest.reader import Reader
+from ingest.redact import redact_text
 from ingest.settings import IngestSettings
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,8 @@ QUERY = """
     order by s.id
 """
 DATABASE_TIMEOUT_S = 10  # a database that takes longer is away
+# The last one is what asyncpg raises when the server ended the connection while nothing was asked.
+AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 RESTART_FIRST_S = 1.0
 RESTART_MOST_S = 60.0
 
@@ -125,20 +128,30 @@ class _Streams:
     async def read(self) -> dict[int, Stream] | None:
         """The streams to listen to; None when the database does not answer, which is logged once."""
         try:
-            async with asyncio.timeout(DATABASE_TIMEOUT_S):
-                if self._connection is None:
-                    self._connection = await asyncpg.connect(self._dsn)
-                rows = await self._connection.fetch(QUERY)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            self.close()
-            if not self._is_away:
-                log.warning("streams.unreadable", error=f"{type(error).__name__} {error}".strip())
-            self._is_away = True
+            streams = await self._fetch()
+        except ValueError:  # its text would quote parts of the DSN
+            self._failed("the DSN of the database is not valid: see AIRTRACE_DATABASE__DSN")
+            return None
+        except AWAY as error:
+            self._failed(redact_text(str(error), self._dsn) or type(error).__name__)
             return None
         if self._is_away:
             log.info("streams.readable_again")
         self._is_away = False
+        return streams
+
+    async def _fetch(self) -> dict[int, Stream]:
+        async with asyncio.timeout(DATABASE_TIMEOUT_S):
+            if self._connection is None:
+                self._connection = await asyncpg.connect(self._dsn)
+            rows = await self._connection.fetch(QUERY)
         return {row["id"]: Stream(row["id"], row["url"], row["position"]) for row in rows}
+
+    def _failed(self, error: str) -> None:
+        self.close()
+        if not self._is_away:
+            log.warning("streams.unreadable", error=error)
+        self._is_away = True
 
     def close(self) -> None:
         """At once, without a farewell: the server may not be there to hear it."""

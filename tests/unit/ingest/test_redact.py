@@ -60,8 +60,9 @@ def test_no_password_survives(password: str) -> None:
 def test_errors_are_quoted_without_credentials() -> None:
     url = "http://user:pa%24%24word@radio.example:8000/live?key=abc123"
     said = (
-        f"Error opening input file {url}. [tcp @ 0x1] Connection to tcp://user:pa%24%24word@radio.example:8000?key=abc123 "
-        "failed: refused, redirected to https://user:other@cdn.example/x?sig=zzzz, password pa$$word, key abc123"
+        f"Error opening input file {url}. [tcp @ 0x1] Connection to "
+        "tcp://user:pa%24%24word@radio.example:8000?key=abc123 failed: refused, redirected to "
+        "https://user:other@cdn.example/x?sig=zzzz, password pa$$word, key abc123"
     )
     shown = redact_text(said, url)
     assert not any(secret in shown for secret in ("pa%24%24word", "pa$$word", "abc123", "user", "other", "zzzz"))

@@ -34,7 +34,9 @@ def test_a_streams_records_share_its_key() -> None:
 def _changed(**headers: bytes | None) -> Encoded:
     encoded = encode(WINDOW)
     fields = {**dict(encoded.headers), **headers}
-    return Encoded(encoded.key, tuple((name, value) for name, value in fields.items() if value is not None), encoded.value)
+    return Encoded(
+        encoded.key, tuple((name, value) for name, value in fields.items() if value is not None), encoded.value
+    )
 
 
 @pytest.mark.parametrize(
