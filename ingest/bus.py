@@ -23,7 +23,7 @@ class Delivery:
 
 
 class Bus(Protocol):
-    """At least once, in order within a stream. Records that cannot be decoded go to the dead letters, not to readers."""
+    """At least once, in order within a stream. Records that cannot be read go to the dead letters, not to readers."""
 
     async def publish(self, record: Record) -> None:
         """Returns once the record is safe; raises BusError when it could not be made so."""

@@ -1,11 +1,11 @@
 """What can go wrong while listening.
 
-    IngestError
-    ├── WireError            a record on the bus cannot be read
-    ├── BusError             the bus cannot take or give records
-    ├── FfmpegMissing        no ffmpeg on this machine
-    └── SourceError          a stream or file cannot be heard; `reason` is the coverage gap's reason
-        └── UnsupportedUrl   the URL is of a kind that Airtrace does not open
+IngestError
+├── WireError            a record on the bus cannot be read
+├── BusError             the bus cannot take or give records
+├── FfmpegMissing        no ffmpeg on this machine
+└── SourceError          a stream or file cannot be heard; `reason` is the coverage gap's reason
+    └── UnsupportedUrl   the URL is of a kind that Airtrace does not open
 """
 
 from __future__ import annotations

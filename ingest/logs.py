@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 from structlog.typing import Processor
 
 HANDLER = "airtrace"
+REPEAT_S = 10.0  # aiokafka says the same thing fifty times a second while its brokers are away
+
+
+class Seldom:
+    """A filter for libraries' logs: the same message of the same logger passes once in REPEAT_S."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: dict[tuple[str, str], float] = {}  # the templates in libraries' code: few
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is new enough to be said."""
+        now, said = self._clock(), (record.name, str(record.msg))
+        if now - self._said.get(said, -REPEAT_S) < REPEAT_S:
+            return False
+        self._said[said] = now
+        return True
 
 
 def configure(level: str, format: str) -> None:
@@ -48,6 +67,7 @@ def _configure_libraries(least: int, shared: list[Processor], renderer: Processo
     """Sends the standard library's records the same way; a handler of an earlier call is replaced."""
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(HANDLER)
+    handler.addFilter(Seldom(time.monotonic))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

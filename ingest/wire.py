@@ -18,6 +18,7 @@ WIRE_VERSION = b"1"
 # and is four times the fingerprint's 8 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono
+INTEGER_MOST = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit
 
 
 class GapReason(StrEnum):
@@ -110,12 +111,12 @@ def decode(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
         raise WireError(f"wire version {version!r}, this reader knows {WIRE_VERSION!r}: upgrade the older side")
     try:
         kind = fields["kind"].decode()
-        stream_id = int(key or b"")
+        stream_id = _integer(key or b"")
         if kind == "window":
             return _window(stream_id, fields, value or b"")
         if kind == "gap":
             reason = GapReason(fields["reason"].decode())
-            return Gap(stream_id, int(fields["start"]), int(fields["end"]), reason)
+            return _gap(stream_id, fields, reason)
     except (KeyError, ValueError, UnicodeDecodeError) as error:
         raise WireError(f"damaged record: {type(error).__name__} {error}") from error
     raise WireError(f"unknown kind of record: {kind!r}")
@@ -125,16 +126,30 @@ def _headers(fields: dict[str, str]) -> Headers:
     return (("airtrace", WIRE_VERSION), *((name, text.encode()) for name, text in fields.items()))
 
 
+def _integer(text: bytes) -> int:
+    number = int(text)
+    if abs(number) > INTEGER_MOST:
+        raise ValueError(f"{text[:30]!r} is out of bounds")
+    return number
+
+
+def _gap(stream_id: int, fields: dict[str, bytes], reason: GapReason) -> Gap:
+    start, end = _integer(fields["start"]), _integer(fields["end"])
+    if end <= start:
+        raise ValueError(f"a gap that ends {start - end} samples before it begins")
+    return Gap(stream_id, start, end, reason)
+
+
 def _window(stream_id: int, fields: dict[str, bytes], pcm: bytes) -> Window:
-    if int(fields["sample_rate_hz"]) != SAMPLE_RATE_HZ:
+    if _integer(fields["sample_rate_hz"]) != SAMPLE_RATE_HZ:
         raise WireError(f"sample rate {fields['sample_rate_hz']!r} Hz, this reader takes {SAMPLE_RATE_HZ}")
     if not pcm or len(pcm) % BYTES_PER_SAMPLE:
         raise WireError(f"{len(pcm)} bytes are not a whole number of samples")
     return Window(
         stream_id=stream_id,
         session_id=uuid.UUID(hex=fields["session"].decode()),
-        sequence=int(fields["sequence"]),
-        anchor=int(fields["anchor"]),
-        first_sample=int(fields["first_sample"]),
+        sequence=_integer(fields["sequence"]),
+        anchor=_integer(fields["anchor"]),
+        first_sample=_integer(fields["first_sample"]),
         pcm=pcm,
     )

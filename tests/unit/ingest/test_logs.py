@@ -1,8 +1,11 @@
 """One stream of logs, ours and the libraries', in the asked form, without local variables in tracebacks."""
 
 import json
+import logging
 import subprocess
 import sys
+
+from ingest.logs import REPEAT_S, Seldom
 
 SAYS = """
 import logging, sys, structlog
@@ -58,3 +61,18 @@ def test_the_level_holds_for_libraries_from_warnings_up() -> None:
     assert len(_said("error", "json")) == 1
     events = [json.loads(line)["event"] for line in _said("debug", "json")]
     assert events == ["quiet.event", "loud.event", "it is wrong", "bad.event"]
+
+
+def _warning(text: str, *values: object, logger: str = "aiokafka") -> logging.LogRecord:
+    return logging.LogRecord(logger, logging.WARNING, "", 0, text, values, None)
+
+
+def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
+    now = [100.0]
+    seldom = Seldom(lambda: now[0])
+    assert seldom.filter(_warning("no broker at %s", "a"))
+    assert not seldom.filter(_warning("no broker at %s", "b"))
+    assert seldom.filter(_warning("something else"))
+    assert seldom.filter(_warning("no broker at %s", "a", logger="other"))
+    now[0] += REPEAT_S
+    assert seldom.filter(_warning("no broker at %s", "a"))

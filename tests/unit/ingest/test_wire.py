@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from ingest.errors import WireError
 from ingest.wire import Encoded, Gap, GapReason, Window, decode, encode
 
-IDS = st.integers(1, 2**63 - 1)
+IDS = st.integers(1, 2**62)
 CLOCKS = st.integers(0, 2**60)
 PCM = st.binary(min_size=2, max_size=200).map(lambda data: data[: len(data) // 2 * 2])
 WINDOWS = st.builds(Window, IDS, st.uuids(), st.integers(0, 2**40), CLOCKS, CLOCKS, PCM)
-GAPS = st.builds(Gap, IDS, CLOCKS, CLOCKS, st.sampled_from(GapReason))
+GAPS = st.builds(
+    lambda stream, start, length, reason: Gap(stream, start, start + length, reason),
+    *(IDS, CLOCKS, st.integers(1, 2**40), st.sampled_from(GapReason)),
+)
 WINDOW = Window(7, uuid.UUID(int=3), 5, 1000, 200, b"\1\2\3\4")
 
 
@@ -50,6 +53,9 @@ def _changed(**headers: bytes | None) -> Encoded:
         (_changed(anchor=None), "damaged.*anchor"),
         (_changed(first_sample=b"\xff"), "damaged"),
         (_changed(sample_rate_hz=b"44100"), "sample rate"),
+        (_changed(anchor=b"9" * 20), "out of bounds"),
+        (Encoded(str(2**63).encode(), encode(WINDOW).headers, b"\0\0"), "out of bounds"),
+        (Encoded(b"7", encode(Gap(7, 5, 5, GapReason.ENDED)).headers, b""), "before it begins"),
         (Encoded(b"x", encode(WINDOW).headers, b"\0\0"), "damaged"),
         (Encoded(b"7", encode(WINDOW).headers, b""), "whole number of samples"),
         (Encoded(b"7", encode(WINDOW).headers, b"\0\0\0"), "whole number of samples"),
