@@ -1,4 +1,7 @@
-"""The catalog: register, delete and re-embed tracks. PostgreSQL first, then Milvus, then the track is ready."""
+"""The catalog: register, delete and re-embed tracks. PostgreSQL first, then Milvus, then the track is ready.
+
+So the index never has less than what is ready, and whoever finds less there knows that it was lost.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 
 from monitor import decode, metrics
 from monitor.core.cutter import Cutter
+from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.errors import AirtraceError, AudioError, ModelMismatch, NotFound
 from monitor.index import Index
@@ -22,6 +27,8 @@ from monitor.records import Fingerprint, Metadata, Track
 from monitor.store import Store
 
 log = structlog.get_logger(__name__)
+
+SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Catalog:
         self._index = index
         self._detector = detector
         self._executor = executor
+        self._changing = asyncio.Lock()  # one connection of this process waits for the others, not all of the pool
 
     async def add(self, path: Path, metadata: Metadata) -> Registered:
         """Registers a file; audio that is there already is recognised by its decoded samples.
@@ -58,14 +66,15 @@ class Catalog:
         sha256, n_samples, fingerprint = await self._fingerprint(path)
         if not fingerprint.vectors.any():
             raise AudioError("silent", f"{path.name}: nothing but silence")
-        track = await self._store.add_track(sha256, n_samples, metadata, fingerprint)
-        if track is not None:
-            await self._index.insert(track, fingerprint.vectors)
-            await self._store.mark_ready(track)
-            await self.count()
-        stored = await self._store.track_by_sha256(sha256)
+        async with self._change():
+            track = await self._store.add_track(sha256, n_samples, metadata, fingerprint)
+            stored = await self._store.track_by_sha256(sha256)
+            if stored is not None and stored.status == "pending":  # new, or left behind by an attempt that failed
+                await self._index_again(stored.id)
+                stored = await self._store.track(stored.id)
         if stored is None:
             raise NotFound(f"{path.name}: deleted while it was being registered; add it again")
+        await self.count()
         return Registered(stored, known=track is None)
 
     async def delete(self, track: int) -> None:
@@ -74,9 +83,11 @@ class Catalog:
         Raises:
             NotFound: there is no such track.
         """
-        if not await self._store.delete_track(track):
-            raise NotFound(f"there is no track {track}")
-        await self._index.delete(track)
+        async with self._change():
+            if not await self._store.mark_pending(track):  # should the rest fail, it is not half there
+                raise NotFound(f"there is no track {track}")
+            await self._index.delete(track)
+            await self._store.delete_track(track)
         await self.count()
 
     async def recover(self) -> None:
@@ -91,31 +102,47 @@ class Catalog:
                 f"{len(others)} tracks were registered with another model than {info.version} ({info.checksum}): "
                 "run `airtrace tracks rebuild`"
             )
-        for track in await self._store.pending_tracks():
-            await self._index_again(track)
-        wanted, there = await self._store.audible_segments(info), await self._index.count()
-        if wanted != there:
-            log.warning("catalog.refilling_index", wanted=wanted, there=there)
-            await self._refill()
+        async with self._change():
+            for track in await self._store.pending_tracks():
+                await self._index_again(track)
+            wanted, there = await self._store.audible_segments(info), await self._index.count()
+            if there < wanted:
+                log.warning("catalog.refilling_index", wanted=wanted, there=there)
+                await self._refill()
         await self.count()
 
     async def rebuild(self) -> AsyncIterator[Rebuilt]:
         """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors."""
         for track in await self._store.tracks_of_other_models(self._detector.info):
             try:
-                _, _, fingerprint = await self._fingerprint(Path(track.metadata.source))
-                await self._store.replace_fingerprint(track.id, fingerprint)
-                await self._store.mark_ready(track.id)
+                await self._embed_again(track)
             except AirtraceError as error:
                 yield Rebuilt(track, str(error))
             else:
                 yield Rebuilt(track, None)
-        await self._refill()
+        async with self._change():
+            await self._refill()
         await self.count()
 
     async def count(self) -> None:
         """Brings the metric up to date."""
         metrics.TRACKS.set(await self._store.count_tracks())
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """Whoever brings index and catalog into step does it alone, among all processes."""
+        async with self._changing, self._store.catalog_lock():
+            yield
+
+    async def _embed_again(self, track: Track) -> None:
+        path = Path(track.metadata.source)
+        _, n_samples, fingerprint = await self._fingerprint(path)
+        # Not the hash: another ffmpeg decodes the same file to other bits.
+        if abs(n_samples / SAMPLE_RATE_HZ - track.duration_s) > SAME_LENGTH_S:
+            raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
+        async with self._change():
+            await self._store.replace_fingerprint(track.id, fingerprint)
+            await self._index_again(track.id)
 
     async def _refill(self) -> None:
         await self._index.recreate()
@@ -133,10 +160,11 @@ class Catalog:
         digest, n_samples, cutter = hashlib.sha256(), 0, Cutter()
         vectors: list[NDArray[np.float32]] = []
         loop = asyncio.get_running_loop()
-        async for block in decode.blocks(path):
-            digest.update(block.tobytes())
-            n_samples += len(block)
-            _, whole = cutter.feed(block)
-            embeddings = await loop.run_in_executor(self._executor, self._detector.embed, whole)
-            vectors.append(embeddings.vectors)
+        async with aclosing(decode.blocks(path)) as blocks:
+            async for block in blocks:
+                digest.update(block.tobytes())
+                n_samples += len(block)
+                _, whole = cutter.feed(block)
+                embeddings = await loop.run_in_executor(self._executor, self._detector.embed, whole)
+                vectors.append(embeddings.vectors)
         return digest.digest(), n_samples, Fingerprint(self._detector.info, np.concatenate(vectors))

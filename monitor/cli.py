@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Where everything is kept (AIRTRACE_HOME).")]
+
+FULL = "Full mode: processes over Kafka, PostgreSQL and Milvus"
+INTERRUPTED = 128  # and more: exit codes of commands that a signal ended
 
 app = typer.Typer(
     help="Listens to broadcast streams and says which recording was played where, from when to when, how surely.",
@@ -109,7 +113,7 @@ def streams_remove(context: typer.Context, name: Annotated[str, typer.Argument()
 def matches(
     context: typer.Context,
     stream: Stream = None,
-    state: Annotated[str | None, typer.Option(help="open or closed.")] = None,
+    state: Annotated[Literal["open", "closed"] | None, typer.Option(help="Only those.")] = None,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
@@ -130,7 +134,9 @@ def coverage(context: typer.Context, stream: Stream = None, limit: Limit = 100, 
 @app.command()
 def alerts(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="open, acknowledged, resolved or dismissed.")] = None,
+    state: Annotated[
+        Literal["open", "acknowledged", "resolved", "dismissed"] | None, typer.Option(help="Only those.")
+    ] = None,
     limit: Limit = 100,
     json: Json = False,
 ) -> None:
@@ -155,39 +161,42 @@ def scan(
 @app.command()
 def run(
     context: typer.Context,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API and the live page.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the API and the live page; 0: any free one.")
+    ] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Process with which it ends.")] = None,
 ) -> None:
     """Listen, match and serve in one process."""
     from monitor.commands import serving
 
-    settings = _settings(context)
+    settings = _settings(context, least="info")
     if port is not None:
         settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
-    _finish(serving.run(settings))
+    _finish(serving.run(settings, parent))
 
 
-@app.command()
+@app.command(rich_help_panel=FULL)
 def ingest(context: typer.Context) -> None:
-    """Full mode: listen to streams, windows to Kafka."""
+    """Listen to streams, windows to Kafka."""
     from monitor.commands import serving
 
-    _finish(serving.ingest(_settings(context)))
+    _finish(serving.ingest(_settings(context, least="info")))
 
 
-@app.command()
+@app.command(rich_help_panel=FULL)
 def worker(context: typer.Context) -> None:
-    """Full mode: windows from Kafka, matches to PostgreSQL."""
+    """Windows from Kafka, matches to PostgreSQL."""
     from monitor.commands import serving
 
-    _finish(serving.worker(_settings(context)))
+    _finish(serving.worker(_settings(context, least="info")))
 
 
-@app.command()
+@app.command(rich_help_panel=FULL)
 def api(context: typer.Context) -> None:
-    """Full mode: the API and the live page."""
+    """Serve the API and the live page."""
     from monitor.commands import serving
 
-    _finish(serving.api(_settings(context)))
+    _finish(serving.api(_settings(context, least="info")))
 
 
 @app.command()
@@ -212,12 +221,14 @@ def version() -> None:
     typer.echo(installed("airtrace"))
 
 
-def _settings(context: typer.Context) -> Settings:
+def _settings(context: typer.Context, least: str = "warning") -> Settings:
+    """The settings; `least` is the level from which this command logs when they name none."""
     from ingest import logs
     from monitor.settings import load
 
     settings = load(home=context.obj)
-    logs.configure(settings.log.level, settings.log.format)
+    named = "level" in settings.log.model_fields_set
+    logs.configure(settings.log.level if named else least, settings.log.format)
     return settings
 
 
@@ -228,30 +239,45 @@ def _finish(command: Coroutine[Any, Any, int]) -> None:
 def main() -> None:
     """The entry point: one clear line and an exit code for what is expected, a traceback only for a bug."""
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+        code = app(standalone_mode=False) or 0
+    except typer.TyperException as error:
+        sys.exit(_explain_usage(error))
     except Exception as error:
-        sys.exit(_explain(_innermost(error)))
+        sys.exit(_explain(error))
+    if code > INTERRUPTED:
+        print("airtrace: interrupted", file=sys.stderr)
+    sys.exit(code)
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """What a TaskGroup's group is about, when it is about one thing."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+def _explain_usage(error: typer.TyperException) -> int:
+    context: typer.Context | None = getattr(error, "ctx", None)
+    if message := error.format_message().strip():  # else it was a help page, which has been printed
+        hint = f" (see {context.command_path} --help)" if context else ""
+        print(f"airtrace: {' '.join(message.split())}{hint}", file=sys.stderr)
+    return error.exit_code
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: Exception) -> int:
     from ingest.errors import BusError, IngestError
     from monitor.errors import AirtraceError
 
-    if isinstance(error, AirtraceError | IngestError):
-        print(f"airtrace: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, AirtraceError) else 4 if isinstance(error, BusError) else 1
+    told = list(_leaves(error))
+    if all(isinstance(each, AirtraceError | IngestError) for each in told):
+        first = told[0]
+        print(f"airtrace: {' '.join(str(first).split())}", file=sys.stderr)
+        return first.exit_code if isinstance(first, AirtraceError) else 4 if isinstance(first, BusError) else 1
+    if isinstance(told[0], OSError) and told[0].errno in (ENOSPC, EDQUOT):
+        print("airtrace: the disk is full: make room on it, then run this again", file=sys.stderr)
+        return 4
     traceback.print_exception(error)
     print("airtrace: this is a bug; please report the lines above", file=sys.stderr)
     return 1
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What a TaskGroup's group is about."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

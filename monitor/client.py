@@ -5,19 +5,24 @@ Either way it speaks HTTP to the same API, so that there is one way in.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import orjson
 
 from monitor.embedded import home
-from monitor.errors import AirtraceError, DependencyError
+from monitor.errors import AirtraceError, DependencyError, HomeBusy
 from monitor.settings import Settings
 
 # Long enough to decode and embed a ten-hour recording on a slow machine; a dead server is noticed by its connection.
 READ_TIMEOUT_S = 3600.0
+# Other commands take a second or two, and an `airtrace run` that starts or stops a few.
+BUSY_S = 15.0
+BUSY_POLL_S = 0.1
 
 
 class Refused(AirtraceError):
@@ -82,19 +87,35 @@ async def at(url: str) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connect(settings: Settings, *, recover: bool = True) -> AsyncIterator[Client]:
-    """A client of whatever has the home: the running monitor, or this process for now."""
+    """A client of whatever has the home: the running monitor, or this process for now.
+
+    Raises:
+        HomeBusy: another command has the home, and does not let go of it within BUSY_S.
+        HomeError: the home cannot be used.
+        DependencyError: a part cannot be reached.
+    """
     embedded = settings.database.dsn is None or settings.milvus.uri is None
-    running = home.running_at(settings.home) if embedded else None
     async with AsyncExitStack() as stack:
-        if running is None:
-            running = await _serve(settings, stack, embedded=embedded, recover=recover)
-        yield await stack.enter_async_context(at(running))
+        found = await _running_or_held(settings.home, stack) if embedded else None
+        url = found if isinstance(found, str) else await _serve(settings, found, stack, recover=recover)
+        yield await stack.enter_async_context(at(url))
 
 
-async def _serve(settings: Settings, stack: AsyncExitStack, *, embedded: bool, recover: bool) -> str:
+async def _running_or_held(path: Path, stack: AsyncExitStack) -> str | home.Home:
+    """Address of the running monitor, or else the home, held until the stack ends."""
+    deadline_s = asyncio.get_running_loop().time() + BUSY_S
+    while True:
+        try:
+            return home.running_at(path) or stack.enter_context(home.held(path))
+        except HomeBusy:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+            await asyncio.sleep(BUSY_POLL_S)
+
+
+async def _serve(settings: Settings, held: home.Home | None, stack: AsyncExitStack, *, recover: bool) -> str:
     from monitor import app, serving  # opens servers and models: only where nobody else has
 
-    held = stack.enter_context(home.held(settings.home)) if embedded else None
     parts = await stack.enter_async_context(app.opened(settings, held, recover=recover))
     return await stack.enter_async_context(serving.served(parts, "127.0.0.1", 0))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ import structlog
 from numpy.typing import NDArray
 
 from ingest import ffmpeg
-from ingest.errors import SourceError
+from ingest.errors import FfmpegMissing, SourceError
+from ingest.wire import BYTES_PER_SAMPLE
 from monitor.core.segments import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
-from monitor.errors import AudioError
+from monitor.errors import AudioError, DependencyError
 
 log = structlog.get_logger(__name__)
 
@@ -22,25 +25,32 @@ BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whateve
 COPY_FRAMES = 1 << 16
 
 
-async def blocks(path: Path) -> AsyncIterator[NDArray[np.int16]]:
+async def blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
     """The whole file, a minute at a time.
+
+    Whoever stops before the end closes it, so that ffmpeg ends at once.
 
     Raises:
         AudioError: it is not there, empty, no audio, or shorter than one segment.
+        DependencyError: there is no ffmpeg.
     """
     _check(path)
     n_samples = 0
     try:
-        async for block in _in_blocks(ffmpeg.decode(path)):
-            n_samples += len(block)
-            yield block
+        async with aclosing(_in_blocks(path)) as decoded:
+            async for block in decoded:
+                n_samples += len(block)
+                yield block
+    except FfmpegMissing as error:
+        raise DependencyError(str(error)) from error
     except SourceError as error:
         if n_samples:
             decoded_s = n_samples // SAMPLE_RATE_HZ
             raise AudioError("damaged", f"{path.name}: decoding stopped after {decoded_s} s: {error}") from error
-        async for block in _through_sndfile(path, error):
-            n_samples += len(block)
-            yield block
+        async with aclosing(_through_sndfile(path, error)) as decoded:
+            async for block in decoded:
+                n_samples += len(block)
+                yield block
     if n_samples < SEGMENT_SAMPLES:
         raise AudioError(
             "too_short", f"{path.name}: {n_samples / SAMPLE_RATE_HZ:.2f} s of audio, at least 1 s is needed"
@@ -49,28 +59,30 @@ async def blocks(path: Path) -> AsyncIterator[NDArray[np.int16]]:
 
 def _check(path: Path) -> None:
     try:
-        if path.stat().st_size == 0:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # a pipe would keep us waiting, a device has no end
+            raise AudioError("not_audio", f"{path.name}: not a file, but a directory, a pipe or a device")
+        if facts.st_size == 0:
             raise AudioError("empty", f"{path.name}: the file is empty")
         path.open("rb").close()
-    except IsADirectoryError as error:
-        raise AudioError("not_audio", f"{path.name}: a directory, not a file") from error
     except OSError as error:
         raise AudioError("unreadable", f"{path.name}: {error.strerror}") from error
 
 
-async def _in_blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[NDArray[np.int16]]:
+async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
+    """What ffmpeg reads."""
     waiting = bytearray()
-    async for chunk in chunks:
-        waiting += chunk
-        if len(waiting) >= 2 * BLOCK_SAMPLES:
-            whole = len(waiting) // 2 * 2
-            yield np.frombuffer(bytes(waiting[:whole]), "<i2")
-            del waiting[:whole]
-    if len(waiting) >= 2:
-        yield np.frombuffer(bytes(waiting[: len(waiting) // 2 * 2]), "<i2")
+    async with aclosing(ffmpeg.decode(path)) as pieces:  # type: ignore[type-var]  # it is a generator
+        async for piece in pieces:
+            waiting += piece
+            if len(waiting) >= BYTES_PER_SAMPLE * BLOCK_SAMPLES:
+                yield np.frombuffer(bytes(waiting), "<i2")
+                waiting.clear()
+    if waiting:
+        yield np.frombuffer(bytes(waiting), "<i2")
 
 
-async def _through_sndfile(path: Path, refused: SourceError) -> AsyncIterator[NDArray[np.int16]]:
+async def _through_sndfile(path: Path, refused: SourceError) -> AsyncGenerator[NDArray[np.int16], None]:
     """libsndfile reads the file into a WAV file, which ffmpeg resamples like any other."""
     with tempfile.TemporaryDirectory(prefix="airtrace-") as folder:
         copy = Path(folder) / "copy.wav"
@@ -79,8 +91,12 @@ async def _through_sndfile(path: Path, refused: SourceError) -> AsyncIterator[ND
         except (RuntimeError, OSError) as error:  # soundfile's errors are RuntimeErrors
             raise AudioError("not_audio", f"{path.name}: {refused}") from error
         log.info("decode.through_sndfile", file=path.name, ffmpeg=str(refused))
-        async for block in _in_blocks(ffmpeg.decode(copy)):
-            yield block
+        try:
+            async with aclosing(_in_blocks(copy)) as decoded:
+                async for block in decoded:
+                    yield block
+        except SourceError as error:  # such as more channels than it can mix
+            raise AudioError("not_audio", f"{path.name}: {error}") from error
 
 
 def _copy(path: Path, copy: Path) -> None:
@@ -88,7 +104,7 @@ def _copy(path: Path, copy: Path) -> None:
 
     with (
         soundfile.SoundFile(path) as source,
-        soundfile.SoundFile(copy, "w", source.samplerate, source.channels, "PCM_16", format="RF64") as target,
+        soundfile.SoundFile(copy, "w", source.samplerate, source.channels, "FLOAT", format="RF64") as target,
     ):
-        for block in source.blocks(COPY_FRAMES, dtype="int16"):
+        for block in source.blocks(COPY_FRAMES, dtype="float32"):  # libsndfile reads floats as integers unscaled
             target.write(block)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.redact import redact
 from monitor.core.match import Hit
 from monitor.core.segments import HOP_SAMPLES
 from monitor.detect.detector import DetectorInfo
@@ -24,7 +25,11 @@ INSERT_ROWS = 4096  # one gRPC message of 2 MB; larger ones gain nothing
 SEARCH_ROWS = 256
 # Measured on Milvus Lite: HNSW M16 ef64 finds what FLAT finds at half the time; all servers have it.
 INDEX = {"index_type": "HNSW", "metric_type": "IP", "params": {"M": 16, "efConstruction": 100}}
-SEARCH = {"metric_type": "IP", "params": {"ef": 64}}
+EF = 64
+# For one call. Without it pymilvus tries for minutes, while nothing that waits for this thread could be stopped.
+CALL_TIMEOUT_S = 20
+CONNECT_TIMEOUT_S = 10
+LOAD_TIMEOUT_S = 300  # a server reads all vectors into memory first: 40 s for a million
 
 
 class Index:
@@ -54,30 +59,37 @@ class Index:
     async def search(self, vectors: NDArray[np.float32], top_k: int) -> list[tuple[Hit, ...]]:
         """The best candidates of every query, shape (n, dimensions), best first."""
         found: list[tuple[Hit, ...]] = []
+        how = {"metric_type": "IP", "params": {"ef": max(EF, top_k)}}  # a server refuses fewer than are asked for
         for first in range(0, len(vectors), SEARCH_ROWS):
             part = vectors[first : first + SEARCH_ROWS]
-            rows = await self._call("search", self.collection, data=list(part), limit=top_k, search_params=SEARCH)
+            rows = await self._call("search", self.collection, data=list(part), limit=top_k, search_params=how)
             found.extend(tuple(_hit(row) for row in hits) for hits in rows)
         return found
 
     async def count(self) -> int:
         """How many vectors are in."""
-        rows = await self._call("query", self.collection, filter="", output_fields=["count(*)"])
+        options = {"filter": "", "output_fields": ["count(*)"], "consistency_level": "Strong"}
+        rows = await self._call("query", self.collection, **options)
         return int(rows[0]["count(*)"])
 
     async def recreate(self) -> None:
         """Throws the collection away and makes an empty one."""
         await self._call("drop_collection", self.collection)
-        await self._guard(self._create)
+        await self._guard(self._open)
 
     async def open(self) -> None:
         """Makes the collection if it is not there, and loads it."""
         await self._guard(self._open)
 
     def _open(self) -> None:
-        if not self._client.has_collection(self.collection):
+        if not self._client.has_collection(self.collection, timeout=CALL_TIMEOUT_S):
             self._create()
-        self._client.load_collection(self.collection)
+        if not self._client.list_indexes(self.collection, timeout=CALL_TIMEOUT_S):  # new, or making it was interrupted
+            params = self._client.prepare_index_params()
+            params.add_index("vector", **INDEX)
+            # There is nothing in yet, so there is nothing to wait for: not half a second, as pymilvus does.
+            self._client.create_index(self.collection, params, sync=False, timeout=CALL_TIMEOUT_S)
+        self._client.load_collection(self.collection, timeout=LOAD_TIMEOUT_S)
 
     def _create(self) -> None:
         from pymilvus import DataType
@@ -86,21 +98,22 @@ class Index:
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("track", DataType.INT64)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self._info.dimensions)
-        params = self._client.prepare_index_params()
-        params.add_index("vector", **INDEX)
-        self._client.create_collection(self.collection, schema=schema, index_params=params)
-        self._client.load_collection(self.collection)
+        self._client.create_collection(self.collection, schema=schema, timeout=CALL_TIMEOUT_S)
 
     async def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        options["timeout"] = CALL_TIMEOUT_S
         return await self._guard(lambda: getattr(self._client, method)(*arguments, **options))
 
     async def _guard(self, action: Callable[[], Any]) -> Any:
+        from grpc import RpcError  # type: ignore[import-untyped]
         from pymilvus.exceptions import MilvusException
 
         try:
             return await self._run(action)
         except MilvusException as error:
             raise DependencyError(f"Milvus: {error.message}") from error
+        except RpcError as error:  # pymilvus lets some through, a time-out among them
+            raise DependencyError(f"Milvus: {error.code().name} {error.details()}") from error
 
 
 def _hit(row: Any) -> Hit:
@@ -128,7 +141,7 @@ async def opened(uri: str, token: str | None, info: DetectorInfo) -> AsyncIterat
             await index.open()
             yield index
         finally:
-            await run(client.close)
+            await run(lambda: _disconnect(client, uri))
     finally:
         executor.shutdown(wait=True)
 
@@ -137,11 +150,30 @@ def _connect(uri: str, token: str | None) -> Any:
     from pymilvus import MilvusClient  # a second of import: only where it is used
     from pymilvus.exceptions import MilvusException
 
-    # Milvus Lite's server inside this process logs a traceback for a call that it lacks and pymilvus does without, and
-    # warns where a system has no runtime directory.
-    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
+    # All three log a traceback for every failed call, which we raise as an error anyway, and Milvus Lite's server for
+    # each that it lacks and pymilvus does without; it warns where a system has no runtime directory.
+    for name in ("pymilvus", "grpc._server", "milvus_lite.server_manager"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
     try:
-        return MilvusClient(uri, token=token or "", timeout=10)
+        return MilvusClient(uri, token=token or "", timeout=CONNECT_TIMEOUT_S)
     except MilvusException as error:
-        raise DependencyError(f"Milvus at {uri} cannot be opened: {error.message}") from error
+        if _is_file(uri):
+            raise DependencyError(f"{uri} cannot be opened: another process has it, or it is damaged") from error
+        raise DependencyError(
+            f"Milvus at {redact(uri)} cannot be reached: see that it runs, or set AIRTRACE_MILVUS__URI"
+        ) from error
+
+
+def _disconnect(client: Any, uri: str) -> None:
+    client.close()
+    if _is_file(uri):
+        # pymilvus leaves this to the end of the process, when the home may be another's already.
+        from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
+
+        server_manager_instance.release_server(uri)
+
+
+def _is_file(uri: str) -> bool:
+    """Whether pymilvus takes it for a file of Milvus Lite."""
+    return uri.endswith(".db")

@@ -14,6 +14,7 @@ from monitor.app import Airtrace
 from monitor.errors import DependencyError
 
 GRACE_S = 3
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # where one reaches what listens on every address  # noqa: S104
 
 
 class _Server(uvicorn.Server):
@@ -47,7 +48,7 @@ async def served(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[str]
                 await task
                 raise DependencyError("the API does not start")
             await asyncio.sleep(0.01)
-        shown = f"[{host}]" if ":" in host else host
+        shown = LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
         yield f"http://{shown}:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -12,6 +12,7 @@ import asyncpg
 import numpy as np
 import orjson
 
+from ingest.redact import redact_text
 from monitor.core.match import Play, Reference
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import DetectorInfo
@@ -30,10 +31,13 @@ from monitor.records import (
 )
 from monitor.sql import migrations, queries
 
-MIGRATION_LOCK = 1095324241  # any constant; "AIR" and one
+MIGRATION_LOCK = 1095324241  # any constants; "AIR" and a number
+CATALOG_LOCK = 1095324242
 COMMAND_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_S = 3600  # for locks and migrations: another process may be filling a large index
 # What asyncpg and its sockets raise when PostgreSQL does not answer.
-UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 
 class Store:
@@ -61,8 +65,19 @@ class Store:
     async def replace_fingerprint(self, track: int, fingerprint: Fingerprint) -> None:
         """Stores another model's vectors of a track, which is pending until the index has them too."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(self._sql["track_pending"], track)
+            await connection.fetchval(self._sql["track_pending"], track)
             await connection.execute(self._sql["fingerprint_upsert"], track, *_blob(fingerprint))
+
+    @asynccontextmanager
+    async def catalog_lock(self) -> AsyncIterator[None]:
+        """Held while index and catalog are brought into step, by one process at a time."""
+        async with self._pool.acquire() as connection:  # whose release gives the lock back, whatever happened
+            await connection.execute("select pg_advisory_lock($1)", CATALOG_LOCK, timeout=LOCK_TIMEOUT_S)
+            yield
+
+    async def mark_pending(self, track: int) -> bool:
+        """Takes a track out of matching until the index has it, or it is deleted; False when there is no such track."""
+        return await self._pool.fetchval(self._sql["track_pending"], track) is not None
 
     async def mark_ready(self, track: int) -> None:
         await self._pool.execute(self._sql["track_ready"], track)
@@ -142,8 +157,9 @@ class Store:
     async def stream_exists(self, stream: int) -> bool:
         return await self._pool.fetchval(self._sql["stream_exists"], stream) is not None
 
-    async def open_plays(self, stream: int, info: DetectorInfo) -> tuple[Play, ...]:
-        rows = await self._pool.fetch(self._sql["open_plays"], stream, info.name)
+    async def open_plays(self, stream: int, info: DetectorInfo, hole_samples: int = 0) -> tuple[Play, ...]:
+        """The plays on air, also those that a stop closed less than `hole_samples` before the stream's position."""
+        rows = await self._pool.fetch(self._sql["open_plays"], stream, info.name, hole_samples)
         return tuple(
             Play(
                 id=row["id"],
@@ -196,7 +212,7 @@ class Store:
         await self._pool.execute(self._sql["close_orphans"])
 
     async def open_counts(self) -> dict[int, int]:
-        """How many matches are open, by stream."""
+        """How many matches are open, by stream that is monitored or has one."""
         return {row["id"]: row["count"] for row in await self._pool.fetch(self._sql["open_counts"])}
 
     # Reading
@@ -230,24 +246,44 @@ async def opened(dsn: str, pool_most: int) -> AsyncIterator[Store]:
         DependencyError: PostgreSQL cannot be reached (the message never has the password).
         HomeTooNew: a newer version made this database.
     """
-    try:
-        pool = await asyncpg.create_pool(
-            dsn, min_size=1, max_size=pool_most, init=_prepare, command_timeout=COMMAND_TIMEOUT_S, timeout=10
-        )
-    except (OSError, asyncpg.PostgresError, TimeoutError, asyncpg.InterfaceError, ValueError) as error:
-        raise DependencyError(f"PostgreSQL cannot be reached: {_without(dsn, str(error))}") from error
+    pool = await _pool(dsn, pool_most)
     try:
         async with pool.acquire() as connection:
-            await migrate(connection)
+            try:
+                await migrate(connection)
+            except asyncpg.PostgresError as error:
+                raise DependencyError(f"PostgreSQL does not take our schema ({error}): see its rights") from error
         yield Store(pool)
     finally:
-        async with asyncio.timeout(10):
+        await _closed(pool)
+
+
+async def _pool(dsn: str, most: int) -> asyncpg.Pool:
+    try:
+        return await asyncpg.create_pool(
+            dsn, min_size=1, max_size=most, init=_prepare, command_timeout=COMMAND_TIMEOUT_S, timeout=CONNECT_TIMEOUT_S
+        )
+    except ValueError:  # its text quotes parts of the DSN, and so may the traceback
+        raise DependencyError(
+            "PostgreSQL cannot be reached: the DSN is not valid; write postgresql://user:password@host:5432/database, "
+            "with %40 for @, %2F for / and the like in the password"
+        ) from None
+    except UNREACHABLE as error:
+        reason = redact_text(str(error), dsn) or type(error).__name__
+        raise DependencyError(f"PostgreSQL cannot be reached: {reason}") from error
+
+
+async def _closed(pool: asyncpg.Pool) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 async def migrate(connection: Any) -> None:
     """Applies the migrations that are missing, one transaction each, under an advisory lock."""
-    await connection.execute("select pg_advisory_lock($1)", MIGRATION_LOCK)
+    await connection.execute("select pg_advisory_lock($1)", MIGRATION_LOCK, timeout=LOCK_TIMEOUT_S)
     try:
         await connection.execute("create table if not exists schema_version (version integer primary key)")
         done = await connection.fetchval("select coalesce(max(version), 0) from schema_version")
@@ -260,7 +296,7 @@ async def migrate(connection: Any) -> None:
         for version, text in known:
             if version > done:
                 async with connection.transaction():
-                    await connection.execute(text)
+                    await connection.execute(text, timeout=LOCK_TIMEOUT_S)
                     await connection.execute("insert into schema_version values ($1)", version)
     finally:
         await connection.execute("select pg_advisory_unlock($1)", MIGRATION_LOCK)
@@ -270,10 +306,6 @@ async def _prepare(connection: Any) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads
     )
-
-
-def _without(dsn: str, text: str) -> str:
-    return text.replace(dsn, "(dsn)")
 
 
 def _blob(fingerprint: Fingerprint) -> Sequence[object]:

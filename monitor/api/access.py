@@ -6,8 +6,6 @@ has open send it requests (cross-site request forgery) or read it under another 
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,10 +27,10 @@ class OnlyKnownHosts:
 
     def _refusal(self, headers: Headers) -> str | None:
         host = headers.get("host", "")
-        if "*" not in self._hosts and _without_port(host) not in self._hosts:
+        if "*" not in self._hosts and _without_port(host).lower() not in self._hosts:
             return "This host name is not served here; add it to api.hosts."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return "Requests from other sites' pages are not taken."
         return None
 

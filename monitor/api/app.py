@@ -22,6 +22,7 @@ from monitor.web import pages
 
 STATIC = Path(pages.__file__).parent / "static"
 SWAGGER_UI = "/static/swagger-ui-5.35.0"
+METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 DESCRIPTION = "Which recording was played where, from when to when, and how sure Airtrace is."
 
 
@@ -39,7 +40,7 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_middleware(SizeLimit, most_bytes=settings.upload_most_mb * 1_000_000)
-    app.add_middleware(OnlyKnownHosts, hosts=settings.hosts)
+    app.add_middleware(OnlyKnownHosts, hosts=(*settings.hosts, settings.host))
     app.add_middleware(BaseHTTPMiddleware, dispatch=_measure)
     return app
 
@@ -60,8 +61,13 @@ async def _metrics() -> Response:
 
 
 async def _measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    begun = time.perf_counter()
-    response = await call_next(request)
-    route = getattr(request.scope.get("route"), "path", "unknown")  # never the path itself: labels stay bounded
-    metrics.HTTP_SECONDS.labels(request.method, route, response.status_code).observe(time.perf_counter() - begun)
-    return response
+    begun, status = time.perf_counter(), 500
+    try:
+        response = await call_next(request)
+        status = response.status_code
+        return response
+    finally:
+        # Never the path itself, nor a method that a caller made up: labels stay bounded.
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        method = request.method if request.method in METHODS else "other"
+        metrics.HTTP_SECONDS.labels(method, route, status).observe(time.perf_counter() - begun)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,6 @@ from monitor.api.problems import line_of
 from monitor.api.uploads import on_disk
 from monitor.app import Airtrace
 from monitor.core.match import Play
-from monitor.errors import AirtraceError
 from monitor.pipeline.scan import scan, seconds
 
 router = APIRouter(prefix="/identify", tags=["identify"])
@@ -33,28 +33,29 @@ async def identify(
     if NDJSON in accept:
         return StreamingResponse(_lines(parts, file), media_type=NDJSON)
     async with on_disk(file) as path:
-        async for step in _identify(parts, path):
-            if isinstance(step, shapes.Identified):
-                return step
-    raise AirtraceError("the scan ended without a result")
+        steps = [step async for step in _identify(parts, path)]
+    result = steps[-1]
+    assert isinstance(result, shapes.Identified)  # noqa: S101 - it ends with one
+    return result
 
 
 async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:
     try:
-        async with on_disk(file) as path:
-            async for step in _identify(parts, path):
+        async with on_disk(file) as path, aclosing(_identify(parts, path)) as steps:
+            async for step in steps:
                 yield step.model_dump_json() + "\n"
-    except AirtraceError as error:  # the status line is long gone: the problem is the last line
+    except Exception as error:  # the status line is long gone: the problem is the last line
         yield line_of(error) + "\n"
 
 
-async def _identify(parts: Airtrace, path: Path) -> AsyncIterator[shapes.ScanProgress | shapes.Identified]:
+async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[shapes.ScanProgress | shapes.Identified, None]:
     plays: list[Play] = []
     n_samples = 0
-    async for scanned in scan(parts.matcher, path):
-        plays.extend(scanned.plays)
-        n_samples = scanned.n_samples
-        yield shapes.ScanProgress(done_s=seconds(n_samples))
+    async with aclosing(scan(parts.matcher, path)) as scanning:
+        async for scanned in scanning:
+            plays.extend(scanned.plays)
+            n_samples = scanned.n_samples
+            yield shapes.ScanProgress(done_s=seconds(n_samples))
     matches = [found for play in plays if (found := await _found(parts, play)) is not None]
     matches.sort(key=lambda found: found.start_s)
     yield shapes.Identified(duration_s=seconds(n_samples), matches=matches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,9 +12,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ingest.errors import SourceError
-from monitor.errors import AirtraceError, AudioError
+from monitor.errors import AirtraceError, AudioError, DependencyError
 
 log = structlog.get_logger(__name__)
+
+# What comes up when PostgreSQL does not answer: nothing else here has connections that break.
+AWAY = (
+    ConnectionError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+)
 
 
 def install(app: FastAPI) -> None:
@@ -26,6 +36,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(SourceError)
     async def source(request: Request, error: SourceError) -> JSONResponse:
         return problem(422, "The stream cannot be used", str(error), reason=error.reason)
+
+    for kind in AWAY:
+        app.add_exception_handler(kind, _away)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -42,8 +55,18 @@ def install(app: FastAPI) -> None:
         return problem(500, "Something went wrong", "The log has the details.")
 
 
-def line_of(error: AirtraceError) -> str:
+async def _away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("api.database_away", error=str(error) or type(error).__name__)
+    return problem(**_facts(DependencyError("PostgreSQL does not answer")))
+
+
+def line_of(error: Exception) -> str:
     """The problem as one line of JSON, for answers that are under way."""
+    if isinstance(error, AWAY):
+        error = DependencyError("PostgreSQL does not answer")
+    if not isinstance(error, AirtraceError):
+        log.error("api.bug", exc_info=error)
+        error = AirtraceError("The log has the details.")
     return bytes(problem(**_facts(error)).body).decode()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from ingest import timeline
 from ingest.redact import redact
@@ -65,7 +65,10 @@ class Rebuilt(BaseModel):
 class NewStream(BaseModel):
     """A feed to monitor."""
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f/]+$", examples=["radio-one"])
+    # It is part of paths, where dots alone mean something else.
+    name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, max_length=100, pattern=r"^\.*[^\x00-\x1f\x7f/.][^\x00-\x1f\x7f/]*$", examples=["radio-one"]
+    )
     url: str = Field(min_length=1, max_length=2000, examples=["https://radio.example/live.mp3"])
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePath
 
 from fastapi import UploadFile
@@ -14,7 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.api.problems import problem
 
-NAME_MOST_BYTES = 200  # file systems allow 255; the rest is room for a suffix
+NAME_MOST_BYTES = 200  # file systems allow 255 with the suffix
+SUFFIX_MOST_BYTES = 40
+ESCAPED = {"%22": '"', "%0A": "\n", "%0D": "\r"}  # by every client, for the sake of the header that carries the name
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @asynccontextmanager
@@ -27,12 +31,18 @@ async def on_disk(upload: UploadFile) -> AsyncIterator[Path]:
 
 
 def safe_name(name: str | None) -> str:
-    """The last part of a file name, without what a file system refuses; the suffix is kept."""
-    last = PurePath((name or "").replace("\\", "/")).name.replace("\x00", "")
+    """The last part of a file name, without what a file system or a line of text refuses; the suffix is kept."""
+    last = PurePath((name or "").replace("\\", "/")).name
+    for sent, meant in ESCAPED.items():
+        last = last.replace(sent, meant)
+    last = CONTROL.sub(" ", last)
     if last in ("", ".", ".."):
         return "upload"
-    stem, suffix = PurePath(last).stem, PurePath(last).suffix[:20]
-    return stem.encode()[:NAME_MOST_BYTES].decode(errors="ignore") + suffix
+    return _shortened(PurePath(last).stem, NAME_MOST_BYTES) + _shortened(PurePath(last).suffix, SUFFIX_MOST_BYTES)
+
+
+def _shortened(text: str, most_bytes: int) -> str:
+    return text.encode()[:most_bytes].decode(errors="ignore")
 
 
 def _copy(upload: UploadFile, path: Path) -> None:
@@ -67,14 +77,14 @@ class SizeLimit:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if started or received <= self._most_bytes:  # else what the application makes of the broken request
+                started = True
+                await send(message)
 
-        try:
+        with suppress(_TooLarge):
             await self._app(scope, counted, watched)
-        except _TooLarge:
-            if not started:
-                await self._refuse(scope, receive, send)
+        if received > self._most_bytes and not started:
+            await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         most_mb = self._most_bytes // 1_000_000

@@ -14,14 +14,29 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-# A terminal's own width; wide enough for any row where the output goes to a file or a pipe.
-PIPE_WIDTH = 200
+# Where the output goes to a file or a pipe, a row stays one line, however long its paths are.
+PIPE_WIDTH = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that is plain and wide where there is no terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Names come from files and from the net: nothing in them may steer a terminal, or be no Unicode."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def say(text: str) -> None:
+    """One line on standard error, for a command without a result."""
+    console(stderr=True).print(printable(text), markup=False, soft_wrap=True)
+
+
+def sendable(name: str) -> str:
+    """A file name that is not valid Unicode still has to travel."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def as_json(value: Any) -> None:
@@ -32,13 +47,13 @@ def as_json(value: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """Prints rows under their headings, or what to do when there are none."""
     if not rows:
-        console(stderr=True).print(empty)
+        say(empty)
         return
     shown = Table(box=None, pad_edge=False)
     for column in columns:
         shown.add_column(column, overflow="fold", justify="right" if column in RIGHT else "left")
     for row in rows:
-        shown.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+        shown.add_row(*(escape("" if cell is None else printable(str(cell))) for cell in row))
     console().print(shown)
 
 
@@ -65,10 +80,10 @@ def length_s(match: dict[str, Any]) -> float:
 class Steps:
     """Progress of a countable job: a bar on a terminal, a line a step elsewhere, nothing when quiet."""
 
-    def __init__(self, progress: Progress | None, total: int, plain: Console | None) -> None:
+    def __init__(self, progress: Progress | None, total: int, *, quiet: bool) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=total) if progress else None
-        self._plain = plain
+        self._quiet = quiet
         self._total = total
         self._done = 0
 
@@ -76,14 +91,24 @@ class Steps:
         """One more is done."""
         self._done += 1
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, advance=1, description=escape(text))
-        elif self._plain:
-            self._plain.print(f"{self._done}/{self._total} {escape(text)}")
+            self._progress.update(self._task, advance=1, description=escape(printable(text)))
+        elif not self._quiet:
+            say(f"{self._done}/{self._total} {text}")
+
+    def failed(self, text: str) -> None:
+        """One more is done with, in vain: a line that stays."""
+        self._done += 1
+        line = f"airtrace: {printable(text)}"
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, advance=1)
+            self._progress.console.print(line, markup=False, soft_wrap=True)
+        elif not self._quiet:
+            say(line)
 
     def note(self, text: str) -> None:
         """What is going on now."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=escape(text))
+            self._progress.update(self._task, description=escape(printable(text)))
 
 
 @contextmanager
@@ -91,10 +116,10 @@ def steps(total: int, *, quiet: bool) -> Iterator[Steps]:
     """Shows progress on standard error while it lasts."""
     err = console(stderr=True)
     if quiet:
-        yield Steps(None, total, None)
+        yield Steps(None, total, quiet=True)
     elif not err.is_terminal:
-        yield Steps(None, total, err)
+        yield Steps(None, total, quiet=False)
     else:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=err, transient=True) as progress:
-            yield Steps(progress, total, None)
+            yield Steps(progress, total, quiet=False)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.client import connect
+from monitor.client import Client, connect
 from monitor.commands import output
+from monitor.errors import NotFound
 from monitor.settings import Settings
 
 
 async def matches(settings: Settings, stream: str | None, state: str | None, limit: int, *, as_json: bool) -> int:
     async with connect(settings) as client:
         found = await client.get("/matches", stream=stream, state=state, limit=limit)
+        if not found:
+            await _check(client, stream)
     if as_json:
         output.as_json(found)
     else:
@@ -23,6 +26,8 @@ async def matches(settings: Settings, stream: str | None, state: str | None, lim
 async def coverage(settings: Settings, stream: str | None, limit: int, *, as_json: bool) -> int:
     async with connect(settings) as client:
         intervals = await client.get("/coverage", stream=stream, limit=limit)
+        if not intervals:
+            await _check(client, stream)
     if as_json:
         output.as_json(intervals)
     else:
@@ -46,6 +51,12 @@ async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: 
         ]
         output.table(("id", "raised (UTC)", "severity", "state", "stream", "track"), rows, "no alerts")
     return 0
+
+
+async def _check(client: Client, stream: str | None) -> None:
+    """Nothing of a stream may be the answer, or a misspelt name. What a removed stream left is found by its name."""
+    if stream is not None and all(known["name"] != stream for known in await client.get("/streams")):
+        raise NotFound(f"there is no stream named {stream!r}: see `airtrace streams list`")
 
 
 def _match(match: dict[str, Any]) -> tuple[object, ...]:

@@ -18,10 +18,10 @@ async def scan(settings: Settings, files: Sequence[Path], *, as_json: bool) -> i
         with output.steps(len(files), quiet=as_json) as shown:
             for path in files:
                 results.append(await _scan_one(client, path, shown))
-                shown.done(_summary(results[-1], path))
+                _show(results[-1], path, shown)
     if as_json:
         output.as_json(results)
-    else:
+    elif any(not result["error"] for result in results):
         rows = [_row(Path(result["file"]), match) for result in results for match in result["matches"]]
         columns = ("file", "at", "length", "track", "position", "score")
         output.table(columns, rows, "nothing of the catalog was recognised")
@@ -29,10 +29,11 @@ async def scan(settings: Settings, files: Sequence[Path], *, as_json: bool) -> i
 
 
 async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str, Any]:
-    result: dict[str, Any] = {"file": str(path), "duration_s": None, "matches": [], "error": None}
+    file_name = output.sendable(str(path))
+    result: dict[str, Any] = {"file": file_name, "duration_s": None, "matches": [], "error": None}
     try:
         with path.open("rb") as file:
-            async for line in client.lines("/identify", files={"file": (path.name, file)}):
+            async for line in client.lines("/identify", files={"file": (output.sendable(path.name), file)}):
                 if "done_s" in line:
                     shown.note(f"{path.name}: {output.minutes(line['done_s'])} scanned")
                 else:
@@ -42,14 +43,15 @@ async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str
             raise
         result["error"] = str(error)
     except OSError as error:
-        result["error"] = f"{path.name}: {error.strerror}"
+        result["error"] = output.sendable(f"{path.name}: {error.strerror}")
     return result
 
 
-def _summary(result: dict[str, Any], path: Path) -> str:
+def _show(result: dict[str, Any], path: Path, shown: output.Steps) -> None:
     if result["error"]:
-        return f"failed {result['error']}"
-    return f"{path.name}: {len(result['matches'])} found in {output.minutes(result['duration_s'])}"
+        shown.failed(f"{path}: {result['error'].removeprefix(f'{path.name}: ')}")
+    else:
+        shown.done(f"{path.name}: {len(result['matches'])} found in {output.minutes(result['duration_s'])}")
 
 
 def _row(path: Path, match: dict[str, Any]) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ off within a deadline, then the rest is cancelled. Whatever is left is read agai
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 
 import structlog
@@ -25,10 +26,11 @@ from monitor.settings import Settings
 log = structlog.get_logger(__name__)
 
 DRAIN_S = 10.0
+PARENT_POLL_S = 1.0
 
 
-async def run(settings: Settings) -> int:
-    """Listens, matches and serves in one process, until it is told to stop."""
+async def run(settings: Settings, parent: int | None = None) -> int:
+    """Listens, matches and serves in one process, until it is told to stop or its parent, if given, is gone."""
     stop = stop_event()
     async with AsyncExitStack() as stack:
         held = stack.enter_context(home.held(settings.home))
@@ -41,11 +43,13 @@ async def run(settings: Settings) -> int:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
             listening = group.create_task(Supervisor(parts.dsn, bus, settings.ingest).run(stop), name="ingest")
-            await _first(stop, working, listening)
+            watching = group.create_task(_gone(parent), name="parent") if parent else working
+            await _first(stop, working, listening, watching)
             await listening
             if isinstance(bus, Spool):
                 await _drained(bus)
             working.cancel()
+            watching.cancel()
         await worker.close_all()
     log.info("airtrace.stopped")
     return 0
@@ -100,6 +104,13 @@ async def _first(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
     await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     stop.set()
+
+
+async def _gone(parent: int) -> None:
+    """Until whoever started this process has ended, however that was: nobody else would stop it then."""
+    while os.getppid() == parent:  # noqa: ASYNC110 - another process's end has no event to wait for
+        await asyncio.sleep(PARENT_POLL_S)
+    log.warning("airtrace.parent_gone", parent=parent)
 
 
 async def _drained(spool: Spool) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
 from monitor.client import connect
 from monitor.commands import output
+from monitor.errors import AirtraceError
 from monitor.settings import Settings
+
+NAME = re.compile(r"[^\x00-\x1f/]{1,100}")  # what the API takes, said in words
 
 
 async def add(settings: Settings, name: str, url: str) -> int:
+    if not NAME.fullmatch(name):
+        raise AirtraceError("a stream's name has 1 to 100 characters, and no slash or control character among them")
     async with connect(settings) as client:
         stream = await client.post("/streams", json={"name": name, "url": url})
-    output.console(stderr=True).print(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
+    output.say(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
     return 0
 
 
@@ -38,5 +44,5 @@ def _state(stream: dict[str, Any]) -> str:
 async def remove(settings: Settings, name: str) -> int:
     async with connect(settings) as client:
         await client.delete(f"/streams/{quote(name, safe='')}")
-    output.console(stderr=True).print(f"removed {name}; its matches and coverage stay")
+    output.say(f"removed {name}; its matches and coverage stay")
     return 0

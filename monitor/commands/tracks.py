@@ -44,10 +44,13 @@ AUDIO_SUFFIXES = frozenset(
 async def add(settings: Settings, paths: Sequence[Path], *, as_json: bool) -> int:
     """Registers files and directories; the exit code is 1 when any file could not be used."""
     files, missing = _files(paths)
-    rows = [_failed(path, "there is no such file or directory") for path in missing]
-    if files:
-        async with connect(settings) as client:
-            rows += await _add_all(client, files, quiet=as_json)
+    rows = [_failed(path, f"{path.name}: there is no such file or directory") for path in missing]
+    with output.steps(len(files) + len(missing), quiet=as_json) as shown:
+        for row in rows:
+            _show(row, shown)
+        if files:
+            async with connect(settings) as client:
+                rows += await _add_all(client, files, shown)
     _report(rows, as_json=as_json)
     return 1 if any(row["status"] == "failed" for row in rows) or not rows else 0
 
@@ -67,7 +70,7 @@ async def list_(settings: Settings, query: str | None, *, as_json: bool) -> int:
 async def delete(settings: Settings, track: int) -> int:
     async with connect(settings) as client:
         await client.delete(f"/tracks/{track}")
-    output.console(stderr=True).print(f"deleted track {track}; its past matches stay")
+    output.say(f"deleted track {track}; its past matches stay")
     return 0
 
 
@@ -106,27 +109,36 @@ def _audio_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-async def _add_all(client: Client, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
+async def _add_all(client: Client, files: Sequence[Path], shown: output.Steps) -> list[dict[str, Any]]:
     """One row a file, in the order of the files; as many at once as there are cores to decode them."""
     at_once = asyncio.Semaphore(min(4, os.cpu_count() or 1))
 
     async def one(path: Path) -> dict[str, Any]:
         async with at_once:
             row = await _add_one(client, path)
-        shown.done(f"{row['status']} {path.name}" + (f": {row['error']}" if row["error"] else ""))
+        _show(row, shown)
         return row
 
-    with output.steps(len(files), quiet=quiet) as shown:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(path), name=f"add {path.name}") for path in files]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(path), name=f"add {path.name}") for path in files]
     return [task.result() for task in tasks]
+
+
+def _show(row: dict[str, Any], shown: output.Steps) -> None:
+    path = Path(row["file"])
+    if row["error"]:  # by its whole path: there may be many of the name
+        shown.failed(f"{path}: {row['error'].removeprefix(f'{path.name}: ')}")
+    else:
+        shown.done(f"{row['status']} {path.name}")
 
 
 async def _add_one(client: Client, path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             answer = await client.post(
-                "/tracks", files={"file": (_sendable(path.name), file)}, data={"source": _sendable(str(path))}
+                "/tracks",
+                files={"file": (output.sendable(path.name), file)},
+                data={"source": output.sendable(str(path))},
             )
     except Refused as error:
         if error.exit_code == 4:
@@ -135,16 +147,18 @@ async def _add_one(client: Client, path: Path) -> dict[str, Any]:
     except OSError as error:
         return _failed(path, f"{path.name}: {error.strerror}", "unreadable")
     status = "known" if answer["known"] else "added"
-    return {"file": str(path), "status": status, "track": answer["track"]["id"], "reason": None, "error": None}
-
-
-def _sendable(name: str) -> str:
-    """A file name that is not valid Unicode still has to travel."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+    return _row(path, status, track=answer["track"]["id"])
 
 
 def _failed(path: Path, error: str, reason: str | None = "missing") -> dict[str, Any]:
-    return {"file": _sendable(str(path)), "status": "failed", "track": None, "reason": reason, "error": error}
+    return _row(path, "failed", reason=reason, error=output.sendable(error))
+
+
+def _row(
+    path: Path, status: str, *, track: int | None = None, reason: str | None = None, error: str | None = None
+) -> dict[str, Any]:
+    file = output.sendable(str(path))
+    return {"file": file, "status": status, "track": track, "reason": reason, "error": error}
 
 
 def _report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -154,8 +168,5 @@ def _report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if not rows:
         raise AirtraceError("no audio files there: name files, or a directory that has some")
     counts = {status: sum(row["status"] == status for row in rows) for status in ("added", "known", "failed")}
-    failed = [(row["file"], row["error"]) for row in rows if row["status"] == "failed"]
-    if failed:
-        output.table(("file", "why not"), failed, "")
     out = output.console()
     out.print(f"{counts['added']} added, {counts['known']} known already, {counts['failed']} failed")

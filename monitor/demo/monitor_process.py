@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from monitor.demo.errors import DemoError
-from monitor.embedded.home import running_at
+from monitor.embedded.home import held, running_at
 from monitor.errors import HomeBusy
 
 START_S = 120.0  # a new home makes its database first
 STOP_S = 20.0  # it drains, and stops its PostgreSQL
+FREE_S = 10.0  # an `airtrace run` whose demo was killed notices that, and drains and stops too
 POLL_S = 0.1
 
 
@@ -26,8 +27,10 @@ async def running(home: Path) -> AsyncIterator[str]:
 
     Raises:
         DemoError: it does not start; the message has its last words.
+        HomeBusy: another demo is running.
+        HomeError: the home cannot be used.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    await _wait_until_free(home)
     log_file = home / "run.log"
     process = await _start(home, log_file)
     try:
@@ -36,10 +39,24 @@ async def running(home: Path) -> AsyncIterator[str]:
         await asyncio.shield(_stop(process))
 
 
+async def _wait_until_free(home: Path) -> None:
+    """Makes the home, too. What was said about `airtrace run` would otherwise be said by that of another demo."""
+    deadline_s = asyncio.get_running_loop().time() + FREE_S
+    while True:
+        try:
+            with held(home):
+                return
+        except HomeBusy:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+            await asyncio.sleep(POLL_S)
+
+
 async def _start(home: Path, log_file: Path) -> Process:
     with log_file.open("wb") as log:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "monitor", "--home", str(home), "run", "--port", "0"),
+            *("--parent", str(os.getpid())),
             stdin=DEVNULL,
             stdout=log,
             stderr=log,

@@ -11,7 +11,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import signal
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,10 +40,39 @@ TICK_S = 0.25
 # After its last second on the air: a window is filled, travels, is matched and written.
 AFTERWARDS_S = 20.0
 END_LEEWAY_S = 1.0  # the encoder's padding, and the last fraction of a segment
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a terminal that is closed
 
 
 async def demo(settings: Settings, music: Path | None, seconds: int, seed: int, *, as_json: bool) -> int:
-    """Runs the whole demo; prints the report."""
+    """Runs the whole demo; prints the report. A signal ends it and all that it started; the exit code says which."""
+    return await _until_signalled(_demo(settings, music, seconds, seed, as_json=as_json))
+
+
+async def _until_signalled(work: Coroutine[Any, Any, int]) -> int:
+    """The first signal cancels; more of them do not keep the demo from stopping what it started, which is bounded."""
+    received: list[int] = []
+    task = asyncio.create_task(work, name="demo")
+
+    def on_signal(number: int) -> None:
+        if not received:
+            task.cancel()
+        received.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in ENDING:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 128 + received[0]
+    finally:
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+
+
+async def _demo(settings: Settings, music: Path | None, seconds: int, seed: int, *, as_json: bool) -> int:
     console = output.console(stderr=as_json)
     sounds = await _music(music, console)
     programme = plan(sounds.music, sounds.speech, seed, float(seconds), repeating=sounds.repeating)

@@ -10,15 +10,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from monitor.errors import HomeBusy, HomeError, HomeTooNew
 
 LAYOUT = 1
+RUN = "run.json"
+TAKE_S = 0.2  # `running_at` of another command takes the lock for an instant, to see whether anybody has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,8 @@ class Home:
     @contextmanager
     def announced(self, url: str) -> Iterator[None]:
         """Tells other commands, while it lasts, at which address this process serves them."""
-        file = self.path / "run.json"
-        unfinished = file.with_suffix(".new")
-        unfinished.write_text(json.dumps({"url": url, "pid": os.getpid()}))
-        unfinished.replace(file)
+        file = self.path / RUN
+        _write(file, {"url": url, "pid": os.getpid()})
         try:
             yield
         finally:
@@ -63,18 +64,16 @@ def held(path: Path) -> Iterator[Home]:
     """
     with _lock_file(path) as lock:
         _take(lock.fileno(), path)
-        _check_layout(path)
+        with _usable(path, "written"):
+            (path / RUN).unlink(missing_ok=True)  # of a process that was killed: nobody is served there any more
+            _check_layout(path)
         yield Home(path)
 
 
 def _lock_file(path: Path) -> TextIO:
-    try:
+    with _usable(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
         return (path / "lock").open("a+")
-    except OSError as error:
-        raise HomeError(
-            f"the home {path} cannot be written ({error.strerror}): choose another with AIRTRACE_HOME or --home"
-        ) from error
 
 
 def running_at(path: Path) -> str | None:
@@ -84,30 +83,50 @@ def running_at(path: Path) -> str | None:
         HomeBusy: a process that serves nobody has it.
         HomeError: the home cannot be read.
     """
-    try:
-        with (path / "lock").open("r+") as lock:
-            if not _is_taken(lock.fileno()):
-                return None
-        announced = json.loads((path / "run.json").read_text())
-    except FileNotFoundError as error:
-        if error.filename == str(path / "lock"):
+    with _usable(path, "read"):
+        try:
+            with (path / "lock").open("r+") as lock:
+                if not _is_taken(lock.fileno()):
+                    return None
+        except FileNotFoundError:
             return None
-        raise HomeBusy(_BUSY.format(path=path)) from error
-    except (OSError, ValueError) as error:
-        raise HomeError(
-            f"the home {path} cannot be read ({error}): choose another with AIRTRACE_HOME or --home"
-        ) from error
+        announced = _announced(path)
+    if announced is None:
+        raise HomeBusy(_busy(path))
     return str(announced["url"])
 
 
-_BUSY = "another airtrace command is using {path}: wait until it is done, or start `airtrace run`, which serves several"
+def _announced(path: Path) -> dict[str, Any] | None:
+    """What a process that serves others says about itself; it is only to be believed while the home is taken."""
+    try:
+        announced: dict[str, Any] = json.loads((path / RUN).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return announced
+
+
+def _busy(path: Path) -> str:
+    if (running := _announced(path)) is None:
+        return (
+            f"another airtrace command is using {path}: wait until it is done, "
+            "or start `airtrace run`, which serves several"
+        )
+    return (
+        f"another airtrace command (`airtrace run`, process {running.get('pid')}) is using {path}: "
+        "stop it first, or choose another home with AIRTRACE_HOME or --home"
+    )
 
 
 def _take(lock: int, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise HomeBusy(_BUSY.format(path=path)) from error
+    deadline_s = time.monotonic() + TAKE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline_s:
+                raise HomeBusy(_busy(path)) from error
+            time.sleep(TAKE_S / 20)
 
 
 def _is_taken(lock: int) -> bool:
@@ -121,7 +140,7 @@ def _is_taken(lock: int) -> bool:
 def _check_layout(path: Path) -> None:
     file = path / "home.json"
     if not file.exists():
-        file.write_text(json.dumps({"layout": LAYOUT}))
+        _write(file, {"layout": LAYOUT})
         return
     try:
         layout = int(json.loads(file.read_text())["layout"])
@@ -129,3 +148,20 @@ def _check_layout(path: Path) -> None:
         raise HomeError(f"{file} is damaged: restore it, or move {path} away to start anew") from error
     if layout > LAYOUT:
         raise HomeTooNew(f"{path} was made by a newer Airtrace (layout {layout}, this one knows {LAYOUT}): upgrade")
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all: a kill in between would leave a home that looks damaged."""
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(json.dumps(content))
+    unfinished.replace(file)
+
+
+@contextmanager
+def _usable(path: Path, how: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HomeError(
+            f"the home {path} cannot be {how} ({error.strerror}): choose another with AIRTRACE_HOME or --home"
+        ) from error

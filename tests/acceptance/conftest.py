@@ -1,0 +1,72 @@
+"""The installed `airtrace` as real processes, each test with a home of its own; nothing of it outlives its test."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitor.demo.errors import DemoError
+from monitor.demo.music import cache_folder, fetch
+from monitor.demo.programme import Recording
+from tests.acceptance.command import Airtrace
+
+# Of a minute or so, registered in seconds, and without repeats: a position means something anywhere in them.
+TRACKS = ("highscoremusic", "Dystopic-Mayhem", "track13", "track22", "track7")
+UNKNOWN = "track4"
+
+
+@pytest.fixture(scope="session")
+def music() -> dict[str, Recording]:
+    """Real recordings by the names of their files; `make music` has fetched them."""
+    try:
+        sounds = asyncio.run(fetch(cache_folder(), lambda step: None))
+    except DemoError as error:
+        pytest.skip(f"no music to test with: {error}")
+    found = {recording.path.stem: recording for recording in sounds.music}
+    if missing := {*TRACKS, UNKNOWN} - found.keys():
+        pytest.skip(f"this system's packages lack recordings that the tests use: {sorted(missing)}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def catalog(music: dict[str, Recording]) -> tuple[Recording, ...]:
+    """Those that the stocked home has as tracks."""
+    return tuple(music[name] for name in TRACKS)
+
+
+@pytest.fixture(scope="session")
+def unknown(music: dict[str, Recording]) -> Recording:
+    """One that it has not."""
+    return music[UNKNOWN]
+
+
+@pytest.fixture
+def airtrace(tmp_path: Path) -> Iterator[Airtrace]:
+    """The command, on a home that is not there yet."""
+    command = Airtrace(tmp_path / "home", tmp_path)
+    yield command
+    command.end()
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory, catalog: tuple[Recording, ...]) -> Path:
+    """A home with the catalog, to be copied."""
+    folder = tmp_path_factory.mktemp("stock")
+    command = Airtrace(folder / "home", folder)
+    try:
+        done = command("tracks", "add", *(track.path for track in catalog))
+        assert f"{len(catalog)} added" in done.out
+    finally:
+        command.end()
+    return folder / "home"
+
+
+@pytest.fixture
+def stocked(airtrace: Airtrace, stock: Path) -> Airtrace:
+    """The command, on a home that has the catalog."""
+    subprocess.run(["cp", "-a", stock, airtrace.home], check=True)  # with its owners: PostgreSQL looks at them
+    return airtrace

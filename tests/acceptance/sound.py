@@ -1,0 +1,93 @@
+"""Sound for the tests: excerpts of real recordings, files of them, and stations that broadcast them."""
+
+from __future__ import annotations
+
+import asyncio
+import wave
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from anyio.from_thread import start_blocking_portal
+
+from monitor.demo import media
+from monitor.demo.mixing import MUSIC_DBFS, levelled
+from monitor.demo.programme import Recording
+from monitor.demo.station import HOST, Station
+
+
+def excerpt(recording: Recording, start_s: float, length_s: float) -> media.Pcm:
+    """A piece of a recording, cut to the sample, at the station's level."""
+    return levelled(asyncio.run(media.decode(recording.path, start_s, length_s)), MUSIC_DBFS)
+
+
+def silence(length_s: float) -> media.Pcm:
+    return np.zeros((round(length_s * media.RATE_HZ), media.CHANNELS), np.float32)
+
+
+def write_wav(path: Path, *parts: media.Pcm) -> Path:
+    """One piece after the other, as 16-bit WAV."""
+    pcm = (np.clip(np.concatenate(parts), -1, 1) * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(media.CHANNELS)
+        file.setsampwidth(2)
+        file.setframerate(media.RATE_HZ)
+        file.writeframes(pcm.tobytes())
+    return path
+
+
+@contextmanager
+def on_air(*parts: media.Pcm) -> Iterator[Station]:
+    """A station that broadcasts the pieces one after the other, from its first listener on."""
+    mp3 = asyncio.run(media.encode_mp3(np.concatenate(parts)))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(Station(mp3, media.BYTE_RATE)) as station:
+        yield station
+
+
+@contextmanager
+def stalling(*parts: media.Pcm) -> Iterator[str]:
+    """URL of a station that sends the pieces at once, then nothing more, and keeps the connection."""
+    mp3 = asyncio.run(media.encode_mp3(np.concatenate(parts)))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n" + mp3)
+        await reader.read()  # until the listener has enough of it
+        writer.close()
+
+    with _serving(serve) as port:
+        yield f"http://{HOST}:{port}/live.mp3"
+
+
+@contextmanager
+def web_page() -> Iterator[str]:
+    """URL of a page, as people paste it instead of a stream's."""
+    page = b"<!doctype html><html><head><title>Radio</title></head><body>Listen live!</body></html>"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + page)
+        await writer.drain()
+        writer.close()
+
+    with _serving(serve) as port:
+        yield f"http://{HOST}:{port}/"
+
+
+@contextmanager
+def _serving(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> Iterator[int]:
+    with start_blocking_portal() as portal:
+        server = portal.call(asyncio.start_server, serve, HOST, 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            portal.call(server.close)
+
+
+def at_s(station: Station, instant: str) -> float:
+    """An instant of the API as seconds of the broadcast."""
+    assert station.on_air_at is not None
+    return (datetime.fromisoformat(instant) - station.on_air_at).total_seconds()
