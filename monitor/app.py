@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from ingest.bus import Bus
 from ingest.kafka import KafkaBus
-from ingest.spool import Spool
+from ingest.spool import KEEP_S, Spool
 from monitor import index, metrics, store
 from monitor.catalog import Catalog
 from monitor.detect.detector import Detector
@@ -72,7 +72,9 @@ async def bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
         async with KafkaBus(settings.kafka) as kafka:
             yield kafka
     else:
-        async with Spool(_needed(home).spool, settings.ingest.spool_most_mb) as spool:
+        # Twice what a worker re-reads: it begins again at a record, not at a second.
+        keep_s = max(KEEP_S, 2 * settings.matching.memory_s)
+        async with Spool(_needed(home).spool, settings.ingest.spool_most_mb, keep_s) as spool:
             yield spool
 
 
