@@ -105,9 +105,7 @@ async def _music(folder: Path | None, console: Console) -> SoundSet:
     _say(console, f"music in {cache_folder()}")
 
     def line(step: Step) -> None:
-        console.print(
-            f"   {step.number}/{step.total} {step.package}: {step.state}, {step.download_mb} MB", markup=False
-        )
+        console.print(f"   {step}", markup=False, highlight=False)
 
     return await fetch(cache_folder(), line)
 

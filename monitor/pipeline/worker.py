@@ -145,9 +145,10 @@ class Worker:
             return listener
         if not await self._store.stream_exists(stream):
             return None
+        progress = await self._store.progress(stream)  # first: plays that are newer make our write stale, not wrong
         hole = self._matcher.thresholds.hole_samples
         open_plays = await self._store.open_plays(stream, self._matcher.detector.info, hole)
-        return Listener.recalled(str(stream), self._matcher, await self._store.progress(stream), open_plays)
+        return Listener.recalled(str(stream), self._matcher, progress, open_plays)
 
     async def _write(self, stream: int, listener: Listener, outcome: Outcome) -> None:
         info = self._matcher.detector.info
@@ -169,10 +170,11 @@ class Worker:
         while True:
             try:
                 await self._store.close_orphans()
+                remembered = set(self._listeners)
                 counts = await self._store.open_counts()
                 for stream, count in counts.items():
                     metrics.MATCHES_OPEN.labels(stream).set(count)
-                for stream in self._listeners.keys() - counts.keys():
+                for stream in remembered - counts.keys():
                     self._forget(stream)
             except UNREACHABLE as error:
                 log.warning("worker.orphans_not_closed", error=str(error) or type(error).__name__)
@@ -180,7 +182,7 @@ class Worker:
 
     def _forget(self, stream: int) -> None:
         """Of a stream that was removed, neither a minute of vectors nor its metrics stay."""
-        del self._listeners[stream]
+        self._listeners.pop(stream, None)
         for metric in (metrics.MATCHES_OPEN, metrics.DELAY_SECONDS):
             metric.remove(stream)
 

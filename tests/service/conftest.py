@@ -27,6 +27,7 @@ from monitor.store import Store, migrate
 from tests.service import sounds
 
 POOL_MOST = 8
+NAMED = "AIRTRACE_TEST_POSTGRES"
 EMPTY = """
     do $$ begin
         perform pg_terminate_backend(pid) from pg_stat_activity
@@ -44,7 +45,7 @@ EMPTY = """
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgresql() -> AsyncIterator[str]:
     """DSN of a server's first database: the one that is named, or one of our own."""
-    if named := os.environ.get("AIRTRACE_TEST_POSTGRES"):
+    if named := os.environ.get(NAMED):
         yield named
         return
     with tempfile.TemporaryDirectory(prefix="airtrace-test-") as folder:
@@ -81,7 +82,8 @@ async def _own_database(server: str) -> AsyncIterator[str]:
     name = f"airtrace_test_{uuid.uuid4().hex[:12]}"
     await _execute(server, f"create database {name}")
     yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    await _execute(server, f"drop database {name} (force)")
+    if os.environ.get(NAMED):  # our own server ends with the tests, and dropping takes longer than making
+        await _execute(server, f"drop database {name} (force)")
 
 
 async def _execute(dsn: str, statement: str) -> None:

@@ -548,21 +548,30 @@ async def test_a_partition_that_is_given_while_the_database_is_away_is_begun_whe
     assert (tries, bus.asked, len(await store.matches())) == (3, [None], 1)
 
 
-async def test_of_a_batch_that_another_worker_has_half_written_the_rest_is_not_lost(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+@pytest.mark.parametrize("step", ["recall", "write"])
+async def test_what_another_worker_writes_meanwhile_is_neither_lost_nor_undone(
+    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, step: str
 ) -> None:
     """A worker that lost its partition may still have written when the next one already goes on."""
     records = Air(stream).play(songs.one[: 20 * SECOND])
-    others = Batches(records[:4])
-    bus = Batches(records)
+    first, others, bus = Batches(records[:3]), Batches(records[:6]), Batches(records)
+    await work_off(Worker(first, store, matcher), first)
     meanwhile = [lambda: work_off(Worker(others, store, matcher), others)]
 
     async def write(batch: Any, info: Any) -> None:
-        while meanwhile:
+        while step == "write" and meanwhile:
             await meanwhile.pop()()
         await store.write(batch, info)
 
-    await work_off(Worker(bus, Wrapped(store, write=write), matcher), bus)
+    async def open_plays(*arguments: Any) -> Any:
+        plays = await store.open_plays(*arguments)
+        while step == "recall" and meanwhile:
+            await meanwhile.pop()()
+        return plays
+
+    await work_off(Worker(bus, Wrapped(store, write=write, open_plays=open_plays), matcher), bus)
+    [scored] = await rows(dsn, "select scored from matches")
+    assert scored == (39,)  # each segment once
     [covered] = await store.coverage()
     assert (covered.starts, covered.ends, covered.state) == (ANCHOR, ANCHOR + 20 * SECOND, "covered")
     [match] = await store.matches()
