@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -170,7 +170,7 @@ async def listening(url: str) -> AsyncIterator[Process]:
         yield process
 
 
-async def decode(path: Path) -> AsyncIterator[bytes]:
+async def decode(path: Path) -> AsyncGenerator[bytes, None]:
     """A file's audio, in pieces of at most 64 KiB; of a truncated file, what there is.
 
     Raises:

@@ -72,7 +72,7 @@ def _check(path: Path) -> None:
 async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
     """What ffmpeg reads."""
     waiting = bytearray()
-    async with aclosing(ffmpeg.decode(path)) as pieces:  # type: ignore[type-var]  # it is a generator
+    async with aclosing(ffmpeg.decode(path)) as pieces:
         async for piece in pieces:
             waiting += piece
             if len(waiting) >= BYTES_PER_SAMPLE * BLOCK_SAMPLES:
