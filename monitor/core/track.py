@@ -4,7 +4,7 @@ Every segment is decided on alone and in order, so that any cutting of a stream 
     1. extend    each play on air by the segment, if it agrees with the track at its place on the play's line
     2. propose   lines that the hits of the last segments vote for
     3. judge     each line by the exact cosines of the last segments: the best of a track, none far behind another's
-    4. open      a play, from where the evidence begins; or move the line of the same play after a reconnect
+    4. open      a play, from where the evidence begins; or move one of that track to a line that fits it better
     5. close     plays that have not agreed for too long
 """
 
@@ -184,19 +184,34 @@ def _admit(
 ) -> tuple[tuple[Play, ...], list[Play], list[Play]]:
     """The plays on air once the line is among them, what opened and what it took the place of."""
     same = [play for play in open_ if play.track == line.track]
-    now = past[-1].start + SEGMENT_SAMPLES
-    if any(play.end == now for play in same):
-        return open_, [], []
     reference = references[line.track]
     for play in same:
-        if abs(play.offset - line.offset) <= SAME_LINE_SAMPLES:
+        moved, is_on_air = play, play.end == past[-1].start + SEGMENT_SAMPLES
+        if abs(play.offset - line.offset) > SAME_LINE_SAMPLES:
+            moved = _corrected(play, line, past, reference)
+        elif not is_on_air:
             moved = _extended(replace(play, offset=line.offset), past, references, thresholds)
+        if is_on_air or moved is not play:
             return tuple(moved if other is play else other for other in open_), [], []
     earliest = max((play.end for play in same), default=past[0].start)
     new = _opened(line, reference, [s for s in past if s.start >= earliest - HOP_SAMPLES], thresholds, play_id)
     if new is None:
         return open_, [], []
     return (*(play for play in open_ if play not in same), new), [new], same
+
+
+def _corrected(play: Play, line: Line, past: Sequence[Segment], reference: Reference) -> Play:
+    """The play on another line of its track, if that fits all that was heard of it better: repeats look alike at first.
+
+    A play that began before what is remembered stays where it is.
+    """
+    heard = [segment for segment in past if segment.start >= play.start]
+    if heard[0].start != play.start:
+        return play
+    present, other = _means(exact(reference, heard, [play.offset, line.offset]), len(heard))
+    if other <= present:
+        return play
+    return _with_scores(replace(play, offset=line.offset, score_sum=0.0, scored=0), reference, heard)
 
 
 def _opened(

@@ -163,6 +163,22 @@ def test_a_line_that_moves_a_little_after_a_reconnect_is_the_same_play() -> None
     assert len(steps[0].opened) == 1
 
 
+def test_a_repeat_that_was_taken_for_the_other_is_corrected_and_stays_one_play() -> None:
+    unique = track(11, 120).vectors
+    verse = unique[:20]
+    again = np.stack(heard(Reference(verse), _places(0, 19), noise=0.1, seed=3))
+    repeating = Reference(np.vstack([verse, unique[20:50], again, unique[50:90]]))
+    catalog = {4: repeating}
+    aired = heard(repeating, _places(51, 50), noise=0.3, seed=8)
+    aired[:7] = heard(repeating, _places(1, 7))  # at first it is rather the other one
+    plays, steps = listen(broadcast(aired, catalog), range(1, 50), catalog)
+    first = next(step.open[0] for step in steps if step.open)
+    assert first.track_start // HOP_SAMPLES == 1
+    (play,) = plays
+    assert play.id == first.id
+    assert (play.start, play.track_start // HOP_SAMPLES, play.scored) == (FIRST, 51, 50)
+
+
 def test_a_gap_closes_a_play_only_when_it_is_long() -> None:
     _, steps = listen(broadcast(heard(CATALOG[1], _places(0, 30)), CATALOG))
     (play,) = steps[0].open
