@@ -6,6 +6,7 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
+from enum import StrEnum
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +15,14 @@ import typer
 
 if TYPE_CHECKING:
     from monitor.settings import Settings
+
+
+class Split(StrEnum):
+    """A part of the corpus; the test part is for published figures only."""
+
+    TUNE = "tune"
+    TEST = "test"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
@@ -33,6 +42,10 @@ tracks = typer.Typer(help="The catalog of reference recordings.", no_args_is_hel
 streams = typer.Typer(help="The feeds that are monitored.", no_args_is_help=True)
 app.add_typer(tracks, name="tracks")
 app.add_typer(streams, name="streams")
+model = typer.Typer(
+    help="The fingerprint's weights: what they are, how good, and how they are made.", no_args_is_help=True
+)
+app.add_typer(model, name="model")
 
 
 @app.callback()
@@ -211,6 +224,73 @@ def demo(
     from monitor.demo import run as commands
 
     _finish(commands.demo(_settings(context), music, seconds, seed, as_json=json))
+
+
+@model.command("info")
+def model_info(json: Json = False) -> None:
+    """Say what the installed weights are."""
+    from monitor.commands import model as commands
+
+    _finish(commands.info(as_json=json))
+
+
+@model.command("evaluate")
+def model_evaluate(
+    corpus: Annotated[Path, typer.Option(help="Directory of the corpus's unpacked packages.")],
+    split: Annotated[Split, typer.Option(help="Which part of the corpus is asked about.")] = Split.TUNE,
+    weights: Annotated[
+        Path | None, typer.Option(help="Other weights than the installed ones: their directory.")
+    ] = None,
+    distractors: Annotated[
+        list[Path] | None, typer.Option(help="Caches of training whose music joins the catalog.")
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, max=10_000, help="Queries a condition.")] = 100,
+    seed: Annotated[int, typer.Option(help="Another number, other queries.")] = 1,
+    only: Annotated[str, typer.Option(help="Only conditions with this in their names.")] = "",
+    baseline: Annotated[bool, typer.Option(help="The untrained baseline beside it.")] = True,
+    json: Json = False,
+) -> None:
+    """Measure how often a query finds its recording, under every condition."""
+    from monitor.commands import model as commands
+
+    _finish(
+        commands.evaluate(
+            corpus,
+            split.value,
+            weights=weights,
+            distractors=distractors or (),
+            queries=queries,
+            seed=seed,
+            only=only,
+            with_baseline=baseline,
+            as_json=json,
+        )
+    )
+
+
+@model.command("train")
+def model_train(
+    folder: Annotated[
+        Path, typer.Argument(help="Where the cache, checkpoints and weights go; goes on with what is there.")
+    ],
+    corpus: Annotated[Path | None, typer.Option(help="Directory of the corpus's unpacked packages.")] = None,
+    fetch: Annotated[bool, typer.Option(help="Fetch the packages that are missing there (5.5 GB).")] = False,
+    music: Annotated[list[Path] | None, typer.Option(help="Instead of the corpus: directories of music.")] = None,
+    speech: Annotated[list[Path] | None, typer.Option(help="Directories of speech to put over it.")] = None,
+    noise: Annotated[list[Path] | None, typer.Option(help="Directories of noise and effects.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 12_000,
+    pairs: Annotated[int, typer.Option(min=8, help="Pairs a step, each of another recording.")] = 128,
+    seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
+    minutes: Annotated[
+        float | None, typer.Option(min=1, help="End within so many minutes, whatever the steps.")
+    ] = None,
+) -> None:
+    """Make new weights from the corpus or from your own music, speech and noise. Needs the extra `train`."""
+    from monitor.commands import model as commands
+
+    sound = commands.Sound(corpus, fetch, tuple(music or ()), tuple(speech or ()), tuple(noise or ()))
+    _finish(commands.train(sound, folder, steps=steps, pairs=pairs, seed=seed, threads=threads, minutes=minutes))
 
 
 @app.command()

@@ -1,0 +1,120 @@
+"""The fingerprint: Airtrace's own small network, trained for broadcasts (`monitor/training`), run by onnxruntime.
+
+The weights and model.json, which says what they are, lie in weights/. Weights that are not the ones model.json speaks
+of are refused: vectors of different weights look alike and never match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.segments import HOP_SAMPLES, count
+from monitor.core.thresholds import Run, Thresholds
+from monitor.detect import spectrum
+from monitor.detect.detector import DetectorInfo, Embeddings
+from monitor.errors import SettingsError
+
+Floats = NDArray[np.float32]
+
+WEIGHTS = Path(__file__).parent / "weights"
+CARD_NAME, NETWORK_NAME = "model.json", "fingerprint.onnx"
+CHECKSUM_DIGITS = 12
+BLOCK_SEGMENTS = 128  # at a time: 2 MB of images and what the network makes of them stay near the core
+THREADS = 1  # a monitor has many streams, and one core embeds hundreds of them
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What model.json says of the weights.
+
+    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people.
+    """
+
+    version: str
+    sha256: str
+    dimensions: int
+    training: dict[str, Any]
+    scores: dict[str, Any]
+
+
+class NeuralDetector:
+    """Vectors depend on the weights and on a segment's samples only; level and a constant voltage change nothing."""
+
+    # From the `tune` split; CARD.md says how.
+    thresholds = Thresholds(runs=(Run(6, 0.60), Run(16, 0.45)), keep_score=0.35)
+
+    def __init__(self, weights: Path = WEIGHTS, threads: int = THREADS) -> None:
+        """Loads the network.
+
+        Raises:
+            SettingsError: there are no weights in the folder, or others than its model.json speaks of.
+        """
+        import onnxruntime  # 0.1 s: not for commands that embed nothing
+
+        card = read_card(weights)
+        network = checked_network(weights, card)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+        self.info = DetectorInfo("fingerprint", card.version, card.sha256[:CHECKSUM_DIGITS], card.dimensions)
+
+    def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
+        """Embeds every whole segment of 32 kHz mono PCM, shape (n_samples,)."""
+        n_segments = count(len(pcm))
+        if n_segments == 0:
+            return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
+        audible = spectrum.audible(pcm)
+        parts = [
+            self._vectors(spectrum.images(pcm[first * HOP_SAMPLES : (first + BLOCK_SEGMENTS + 1) * HOP_SAMPLES]))
+            for first in range(0, n_segments, BLOCK_SEGMENTS)
+        ]
+        vectors = np.concatenate(parts)
+        vectors[~audible] = 0
+        return Embeddings(vectors, audible)
+
+    def _vectors(self, images: Floats) -> Floats:
+        vectors: Floats = self._session.run(None, {"images": images})[0]
+        return vectors
+
+
+def read_card(weights: Path = WEIGHTS) -> Card:
+    """What is known of the weights in a folder.
+
+    Raises:
+        SettingsError: there is no readable model.json.
+    """
+    try:
+        return Card(**json.loads((weights / CARD_NAME).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"the fingerprint's weights in {weights} cannot be used ({error}): install airtrace again, or make them "
+            "with `airtrace model train`"
+        ) from error
+
+
+def checked_network(weights: Path, card: Card) -> bytes:
+    """The network's file, once its checksum is right.
+
+    Raises:
+        SettingsError: it is not there, or not the one that the card speaks of.
+    """
+    path = weights / NETWORK_NAME
+    try:
+        network = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}): install airtrace again") from error
+    found = hashlib.sha256(network).hexdigest()
+    if found != card.sha256:
+        raise SettingsError(
+            f"{path} is not the network that {CARD_NAME} speaks of (sha256 {found[:CHECKSUM_DIGITS]}.., not "
+            f"{card.sha256[:CHECKSUM_DIGITS]}..): its vectors would match nothing; install airtrace again"
+        )
+    return network

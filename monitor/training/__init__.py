@@ -1,0 +1,1 @@
+"""How the fingerprint's weights are made: data, augmentations, model, loss, evaluation. Never imported by a monitor."""

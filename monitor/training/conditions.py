@@ -1,0 +1,338 @@
+"""What a fingerprint is measured under: queries cut from tracks and spoiled, with numpy and ffmpeg only.
+
+Airtrace's own evaluation and the benchmark beside its peers use this one piece of code. The rooms, noises and chains
+are made in other ways than training's, so that nobody is measured on the very thing that it learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.core.segments import SAMPLE_RATE_HZ
+from monitor.training.cache import resample, run_ffmpeg, through_codec
+
+Floats = NDArray[np.float32]
+Pcm = NDArray[np.int16]
+Apply = Callable[[Floats, "Sounds", np.random.Generator], Floats]
+Of = Literal["music", "voice"]
+
+CONTEXT_S = 1.0  # of the past: what a room and a codec still carry when the query begins
+LEVEL = 0.08  # root mean square of a query; its level is not what is measured
+QUIET = 1e-6
+SILENT_RMS = 10 ** (-55 / 20)  # a second beneath it has nothing in it to recognise
+RAW = ("-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """What is laid over a query: long 32 kHz PCM of many voices and of many noises."""
+
+    speech: Pcm
+    noise: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One way to spoil a query.
+
+    rate: seconds of the reference that pass in a second of the query.
+    apply: makes of sound (at `rate`, with CONTEXT_S of its past before it) equally long sound at rate 1.
+    of: whether it is asked of music or of references that are, or have on them, a voice.
+    """
+
+    name: str
+    apply: Apply
+    rate: float = 1.0
+    of: Of = "music"
+
+
+def query(
+    condition: Condition, track: Pcm, start: int, seconds: float, sounds: Sounds, rng: np.random.Generator
+) -> Pcm:
+    """`seconds` of 32 kHz PCM that begin at sample `start` of the track, spoiled.
+
+    Shorter queries of a place are beginnings of a longer one's PCM: loudness is measured over all of it.
+    """
+    context, wanted = round(CONTEXT_S * SAMPLE_RATE_HZ), round(seconds * SAMPLE_RATE_HZ)
+    before, length = round(context * condition.rate), round((context + wanted) * condition.rate)
+    excerpt = np.zeros(length, np.float32)
+    first = max(0, before - start)
+    taken = track[max(0, start - before) :][: length - first]
+    excerpt[first : first + len(taken)] = to_sound(taken)
+    spoiled = condition.apply(excerpt, sounds, rng)
+    return to_pcm(_fitted(spoiled, context + wanted)[context:])
+
+
+def places(track: Pcm, seconds: float, n: int, rng: np.random.Generator) -> list[int]:
+    """Samples at which `n` queries may begin: at random, where every second has sound in it; none if there are none.
+
+    The longest query at the fastest condition stays within the track.
+    """
+    whole = len(track) // SAMPLE_RATE_HZ
+    power = np.square(to_sound(track[: whole * SAMPLE_RATE_HZ]).reshape(whole, -1)).mean(axis=1)
+    needed = int(np.ceil(seconds * max(condition.rate for condition in CONDITIONS))) + 1
+    if whole < needed:
+        return []
+    heard = np.lib.stride_tricks.sliding_window_view(power > SILENT_RMS**2, needed).all(axis=1)
+    seconds_in = np.flatnonzero(heard)
+    if not len(seconds_in):
+        return []
+    return [int((rng.choice(seconds_in) + rng.random()) * SAMPLE_RATE_HZ) for _ in range(n)]
+
+
+def to_pcm(sound: Floats) -> Pcm:
+    """At LEVEL, or as near to it as peaks allow."""
+    gain = min(LEVEL / max(_rms(sound), QUIET), 0.99 / max(float(np.abs(sound).max(initial=0)), QUIET))
+    return np.round(sound * gain * 32767).astype(np.int16)
+
+
+def to_sound(pcm: Pcm) -> Floats:
+    """PCM in +-1."""
+    sound: Floats = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
+    return sound
+
+
+# What is laid over
+
+
+def over(sound: Floats, other: Floats, sound_db: float) -> Floats:
+    """`other` with `sound` so many decibels against it."""
+    gain = _rms(sound) / max(_rms(other), QUIET) * 10 ** (-sound_db / 20)
+    both: Floats = sound + other * np.float32(gain)
+    return both
+
+
+def speech_over(music_db: float) -> Apply:
+    """One voice after the other, with the music so many decibels against them."""
+    return lambda sound, sounds, rng: over(sound, _piece(sounds.speech, len(sound), rng), music_db)
+
+
+def noise_and_room(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
+    """NAFP's: a background 0 to 10 dB beneath, then a room and a microphone."""
+    background = (_effects, _babble, _roar)[int(rng.integers(3))](sounds, len(sound), rng)
+    return in_room(over(sound, background, rng.uniform(0, 10)), rng)
+
+
+def _effects(sounds: Sounds, n: int, rng: np.random.Generator) -> Floats:
+    return _piece(sounds.noise, n, rng)
+
+
+def _babble(sounds: Sounds, n: int, rng: np.random.Generator) -> Floats:
+    """Six voices at once: a pub."""
+    voices: Floats = np.sum([_piece(sounds.speech, n, rng) for _ in range(6)], axis=0, dtype=np.float32)
+    return voices
+
+
+def _roar(_: Sounds, n: int, rng: np.random.Generator) -> Floats:
+    """Pink noise that swells and fades over some seconds: a street."""
+    shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ), 40))
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * shape, n)
+    swell = 1 + 0.6 * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5) * np.arange(n) / SAMPLE_RATE_HZ + rng.random()))
+    return (noise * swell).astype(np.float32)
+
+
+def _piece(pcm: Pcm, n: int, rng: np.random.Generator) -> Floats:
+    start = int(rng.integers(0, max(1, len(pcm) - n)))
+    return to_sound(np.resize(pcm[start : start + n], n) if len(pcm) else np.zeros(n, np.int16))
+
+
+# What it goes through
+
+ROOM_M = ((2.5, 8.0), (2.5, 10.0), (2.2, 4.0))  # from a kitchen's size to a bar's
+REFLECTED = (0.55, 0.9)  # of the amplitude, by a wall: reverberation of about 0.1 to 0.8 s
+IMAGES = 6  # reflections a pair of walls
+SOUND_M_PER_S = 343.0
+MICROPHONE_HZ = ((60.0, 250.0), (5000.0, 9000.0))
+
+
+def in_room(sound: Floats, rng: np.random.Generator) -> Floats:
+    """A loudspeaker heard by a microphone in a box-shaped room (image sources, Allen and Berkley 1979)."""
+    (low, high), n = (rng.uniform(*edge) for edge in MICROPHONE_HZ), len(sound) + SAMPLE_RATE_HZ
+    hz = np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ)
+    microphone = (hz / low) ** 2 / (1 + (hz / low) ** 2) / np.sqrt(1 + (hz / high) ** 8)
+    heard = np.fft.irfft(np.fft.rfft(sound, n) * np.fft.rfft(room(rng), n) * microphone, n)
+    return heard[: len(sound)].astype(np.float32)
+
+
+def room(rng: np.random.Generator) -> Floats:
+    """The response of a random room, the direct sound at sample 0: 1 s."""
+    size = np.array([rng.uniform(*edge) for edge in ROOM_M])
+    source, ear = (rng.uniform(0.1, 0.9, 3) * size for _ in range(2))
+    order = np.arange(-IMAGES, IMAGES + 1)
+    # Along each axis an image lies at 2 k size +- source and has met the two walls |2 k| or |2 k - 1| times.
+    at = [np.concatenate([2 * order * s + p, 2 * order * s - p]) - e for s, p, e in zip(size, source, ear, strict=True)]
+    met = np.concatenate([np.abs(2 * order), np.abs(2 * order - 1)])
+    distance = np.sqrt(at[0][:, None, None] ** 2 + at[1][:, None] ** 2 + at[2] ** 2)
+    bounces = met[:, None, None] + met[:, None] + met
+    gain = rng.uniform(*REFLECTED) ** bounces / np.maximum(distance, 0.3)
+    # Surfaces scatter: without signs at random the late images would add up to a hum.
+    gain *= np.where(bounces > 2, rng.choice([-1.0, 1.0], gain.shape), 1.0)
+    delay = np.round((distance - distance.min()) / SOUND_M_PER_S * SAMPLE_RATE_HZ).astype(np.int64)
+    near = delay < SAMPLE_RATE_HZ
+    return np.bincount(delay[near], gain[near], SAMPLE_RATE_HZ).astype(np.float32)
+
+
+def telephone(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:
+    """300 to 3,400 Hz, 8 bit with the mu law: G.711."""
+    narrow = band(sound, 300, 3400)
+    scale = max(float(np.abs(narrow).max()), QUIET)
+    compressed = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / scale) / np.log(256)
+    steps = np.round(compressed * 127) / 127
+    expanded: Floats = (np.sign(steps) * np.expm1(np.abs(steps) * np.log(256)) / 255 * scale).astype(np.float32)
+    return expanded
+
+
+def band(sound: Floats, low_hz: float, high_hz: float) -> Floats:
+    """Butterworth's magnitudes of order 6 without a delay."""
+    n = len(sound) + SAMPLE_RATE_HZ // 4
+    hz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ), 1)
+    gain = 1 / np.sqrt((1 + (low_hz / hz) ** 12) * (1 + (hz / high_hz) ** 12))
+    return np.fft.irfft(np.fft.rfft(sound, n) * gain, n)[: len(sound)].astype(np.float32)
+
+
+CODECS = (("libmp3lame", "mp3", 32), ("aac", "adts", 32), ("libopus", "ogg", 24))
+
+
+def coded(codec: str, form: str, kbps: int) -> Apply:
+    """Through one codec."""
+    return lambda sound, _, __: _through_codec(sound, codec, form, kbps)
+
+
+def any_codec(sound: Floats, _: Sounds, rng: np.random.Generator) -> Floats:
+    """Through one of CODECS."""
+    codec, form, kbps = CODECS[int(rng.integers(len(CODECS)))]
+    return _through_codec(sound, codec, form, kbps)
+
+
+def _through_codec(sound: Floats, codec: str, form: str, kbps: int) -> Floats:
+    made = through_codec(to_pcm(sound), codec, form, kbps)
+    return _fitted(to_sound(made), len(sound))
+
+
+# What it is played at
+
+HARSH_RATE = 1.015
+
+
+def at_speed(rate: float) -> Apply:
+    """Faster and higher together, as a turntable or a station in a hurry plays it."""
+    return lambda sound, _, __: resample(sound, round(SAMPLE_RATE_HZ * rate), SAMPLE_RATE_HZ)
+
+
+def filtered(filters: str) -> Apply:
+    """Through filters of ffmpeg's."""
+    arguments = [*RAW, "-i", "pipe:0", "-af", filters]
+    return lambda sound, _, __: to_sound(run_ffmpeg(arguments, to_pcm(sound).tobytes()))
+
+
+def harsh(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
+    """A bar's radio under a conversation, sent on at a low rate: each of it mild, all of it at once."""
+    fast = at_speed(HARSH_RATE)(sound, sounds, rng)
+    heard = in_room(over(fast, _piece(sounds.speech, len(fast), rng), 0.0), rng)
+    heard = over(heard, _piece(sounds.noise, len(heard), rng), 9.0)
+    driven = np.tanh(2 * heard / max(float(np.abs(heard).max()), QUIET)).astype(np.float32)
+    return _through_codec(band(driven, 200, 3600), "libmp3lame", "mp3", 32)
+
+
+def clean(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:
+    """As it is."""
+    return sound
+
+
+def _conditions() -> Iterator[Condition]:
+    yield Condition("clean", clean)
+    yield Condition("noise 0-10 dB + room", noise_and_room)
+    for music_db in (6, 0, -6, -12, -18):
+        yield Condition(f"speech over, music {music_db:+d} dB", speech_over(music_db))
+    yield Condition("telephone", telephone)
+    yield Condition("MP3 32 kb/s", coded("libmp3lame", "mp3", 32))
+    for percent in (-4, -2, 2, 4):
+        yield Condition(f"speed {percent:+d} %", at_speed(1 + percent / 100), 1 + percent / 100)
+    for semitones in (-1, 1):
+        yield Condition(f"pitch {semitones:+d} semitone", filtered(f"rubberband=pitch={2 ** (semitones / 12):.6f}"))
+    for percent in (-4, 4):
+        rate = 1 + percent / 100
+        yield Condition(f"tempo {percent:+d} %", filtered(f"rubberband=tempo={rate:.6f}"), rate)
+    yield Condition("harsh chain", harsh, HARSH_RATE)
+    yield Condition("voice: clean", clean, of="voice")
+    yield Condition("voice: codecs 24-32 kb/s", any_codec, of="voice")
+    yield Condition("voice: other speech 6 dB beneath", speech_over(6), of="voice")
+
+
+CONDITIONS: tuple[Condition, ...] = tuple(_conditions())
+
+# References that are voice alone, or voice over music
+
+VOICE_S = 40.0
+PAUSE_S = (0.1, 0.6)
+BED_DB = (6.0, 12.0)  # beneath a commercial's voice
+BED_RATE = 0.8  # the bed is no recording of the catalog: four semitones lower than the track it is made of
+NOTE_S = (0.2, 0.8)
+SCALE = (-7, -5, -3, -1, 0, 2, 4, 5, 7)  # in semitones around the speaker's pitch
+
+
+def voice_references(
+    clips: Sequence[Pcm], music: Sequence[Pcm], n: int, rng: np.random.Generator
+) -> Iterator[tuple[str, Pcm]]:
+    """Up to `n` names and tracks of VOICE_S: spoken word, commercials and synthetic songs in turn.
+
+    No clip of speech is used twice; it ends with them.
+    """
+    order = iter(rng.permutation(len(clips)))
+    for i in range(n):
+        kind = ("spoken word", "commercial", "song")[i % 3]
+        voice = _spoken((clips[k] for k in order), rng)
+        if voice is None:
+            return
+        if kind == "song":
+            voice = _sung(voice, rng)
+        if kind != "spoken word" and music:
+            voice = _on_bed(voice, music[int(rng.integers(len(music)))], kind, rng)
+        yield f"{kind} {i:03d}", to_pcm(voice)
+
+
+def _spoken(clips: Iterator[Pcm], rng: np.random.Generator) -> Floats | None:
+    """Clips at one level, with pauses; None when there are not enough of them."""
+    parts: list[Floats] = []
+    left = int(VOICE_S * SAMPLE_RATE_HZ)
+    for clip in clips:
+        sound = to_sound(clip)
+        pause = np.zeros(int(rng.uniform(*PAUSE_S) * SAMPLE_RATE_HZ), np.float32)
+        parts += [sound * np.float32(LEVEL / max(_rms(sound), QUIET)), pause]
+        left -= len(sound) + len(pause)
+        if left <= 0:
+            return np.concatenate(parts)[: int(VOICE_S * SAMPLE_RATE_HZ)]
+    return None
+
+
+def _sung(voice: Floats, rng: np.random.Generator) -> Floats:
+    """The voice's pitch bent along notes at random, with a vibrato; about as long as before."""
+    semitones = np.empty(len(voice))
+    at = 0
+    while at < len(voice):
+        length = int(rng.uniform(*NOTE_S) * SAMPLE_RATE_HZ)
+        semitones[at : at + length] = rng.choice(SCALE)
+        at += length
+    semitones += 0.3 * np.sin(2 * np.pi * 5.5 * np.arange(len(voice)) / SAMPLE_RATE_HZ)
+    at_samples = np.cumsum(2 ** (semitones / 12))
+    used = at_samples[at_samples < len(voice) - 1]
+    return np.interp(used, np.arange(len(voice)), voice).astype(np.float32)
+
+
+def _on_bed(voice: Floats, track: Pcm, kind: str, rng: np.random.Generator) -> Floats:
+    bed = resample(_piece(track, round(len(voice) * BED_RATE), rng), round(SAMPLE_RATE_HZ * BED_RATE), SAMPLE_RATE_HZ)
+    return over(voice, _fitted(bed, len(voice)), rng.uniform(*BED_DB) if kind == "commercial" else 0.0)
+
+
+def _fitted(sound: Floats, n: int) -> Floats:
+    """The first `n` samples, or zeros behind it."""
+    return sound[:n] if len(sound) >= n else np.pad(sound, (0, n - len(sound)))
+
+
+def _rms(sound: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0

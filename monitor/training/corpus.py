@@ -1,0 +1,144 @@
+"""Which audio files a model is trained, tuned and tested on: the corpus's splits, or folders of one's own.
+
+The corpus is a list of packages of Debian 12 `main` (tables/); `unpacked` is a folder with one subfolder a package.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from monitor.training.errors import TrainingError
+
+Split = Literal["train", "tune", "test"]
+Kind = Literal["music", "speech", "noise"]
+
+SUFFIXES = frozenset(
+    f".{kind}" for kind in ("aif", "aiff", "au", "flac", "g722", "gsm", "m4a", "mp3", "oga", "ogg", "opus", "wav", "wv")
+)
+# Packages that hold both: their speech lies in folders, or under names, like these.
+SPEECH_NAMES = re.compile(r"/voices?/|/(en|cs|nl)/|_desc(_[a-z]+)?\.|/speech/")
+# Speech files that an effects package has one or two of are not worth telling apart.
+SPEECH_SHARE = 0.3
+# Recordings of one another that the tables know; they count as one track, so that neither is a negative of the other.
+VARIANT = re.compile(r"[_-](fast|slow|ultraslow|raw|enhanced)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """A file of audio.
+
+    path: where it is; member: its name within `path`, if that is a zip (`.pk3`).
+    track: recordings with the same name of track are versions of one another.
+    """
+
+    kind: Kind
+    path: Path
+    track: str
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.member or self.path.name
+
+    @property
+    def is_g722(self) -> bool:
+        """Whether it is a stream without a header."""
+        return self.name.endswith(".g722")
+
+
+def of_folders(music: Iterable[Path], speech: Iterable[Path], noise: Iterable[Path]) -> list[AudioFile]:
+    """Every audio file beneath one's own folders.
+
+    Raises:
+        TrainingError: there is no music.
+    """
+    folders: tuple[tuple[Kind, Iterable[Path]], ...] = (("music", music), ("speech", speech), ("noise", noise))
+    files = [
+        AudioFile(kind, path, str(path)) for kind, roots in folders for root in roots for path in _audio_beneath(root)
+    ]
+    if not any(file.kind == "music" for file in files):
+        raise TrainingError("there is no audio file in the folders of music: name others with --music")
+    return files
+
+
+def of_split(split: Split, unpacked: Path) -> list[AudioFile]:
+    """The split's files; packages that are not in `unpacked` are left out.
+
+    Raises:
+        TrainingError: none of them is there.
+    """
+    music = [row for row in _table("music.tsv") if row["split"] == split]
+    files: list[AudioFile] = []
+    for package in (row for row in _table("packages.tsv") if row["split"] == split):
+        root = unpacked / package["package"]
+        if root.is_dir():
+            known = {row["path"]: _track(row) for row in music if row["package"] == package["package"]}
+            files += _of_package(root, package, known)
+    if not files:
+        raise TrainingError(
+            f"no package of split {split!r} is in {unpacked}: name the folder they are in, or let --fetch bring them"
+        )
+    return files
+
+
+def packages(split: Split) -> list[str]:
+    """Names of the split's packages."""
+    return [row["package"] for row in _table("packages.tsv") if row["split"] == split]
+
+
+def _of_package(root: Path, package: dict[str, str], music: dict[str, str]) -> Iterator[AudioFile]:
+    for inside, track in music.items():
+        yield _music_file(root, inside, track)
+    n_speech, n_effects = int(package["speech_n"] or 0), int(package["sfx_n"] or 0)
+    has_speech = n_speech > SPEECH_SHARE * n_effects
+    for path in _audio_beneath(root):
+        inside = str(path.relative_to(root))
+        if inside in music:
+            continue
+        is_speech = has_speech and (n_effects * 4 < n_speech or bool(SPEECH_NAMES.search(inside)))
+        yield AudioFile("speech" if is_speech else "noise", path, f"{root.name}/{inside}")
+
+
+def _music_file(root: Path, inside: str, track: str) -> AudioFile:
+    """The tables write a file in a zip as `ZIP!/FILE`."""
+    outer, _, member = inside.partition("!/")
+    return AudioFile("music", root / outer, track, member)
+
+
+def _track(row: dict[str, str]) -> str:
+    """The name that versions of one recording share."""
+    original = row["near_dup_of"].split("(")[0]
+    if "__" in original:
+        return original.lower()
+    stem = VARIANT.sub("", Path(row["path"]).stem)
+    stem = VARIANT.sub("", stem)
+    return f"{row['package']}__{stem}".lower()
+
+
+def read(file: AudioFile) -> bytes:
+    """The file's bytes, out of its zip if it is in one."""
+    if not file.member:
+        return file.path.read_bytes()
+    with zipfile.ZipFile(file.path) as zipped:
+        return zipped.read(file.member)
+
+
+def _audio_beneath(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink():
+            yield path
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    text = (resources.files("monitor.training") / "tables" / name).read_text()
+    return list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))

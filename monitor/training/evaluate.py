@@ -1,0 +1,296 @@
+"""The benchmark: excerpts of a split's tracks, changed as broadcasting changes them, looked for among all tracks.
+
+For each detector on the same queries: the share of queries whose best place is the true one, by length and condition.
+A sequence's score is the mean cosine along its line through a track, over every place of every track: no index's error.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from monitor.detect.detector import Embeddings
+from monitor.training import cache, conditions, voices
+from monitor.training.conditions import CONDITIONS, Condition, Sounds
+from monitor.training.corpus import AudioFile
+from monitor.training.errors import TrainingError
+
+log = structlog.get_logger(__name__)
+
+Pcm = NDArray[np.int16]
+Floats = NDArray[np.float32]
+Embed = Callable[[Pcm], Embeddings]
+
+LENGTHS_S = (1, 2, 3, 5, 10)
+EXACT_S = 0.25  # half a hop
+NEAR_S = 0.5
+SLACK_S = 0.01  # a query half-way between two segments has two right answers
+Z95 = 1.959964
+VOICE_TRACKS = 20
+BED_TRACKS = 6  # whose music lies under voices
+SPEECH_S, NOISE_S = 1500.0, 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A reference; recordings of the same `group` are versions of one another and count as found for one another."""
+
+    group: str
+    pcm: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Where an excerpt was cut from."""
+
+    track: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of n queries with its 95 % interval (Wilson)."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(slots=True)
+class Row:
+    """One condition's results: per length in seconds, the shares found at the exact place, near it, and by track."""
+
+    condition: str
+    exact: dict[int, Share] = field(default_factory=dict)
+    near: dict[int, Share] = field(default_factory=dict)
+    track: dict[int, Share] = field(default_factory=dict)
+
+
+def wilson(found: int, n: int) -> Share:
+    """The share found with Wilson's interval, which holds near 100 % too."""
+    if n == 0:
+        return Share(math.nan, math.nan, math.nan, 0)
+    p, z2 = found / n, Z95**2
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Share(p, max(0.0, middle - half), min(1.0, middle + half), n)
+
+
+class Index:
+    """All segments of all tracks of a catalog, searched exactly."""
+
+    def __init__(self) -> None:
+        self._parts: list[Floats] = []
+        self._groups: list[str] = []
+        self.vectors: Floats = np.empty((0, 0), np.float32)
+
+    def add(self, group: str, vectors: Floats) -> int:
+        """Adds a track; returns its number."""
+        self._parts.append(vectors)
+        self._groups.append(group)
+        return len(self._groups) - 1
+
+    def close(self) -> None:
+        """Call it once, when all is added."""
+        self.vectors = np.ascontiguousarray(np.concatenate(self._parts))
+        lengths = [len(part) for part in self._parts]
+        self._first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self._owner = np.repeat(np.arange(len(lengths)), lengths)
+        ends = np.repeat(np.cumsum(lengths), lengths)
+        self._left = ends - np.arange(len(self.vectors))  # segments of the same track from here on
+        self._parts = []
+
+    def best(self, query: Floats, lengths: Sequence[int]) -> list[tuple[int, int]]:
+        """For each length in segments the track and the segment where the query's first `length` segments fit best."""
+        cosines = query[: max(lengths)] @ self.vectors.T
+        along, found = np.zeros(len(self.vectors), np.float32), {}
+        for i, row in enumerate(cosines):
+            along[: len(along) - i] += row[i:]
+            if i + 1 in lengths:
+                place = int(np.where(self._left > i, along, -np.inf).argmax())
+                owner = int(self._owner[place])
+                found[i + 1] = (owner, place - int(self._first[owner]))
+        return [found[length] for length in lengths]
+
+    def is_same(self, a: int, b: int) -> bool:
+        return self._groups[a] == self._groups[b]
+
+
+def segments_of(seconds: int) -> int:
+    """How many segments lie in a query of so many seconds."""
+    return (seconds * SAMPLE_RATE_HZ - SEGMENT_SAMPLES) // HOP_SAMPLES + 1
+
+
+def draw(tracks: Sequence[Track], n: int, rng: np.random.Generator) -> list[Query]:
+    """`n` places, as many in each track as in another, none of which is mostly silent.
+
+    Raises:
+        TrainingError: no track is long enough.
+    """
+    queries: list[Query] = []
+    order = rng.permutation(len(tracks))
+    for i in map(int, np.resize(order, 4 * n) if len(order) else []):
+        starts = conditions.places(tracks[i].pcm, max(LENGTHS_S), 1, rng)
+        queries += [Query(i, start) for start in starts[: n - len(queries)]]
+    if not queries:
+        raise TrainingError("no track is long enough for the benchmark's queries of 10 s: give longer ones")
+    return queries
+
+
+def run(
+    detectors: Mapping[str, Embed],
+    references: Mapping[str, Sequence[Track]],
+    distractors: Iterable[Track],
+    sounds: Sounds,
+    *,
+    n_queries: int,
+    seed: int,
+    only: str = "",
+) -> dict[str, list[Row]]:
+    """Every detector's rows, on the same queries and against the same catalog.
+
+    references: the tracks that queries are cut from, by what conditions are of ("music", "voice").
+    distractors: further tracks. only: conditions with this in their names.
+    """
+    rng = np.random.default_rng(seed)
+    queries = {of: draw(tracks, n_queries, rng) for of, tracks in references.items() if tracks}
+    indexes, first = _indexes(detectors, references, distractors)
+    rows: dict[str, list[Row]] = {name: [] for name in detectors}
+    for k, condition in enumerate(CONDITIONS):
+        if only not in condition.name or condition.of not in queries:
+            continue
+        tracks, asked = references[condition.of], queries[condition.of]
+        heard = [
+            conditions.query(
+                condition, tracks[q.track].pcm, q.start, max(LENGTHS_S), sounds, np.random.default_rng([seed, k, i])
+            )
+            for i, q in enumerate(asked)
+        ]
+        for name, embed in detectors.items():
+            row = _row(condition, indexes[name], embed, heard, asked, first[condition.of])
+            rows[name].append(row)
+            shares = {f"track_{s}s": round(100 * row.track[s].share, 1) for s in LENGTHS_S}
+            log.info("evaluate.condition", detector=name, condition=condition.name, queries=len(asked), **shares)
+    return rows
+
+
+def _indexes(
+    detectors: Mapping[str, Embed], references: Mapping[str, Sequence[Track]], distractors: Iterable[Track]
+) -> tuple[dict[str, Index], dict[str, int]]:
+    """An index per detector, and the number of the first track of each kind of references."""
+    indexes = {name: Index() for name in detectors}
+    first, n = {}, 0
+    for of, tracks in references.items():
+        first[of], n = n, n + len(tracks)
+    for track in itertools.chain(*references.values(), distractors):
+        for name, embed in detectors.items():
+            indexes[name].add(track.group, embed(track.pcm).vectors)
+    for index in indexes.values():
+        index.close()
+    return indexes, first
+
+
+def _row(
+    condition: Condition, index: Index, embed: Embed, heard: Sequence[Pcm], queries: Sequence[Query], first: int
+) -> Row:
+    lengths = [segments_of(s) for s in LENGTHS_S]
+    found = {s: np.zeros(3, np.int64) for s in LENGTHS_S}
+    for sound, query in zip(heard, queries, strict=True):
+        best = index.best(embed(sound).vectors, lengths)
+        # The middle of the query's first segment, in the track.
+        true_s = (query.start + condition.rate * SEGMENT_SAMPLES / 2) / SAMPLE_RATE_HZ
+        for s, (track, segment) in zip(LENGTHS_S, best, strict=True):
+            error_s = abs((segment * HOP_SAMPLES + SEGMENT_SAMPLES / 2) / SAMPLE_RATE_HZ - true_s)
+            is_own = track == query.track + first
+            found[s] += (
+                is_own and error_s <= EXACT_S + SLACK_S,
+                is_own and error_s <= NEAR_S + SLACK_S,
+                index.is_same(track, query.track + first),
+            )
+    n = len(queries)
+    exact, near, by_track = ({s: wilson(int(found[s][i]), n) for s in LENGTHS_S} for i in range(3))
+    return Row(condition.name, exact, near, by_track)
+
+
+def as_json(rows: dict[str, list[Row]]) -> dict[str, object]:
+    return {name: [asdict(row) for row in of] for name, of in rows.items()}
+
+
+def as_text(rows: dict[str, list[Row]]) -> str:
+    """The table: per condition and length exact / near / track in per cent, and the track's interval."""
+    lines: list[str] = []
+    for name, of in rows.items():
+        lines.append(f"{name}: top-1 exact/near/track in % (95 % interval of track)")
+        lines.append(f"{'condition':34}" + "".join(f"{f'{s} s':>28}" for s in LENGTHS_S))
+        for row in of:
+            cells = [_cell(row, s) for s in LENGTHS_S]
+            lines.append(f"{row.condition:34}" + "".join(f"{cell:>28}" for cell in cells))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(row: Row, s: int) -> str:
+    exact, near, track = (100 * shares[s].share for shares in (row.exact, row.near, row.track))
+    return f"{exact:.1f}/{near:.1f}/{track:.1f} ({100 * row.track[s].low:.0f}-{100 * row.track[s].high:.0f})"
+
+
+def load_tracks(files: Sequence[AudioFile]) -> list[Track]:
+    """The music among the files, decoded; what cannot be read is left out."""
+    tracks = []
+    for file in files:
+        if file.kind == "music":
+            pcm = cache.decode(file)
+            if len(pcm) >= SEGMENT_SAMPLES:
+                tracks.append(Track(file.track, pcm))
+    return tracks
+
+
+def sounds_of(files: Sequence[AudioFile], seed: int) -> tuple[Sounds, list[Pcm]]:
+    """What is laid over queries, and the other half of the speech, of which voice references are made."""
+    rng = np.random.default_rng(seed)
+    speech = [file for file in files if file.kind == "speech"]
+    noise = [file for file in files if file.kind == "noise"]
+    order = rng.permutation(len(speech))
+    over = _levelled([speech[i] for i in order[::2]], SPEECH_S)
+    clips = _levelled([speech[i] for i in order[1::2]], SPEECH_S)
+    effects = _levelled([noise[i] for i in rng.permutation(len(noise))], NOISE_S)
+    return Sounds(_joined(over), _joined(effects or over)), clips
+
+
+def voice_tracks(clips: Sequence[Pcm], tracks: Sequence[Track], seed: int) -> list[Track]:
+    """References that are or carry a voice. Their beds come from the middle of some of the tracks."""
+    beds = [track.pcm for track in tracks[:: max(1, len(tracks) // BED_TRACKS)]]
+    made = conditions.voice_references(list(clips), beds, VOICE_TRACKS, np.random.default_rng(seed))
+    return [Track(name, pcm) for name, pcm in made]
+
+
+def _levelled(files: Sequence[AudioFile], seconds: float) -> list[Pcm]:
+    """Every file at the same level, up to so many seconds together."""
+    parts: list[Pcm] = []
+    left = int(seconds * SAMPLE_RATE_HZ)
+    for file in files:
+        if left <= 0:
+            break
+        parts.append(voices.levelled(cache.decode(file)[: 20 * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ))
+        left -= len(parts[-1])
+    return parts
+
+
+def _joined(parts: Sequence[Pcm]) -> Pcm:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+
+def cached_tracks(kept: cache.Cache) -> Iterable[Track]:
+    """The music of a cache as distractors: 8 kHz sound brought back to 32 kHz."""
+    for clip in kept.of_kind("music"):
+        sound = kept.pcm[clip.start : clip.start + clip.samples].astype(np.float32)
+        wide = cache.resample(sound, 8000, SAMPLE_RATE_HZ)
+        yield Track(clip.track, np.round(np.clip(wide, -32768, 32767)).astype(np.int16))

@@ -1,0 +1,95 @@
+"""The network: a log-mel image of a second in, 128 numbers of unit length out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from monitor.detect.spectrum import BANDS, SPECTRA
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of a network. Wide on small images is faster than narrow on large ones at equal work.
+
+    widths: channels of the stem, which makes the image 4 times lower and 2 times shorter, and of each stage, which
+    halves it. blocks: residual blocks of each stage.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 256)
+    blocks: tuple[int, ...] = (1, 1, 0)
+    dimensions: int = 128
+    hidden: int = 32
+
+
+class Bottleneck(nn.Module):
+    """A residual block whose 3x3 convolution works on half of the channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(width, width // 2, 1),
+            *_convolution(width // 2, width // 2, 3),
+            *_convolution(width // 2, width, 1)[:2],
+        )
+        nn.init.zeros_(self.body[-1].weight)  # starts as the identity
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(x + self.body(x))
+
+
+class Head(nn.Module):
+    """Divide and encode (Lai et al., CVPR 2015): each output sees its own slice of the features only."""
+
+    def __init__(self, features: int, dimensions: int, hidden: int) -> None:
+        super().__init__()
+        part = features // dimensions
+        self.dimensions = dimensions
+        self.first = nn.Parameter(torch.randn(dimensions, part, hidden) / part**0.5)
+        self.first_bias = nn.Parameter(torch.zeros(dimensions, 1, hidden))
+        self.second = nn.Parameter(torch.randn(dimensions, hidden, 1) / hidden**0.5)
+        self.second_bias = nn.Parameter(torch.zeros(dimensions, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = x.reshape(x.shape[0], self.dimensions, -1).transpose(0, 1)  # (dimensions, batch, part)
+        hidden = functional.elu(torch.bmm(parts, self.first) + self.first_bias)
+        out = torch.bmm(hidden, self.second) + self.second_bias
+        return functional.normalize(out.squeeze(-1).transpose(0, 1), dim=1)
+
+
+class Encoder(nn.Module):
+    """(batch, BANDS, SPECTRA) to (batch, dimensions), unit length."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        stem, *stages = shape.widths
+        layers: list[nn.Module] = [*_convolution(1, stem, 7, stride=(4, 2))]
+        before = stem
+        for width, blocks in zip(stages, shape.blocks, strict=True):
+            layers += _convolution(before, width, 3, stride=(2, 2))
+            layers += [Bottleneck(width) for _ in range(blocks)]
+            before = width
+        self.body = nn.Sequential(*layers)
+        with torch.no_grad():
+            features = self.body.eval()(torch.zeros(1, 1, BANDS, SPECTRA)).numel()
+        self.train()
+        self.head = Head(features, shape.dimensions, shape.hidden)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+        x = self.body(x).flatten(1)
+        with torch.autocast(images.device.type, enabled=False):
+            embedded: torch.Tensor = self.head(x.float())
+        return embedded
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: tuple[int, int] = (1, 1)) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]

@@ -1,0 +1,114 @@
+"""A bank of what lies between a record and a receiver: rooms, loudspeakers, microphones, lines, radio, equalisers.
+
+All synthesised. A response is the product of a magnitude, made causal with the least delay, and of a room:
+
+    room         exponentially fading noise, fading faster at high pitch, behind a direct sound and a few reflections
+    loudspeaker  a high pass at 80 to 500 Hz, two to five resonances, a low pass at 2.5 to 4 kHz
+    line         telephone (300 to 3,400 Hz) or AM radio (up to 2 to 3.6 kHz)
+    equaliser    up to +-12 dB, smooth over the octaves; in the mildest third of the bank nothing else
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.detect.spectrum import RATE_HZ
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.floating[Any]]
+Spectra = NDArray[np.complex64]
+
+LONGEST_S = 0.5  # a response is cut here; so much of the past a clip must bring with it
+REVERBERATION_S = (0.08, 0.9)  # until 60 dB are lost
+DIRECT_DB = (-8.0, 12.0)  # of the direct sound against the room
+LEAST_GAIN_DB = -60.0
+ROOMS = 0.85  # of the responses that are not mild have one
+
+
+def bank(size: int, samples: int, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> Spectra:
+    """Spectra of `size` responses for transforms of `samples`: complex64 (size, samples // 2 + 1), mean power 1."""
+    return np.stack([_one(samples, i / size, rng, rate_hz) for i in range(size)])
+
+
+def _one(samples: int, rank: float, rng: np.random.Generator, rate_hz: int) -> Spectra:
+    hz = np.fft.rfftfreq(samples, 1 / rate_hz)
+    gain_db = _equaliser(hz, rng, most_db=6.0 if rank < 1 / 3 else 12.0)
+    if rank >= 1 / 3:
+        kind = rng.choice(["speaker", "telephone", "radio", "none"], p=[0.5, 0.15, 0.15, 0.2])
+        gain_db += {"speaker": _speaker, "telephone": _telephone, "radio": _radio, "none": _nothing}[kind](hz, rng)
+    spectrum = _causal(gain_db, samples)
+    if rank >= 1 / 3 and rng.random() < ROOMS:
+        spectrum = spectrum * np.fft.rfft(_room(rng, rate_hz), samples)
+    power = float(np.mean(np.abs(spectrum) ** 2))
+    scaled: Spectra = (spectrum / np.sqrt(power)).astype(np.complex64)
+    return scaled
+
+
+def _equaliser(hz: Doubles, rng: np.random.Generator, most_db: float) -> Doubles:
+    octaves = np.log2(np.maximum(hz, 50) / 50)
+    points = np.arange(0, 8)
+    gains = rng.uniform(-most_db, most_db, len(points)) * rng.random()
+    return np.interp(octaves, points, gains)
+
+
+def _speaker(hz: Doubles, rng: np.random.Generator) -> Doubles:
+    gain = _high_pass(hz, np.exp(rng.uniform(np.log(80), np.log(500))), int(rng.integers(1, 4)))
+    gain += _low_pass(hz, rng.uniform(2500, 4000), int(rng.integers(1, 3)))
+    for _ in range(rng.integers(2, 6)):
+        centre, width = np.exp(rng.uniform(np.log(200), np.log(3800))), rng.uniform(0.05, 0.5)
+        gain += rng.uniform(-10, 10) * np.exp(-0.5 * (np.log2(np.maximum(hz, 1) / centre) / width) ** 2)
+    return gain
+
+
+def _telephone(hz: Doubles, rng: np.random.Generator) -> Doubles:
+    return _high_pass(hz, rng.uniform(200, 400), 4) + _low_pass(hz, rng.uniform(3000, 3600), 10)
+
+
+def _radio(hz: Doubles, rng: np.random.Generator) -> Doubles:
+    return _high_pass(hz, rng.uniform(50, 200), 2) + _low_pass(hz, rng.uniform(2000, 3600), int(rng.integers(2, 8)))
+
+
+def _nothing(hz: Doubles, rng: np.random.Generator) -> Doubles:
+    return np.zeros_like(hz)
+
+
+def _high_pass(hz: Doubles, edge_hz: float, order: int) -> Doubles:
+    gain: Doubles = -10 * np.log10(1 + (edge_hz / np.maximum(hz, 1)) ** (2 * order))
+    return gain
+
+
+def _low_pass(hz: Doubles, edge_hz: float, order: int) -> Doubles:
+    gain: Doubles = -10 * np.log10(1 + (hz / edge_hz) ** (2 * order))
+    return gain
+
+
+def _causal(gain_db: Doubles, samples: int) -> NDArray[np.complex128]:
+    """The spectrum of least delay with this magnitude: its cepstrum folded onto positive times."""
+    logs = np.maximum(gain_db - gain_db.max(), LEAST_GAIN_DB) * (np.log(10) / 20)
+    cepstrum = np.fft.irfft(logs, samples)
+    half = samples // 2
+    cepstrum[1:half] *= 2
+    cepstrum[half + 1 :] = 0
+    return np.exp(np.fft.rfft(cepstrum, samples))
+
+
+def _room(rng: np.random.Generator, rate_hz: int) -> Doubles:
+    samples = int(LONGEST_S * rate_hz)
+    times = np.arange(samples) / rate_hz
+    seconds = np.exp(rng.uniform(*np.log(REVERBERATION_S)))
+    high = seconds * rng.uniform(0.3, 0.9)
+    # Two bands of noise, of which the upper fades faster; a one-sample difference parts them well enough.
+    noise = rng.standard_normal((2, samples + 1))
+    low_band, high_band = noise[0, 1:] + noise[0, :-1], noise[1, 1:] - noise[1, :-1]
+    tail = low_band * 10 ** (-3 * times / seconds) + high_band * 10 ** (-3 * times / high)
+    arrival = int(rng.uniform(0.001, 0.012) * rate_hz)
+    tail[:arrival] = 0
+    for _ in range(rng.integers(0, 8)):
+        tail[int(rng.uniform(0.001, 0.05) * rate_hz)] += rng.normal() * 3
+    tail *= 1 / np.linalg.norm(tail)
+    tail[0] += 10 ** (rng.uniform(*DIRECT_DB) / 20)
+    response: Doubles = tail
+    return response

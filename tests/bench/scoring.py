@@ -1,0 +1,65 @@
+"""How answers are scored: at the right place, near it, in the right track; shares with their 95 % intervals. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXACT_S = 0.25  # half a hop
+NEAR_S = 0.5
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`hits` of `n`, with Wilson's 95 % interval."""
+
+    hits: int
+    n: int
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if not self.n:
+            return "-"
+        return f"{100 * self.hits / self.n:.0f} ({100 * self.low:.0f}-{100 * self.high:.0f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What became of one query's best answer."""
+
+    track: bool
+    near: bool
+    exact: bool
+
+
+MISSED = Score(track=False, near=False, exact=False)
+
+
+def share(flags: Sequence[bool]) -> Share:
+    low, high = wilson(sum(flags), len(flags))
+    return Share(sum(flags), len(flags), low, high)
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson 1927): honest at 0 and at 100 %, too."""
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = hits / n, Z_95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # Rounding must not put a share of 0 or 100 % outside.
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
+
+
+def score(same_track: bool, answered_s: float, start_s: float, rate: float, length_s: float) -> Score:
+    """Compares places in the reference of the query's middle.
+
+    answered_s: where the answer puts the query's first sample. start_s, rate: where it truly lies, and how many seconds
+    of the reference pass in one of the query. At another speed the middle is where any fair answer is right.
+    """
+    off_s = abs(answered_s + length_s / 2 - (start_s + rate * length_s / 2)) if same_track else math.inf
+    # Segments lie on a grid: a query half-way between two has two right answers.
+    return Score(same_track, off_s <= NEAR_S, off_s <= EXACT_S + 0.01)

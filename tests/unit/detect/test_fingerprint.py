@@ -1,0 +1,119 @@
+"""The neural fingerprint: any level, offset and cutting give the same vectors; wrong weights are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("onnxruntime", reason="the fingerprint's runtime is not installed")
+
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
+from monitor.detect import spectrum
+from monitor.detect.fingerprint import NETWORK_NAME, WEIGHTS, NeuralDetector, read_card
+from monitor.errors import SettingsError
+
+Pcm = NDArray[np.int16]
+
+
+@pytest.fixture(scope="module")
+def detector() -> NeuralDetector:
+    return NeuralDetector()
+
+
+def _music(seconds: float, seed: int = 1, level: float = 0.8) -> Pcm:
+    """Chords of three tones with overtones, a new one every 0.3 s, over a little noise."""
+    chance = np.random.default_rng(seed)
+    n = round(seconds * SAMPLE_RATE_HZ)
+    at = np.arange(n) / SAMPLE_RATE_HZ
+    notes = chance.uniform(220, 1800, (int(seconds / 0.3) + 1, 3))[(at / 0.3).astype(int)]
+    phases = 2 * np.pi * np.cumsum(notes, axis=0) / SAMPLE_RATE_HZ
+    sound = (np.sin(phases) + 0.3 * np.sin(2 * phases)).sum(axis=1) / 4 + 0.02 * chance.standard_normal(n)
+    return np.clip(level * sound * 32767, -32768, 32767).astype(np.int16)
+
+
+def _apart(detector: NeuralDetector, first: Pcm, second: Pcm) -> float:
+    """The largest difference of a cosine from 1, segment by segment."""
+    a, b = detector.embed(first).vectors, detector.embed(second).vectors
+    return float(1 - np.einsum("ij,ij->i", a, b).min())
+
+
+def test_it_says_what_made_its_vectors(detector: NeuralDetector) -> None:
+    info = detector.info
+    assert (info.name, info.version, info.dimensions) == ("fingerprint", "naf-1", 128)
+    assert info.checksum == read_card().sha256[:12]
+
+
+def test_the_weights_are_small_enough_for_a_wheel() -> None:
+    assert (WEIGHTS / NETWORK_NAME).stat().st_size <= 10_000_000
+
+
+def test_vectors_have_unit_length_and_one_is_there_for_every_segment(detector: NeuralDetector) -> None:
+    made = detector.embed(_music(7.3))
+    assert made.vectors.shape == (count(round(7.3 * SAMPLE_RATE_HZ)), 128)
+    assert made.vectors.dtype == np.float32
+    assert np.linalg.norm(made.vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_forty_decibels_less_give_the_same_vectors(detector: NeuralDetector) -> None:
+    loud = _music(6)
+    assert _apart(detector, loud, np.round(loud * 0.01).astype(np.int16)) < 1e-2
+    # Without the rounding to 16 bit, which is noise, level changes nothing at all.
+    power = spectrum.per_segment(spectrum.mel_power(spectrum.decimate(loud)))
+    assert spectrum.normalised(power * np.float32(1e-4)) == pytest.approx(spectrum.normalised(power), abs=1e-3)
+
+
+def test_a_constant_voltage_changes_nothing(detector: NeuralDetector) -> None:
+    sound = _music(4, level=0.5)
+    assert _apart(detector, sound, sound + np.int16(9000)) < 1e-3
+
+
+def test_silence_gives_no_vectors(detector: NeuralDetector) -> None:
+    quiet = np.random.default_rng(2).integers(-2, 3, 2 * SEGMENT_SAMPLES).astype(np.int16)
+    for pcm in (np.zeros(2 * SEGMENT_SAMPLES, np.int16), np.full(2 * SEGMENT_SAMPLES, 5000, np.int16), quiet):
+        made = detector.embed(pcm)
+        assert not made.audible.any()
+        assert not made.vectors.any()
+
+
+@pytest.mark.parametrize("seconds", [3, 17, 70])  # fewer segments than a block, and more
+def test_any_cutting_gives_the_same_vectors(detector: NeuralDetector, seconds: int) -> None:
+    pcm = _music(seconds, seed=seconds)
+    whole = detector.embed(pcm).vectors
+    for first in range(0, len(whole), 7):
+        part = detector.embed(pcm[first * HOP_SAMPLES : first * HOP_SAMPLES + SEGMENT_SAMPLES + 2 * HOP_SAMPLES])
+        assert part.vectors == pytest.approx(whole[first : first + len(part.vectors)], abs=2e-6)
+
+
+def test_what_lies_outside_a_segment_does_not_change_it(detector: NeuralDetector) -> None:
+    pcm = _music(3)
+    other = pcm.copy()
+    other[:HOP_SAMPLES] = other[HOP_SAMPLES + SEGMENT_SAMPLES :] = 0
+    assert detector.embed(other).vectors[1] == pytest.approx(detector.embed(pcm).vectors[1], abs=2e-6)
+
+
+def test_a_quarter_second_off_is_still_nearest(detector: NeuralDetector) -> None:
+    pcm = _music(40)
+    reference = detector.embed(pcm).vectors
+    shifted = detector.embed(pcm[HOP_SAMPLES // 2 :]).vectors
+    nearest = (shifted @ reference.T).argmax(axis=1)
+    right = np.abs(nearest - np.arange(len(shifted)) - 0.5) <= 0.5
+    assert right.mean() > 0.9
+
+
+def test_other_weights_than_the_card_speaks_of_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    network = bytearray((folder / NETWORK_NAME).read_bytes())
+    network[len(network) // 2] ^= 1
+    (folder / NETWORK_NAME).write_bytes(network)
+    with pytest.raises(SettingsError, match="install airtrace again"):
+        NeuralDetector(folder)
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="airtrace model train"):
+        NeuralDetector(tmp_path)

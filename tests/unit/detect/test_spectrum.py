@@ -1,0 +1,58 @@
+"""The front end: decimation without aliases, images without level, and each of its own segment's samples only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
+from monitor.detect import spectrum
+
+
+def _tone(hz: float, seconds: float = 1.0) -> np.ndarray:
+    return np.round(20_000 * np.sin(2 * np.pi * hz * np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ)).astype(
+        np.int16
+    )
+
+
+def test_decimation_keeps_time_and_level() -> None:
+    sound = spectrum.decimate(_tone(1000))
+    expected = 20_000 / 32_768 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    assert len(sound) == 8000
+    assert np.abs(sound - expected)[50:-50].max() < 0.002
+
+
+@pytest.mark.parametrize("hz", [4400, 6000, 9000, 15_000])
+def test_what_lies_above_the_band_does_not_fold_into_it(hz: float) -> None:
+    assert np.abs(spectrum.decimate(_tone(hz)))[50:-50].max() < 20_000 / 32_768 * 10 ** (-55 / 20)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 127, 128, 129, 32_001])
+def test_any_length_is_decimated(n: int) -> None:
+    assert len(spectrum.decimate(_tone(500, 2)[:n])) == n // 4
+
+
+def test_images_have_no_mean_and_a_variance_of_one() -> None:
+    pcm = (np.random.default_rng(1).standard_normal(3 * SEGMENT_SAMPLES) * 2000).astype(np.int16)
+    images = spectrum.images(pcm)
+    assert images.shape == (5, spectrum.BANDS, spectrum.SPECTRA)
+    assert images.mean(axis=(1, 2)) == pytest.approx(0, abs=1e-4)
+    assert images.std(axis=(1, 2)) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_image_is_of_its_own_segment_only() -> None:
+    rng = np.random.default_rng(2)
+    pcm = (rng.standard_normal(3 * SEGMENT_SAMPLES) * 2000).astype(np.int16)
+    other = (rng.standard_normal(3 * SEGMENT_SAMPLES) * 9000).astype(np.int16)
+    own = slice(2 * HOP_SAMPLES, 2 * HOP_SAMPLES + SEGMENT_SAMPLES)
+    other[own] = pcm[own]
+    assert np.array_equal(spectrum.images(other)[2], spectrum.images(pcm)[2])
+
+
+def test_silence_has_an_empty_image() -> None:
+    assert not spectrum.images(np.zeros(SEGMENT_SAMPLES, np.int16)).any()
+
+
+def test_a_batch_gives_what_its_rows_give() -> None:
+    rows = np.random.default_rng(3).standard_normal((3, spectrum.SEGMENT)).astype(np.float32)
+    assert np.array_equal(spectrum.mel_power(rows)[1], spectrum.mel_power(rows[1]))
