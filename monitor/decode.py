@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 import tempfile
 from collections.abc import AsyncGenerator
@@ -23,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
 COPY_FRAMES = 1 << 16
+# libsndfile gives these to libmpg123, which complains on standard error whatever its caller wants.
+MPEG = re.compile(rb"ID3|\xff[\xe0-\xff]")
+MPEG_SUFFIXES = frozenset({".mp1", ".mp2", ".mp3"})
 
 
 async def blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
@@ -84,19 +88,30 @@ async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
 
 async def _through_sndfile(path: Path, refused: SourceError) -> AsyncGenerator[NDArray[np.int16], None]:
     """libsndfile reads the file into a WAV file, which ffmpeg resamples like any other."""
+    if await asyncio.to_thread(_is_mpeg, path):
+        raise _not_audio(path, refused) from refused
     with tempfile.TemporaryDirectory(prefix="airtrace-") as folder:
         copy = Path(folder) / "copy.wav"
         try:
             await asyncio.to_thread(_copy, path, copy)
         except (RuntimeError, OSError) as error:  # soundfile's errors are RuntimeErrors
-            raise AudioError("not_audio", f"{path.name}: {refused}") from error
+            raise _not_audio(path, refused) from error
         log.info("decode.through_sndfile", file=path.name, ffmpeg=str(refused))
         try:
             async with aclosing(_in_blocks(copy)) as decoded:
                 async for block in decoded:
                     yield block
         except SourceError as error:  # such as more channels than it can mix
-            raise AudioError("not_audio", f"{path.name}: {error}") from error
+            raise _not_audio(path, error) from error
+
+
+def _not_audio(path: Path, refused: SourceError) -> AudioError:
+    return AudioError("not_audio", f"{path.name}: no audio that can be read ({refused})")
+
+
+def _is_mpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() in MPEG_SUFFIXES or MPEG.match(file.read(3)) is not None
 
 
 def _copy(path: Path, copy: Path) -> None:

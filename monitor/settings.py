@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # else an empty AIRTRACE_HOME would be the current directory
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,

@@ -270,7 +270,9 @@ async def _pool(dsn: str, most: int) -> asyncpg.Pool:
         ) from None
     except UNREACHABLE as error:
         reason = redact_text(str(error), dsn) or type(error).__name__
-        raise DependencyError(f"PostgreSQL cannot be reached: {reason}") from error
+        raise DependencyError(
+            f"PostgreSQL cannot be reached ({reason}): see that it runs, or set AIRTRACE_DATABASE__DSN"
+        ) from error
 
 
 async def _closed(pool: asyncpg.Pool) -> None:

@@ -31,6 +31,7 @@ def bad(tmp_path: Path, catalog: tuple[Recording, ...]) -> dict[str, Path]:
     folder.mkdir()
     (folder / "empty.ogg").touch()
     (folder / "letter.wav").write_text("Dear radio, please play my song.")
+    (folder / "page.mp3").write_text("<!doctype html><title>404 Not Found</title>")
     (folder / "stub.ogg").write_bytes(catalog[0].path.read_bytes()[:3000])
     write_wav(folder / "short.wav", excerpt(catalog[0], 5, 0.4))
     write_wav(folder / "silent.wav", silence(4))
@@ -39,8 +40,9 @@ def bad(tmp_path: Path, catalog: tuple[Recording, ...]) -> dict[str, Path]:
 
 REASONS = {
     "empty": ("empty", "the file is empty"),
-    "letter": ("not_audio", "letter.wav"),
-    "stub": ("not_audio", "stub.ogg"),
+    "letter": ("not_audio", "no audio that can be read"),
+    "page": ("not_audio", "no audio that can be read"),
+    "stub": ("not_audio", "no audio that can be read"),
     "short": ("too_short", "at least 1 s is needed"),
     "silent": ("silent", "nothing but silence"),
 }
@@ -81,15 +83,15 @@ def test_a_directory_with_some_bad_files_gives_its_good_ones(
     for track in catalog[:2]:
         shutil.copy(track.path, folder / "deeper")
     done = airtrace("tracks", "add", folder, exits=INPUT)
-    assert done.out == "2 added, 0 known already, 5 failed\n"
+    assert done.out == "2 added, 0 known already, 6 failed\n"
     failed = [line for line in done.err.splitlines() if line.startswith("airtrace: ")]
-    assert len(failed) == 5
+    assert len(failed) == 6
     assert all(any(str(path) in line for line in failed) for path in bad.values())
-    assert len(done.err.splitlines()) == 7
+    assert len(done.err.splitlines()) == 8
 
     again = airtrace("tracks", "add", folder, "--json", exits=INPUT)
     assert again.err == ""
-    assert sorted(row["status"] for row in again.json) == ["failed"] * 5 + ["known"] * 2
+    assert sorted(row["status"] for row in again.json) == ["failed"] * 6 + ["known"] * 2
     assert len(airtrace.json("tracks", "list")) == 2
 
 
@@ -219,6 +221,13 @@ def test_wrong_settings_are_named(airtrace: Airtrace, tmp_path: Path) -> None:
     ):
         airtrace("tracks", "list", exits=None, **{name: value}).complains(words, code=CONFIGURATION)
     assert not airtrace.home.exists()
+
+
+def test_an_empty_variable_is_as_none(airtrace: Airtrace) -> None:
+    data = airtrace.folder / "data"
+    airtrace("tracks", "list", AIRTRACE_HOME="", XDG_DATA_HOME=str(data), HOME=str(airtrace.folder))
+    assert not (airtrace.folder / "home.json").exists(), "the current directory became the home"
+    assert list(airtrace.folder.rglob("home.json"))
 
 
 def test_wrong_usage_is_one_line_that_names_the_help(airtrace: Airtrace) -> None:
