@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 MUSIC  ?=
 
-.PHONY: demo test check music format bench clean
+.PHONY: demo test check music format bench bench-retrieval clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
@@ -34,6 +34,9 @@ music: $(STAMP)  ## fetch the small real music set that demo and tests use
 
 bench: $(STAMP_DEV) music  ## the figures of the README, measured here
 	@$(BIN)/python tests/bench/speed.py
+
+bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, beside the peers in AIRTRACE_PEERS=DIR
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.retrieval
 
 format: $(STAMP_DEV)
 	@$(BIN)/ruff check --fix-only .

@@ -15,7 +15,7 @@ from ingest.spool import KEEP_S, Spool
 from monitor import index, metrics, store
 from monitor.catalog import Catalog
 from monitor.detect.detector import Detector
-from monitor.detect.logmel import LogMelDetector
+from monitor.detect.fingerprint import NeuralDetector
 from monitor.embedded import postgres
 from monitor.embedded.home import Home
 from monitor.errors import DependencyError, SettingsError
@@ -48,13 +48,15 @@ async def opened(settings: Settings, home: Home | None, *, recover: bool = True)
         DependencyError: a part cannot be reached.
         ModelMismatch: the catalog was made with other weights, and `recover` was asked for.
     """
-    detector = LogMelDetector()
     async with AsyncExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
-        importing = asyncio.get_running_loop().run_in_executor(executor, _import_milvus)
+        loop = asyncio.get_running_loop()
+        importing = loop.run_in_executor(executor, _import_milvus)
+        loading = loop.run_in_executor(executor, NeuralDetector)
         dsn = await stack.enter_async_context(_database(settings, home))
         kept = await stack.enter_async_context(store.opened(dsn, settings.database.pool_most))
         await importing
+        detector = await loading
         vectors = await stack.enter_async_context(_index(settings, home, detector))
         catalog = Catalog(kept, vectors, detector, executor)
         if recover:

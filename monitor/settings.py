@@ -21,8 +21,11 @@ from ingest.settings import IngestSettings, KafkaSettings
 from monitor.errors import SettingsError
 
 PREFIX = "AIRTRACE_"
-# Read by us before there are settings, or by tests and the demo only.
-NOT_SETTINGS = ("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE")
+# Read by us before there are settings, or by tests, benchmarks and the demo only.
+NOT_SETTINGS = (
+    *("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE"),
+    *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_"),
+)
 
 
 class _Section(BaseModel):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor.commands import output
 from monitor.detect.fingerprint import NETWORK_NAME, WEIGHTS, NeuralDetector, checked_network, read_card
@@ -15,6 +16,7 @@ from monitor.errors import SettingsError
 
 if TYPE_CHECKING:
     from monitor.training.corpus import AudioFile, Split
+    from monitor.training.pairs import Pairs
 
 CALIBRATION_BATCHES = 4  # some thousand images tell the ranges of 8 bit
 CACHE, RUN, NEW_WEIGHTS = "cache", "run", "weights"  # within the working folder
@@ -40,13 +42,16 @@ async def train(
     seed: int,
     threads: int,
     minutes: float | None,
+    int8: bool = False,
 ) -> int:
-    """Makes the cache in `folder`, trains or goes on training there, and writes the weights to its `weights`."""
+    """Makes the cache in `folder`, trains or goes on training there, and writes the weights to its `weights`.
+
+    int8: convolutions in 8 bit: a third of the size and three times the speed; a change of level moves vectors by 2e-3.
+    """
     _need_torch()
     from monitor.training import cache
     from monitor.training import pairs as drawing
     from monitor.training.export import export
-    from monitor.training.pairs import Strength
     from monitor.training.train import Recipe
     from monitor.training.train import train as run
 
@@ -56,13 +61,20 @@ async def train(
     drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=seed)
     within_s = None if minutes is None else minutes * 60
     checkpoint = run(drawn, recipe, folder / RUN, threads=threads, within_s=within_s)
-    rng = np.random.default_rng(seed)
-    seen = [drawn.batch(recipe.pairs, Strength(cut_out=0), rng) for _ in range(CALIBRATION_BATCHES)]
-    calibration = np.concatenate([images for batch in seen for images in (batch.catalog, batch.heard)])
+    calibration = _heard(drawn, recipe.pairs, seed) if int8 else None
     facts = {"music_h": round(drawn.music_s / 3600, 1), "tracks": drawn.tracks, "pairs": pairs, "seed": seed}
     export(checkpoint, folder / NEW_WEIGHTS, facts, {}, calibration)
     output.say(f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder")
     return 0
+
+
+def _heard(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:
+    """Images of both views, by which the ranges of 8 bit are set."""
+    from monitor.training.pairs import Strength
+
+    rng = np.random.default_rng(seed)
+    seen = [drawn.batch(pairs, Strength(cut_out=0), rng) for _ in range(CALIBRATION_BATCHES)]
+    return np.concatenate([images for batch in seen for images in (batch.catalog, batch.heard)])
 
 
 async def evaluate(

@@ -48,7 +48,7 @@ class NeuralDetector:
     """Vectors depend on the weights and on a segment's samples only; level and a constant voltage change nothing."""
 
     # From the `tune` split; CARD.md says how.
-    thresholds = Thresholds(runs=(Run(6, 0.60), Run(16, 0.45)), keep_score=0.35)
+    thresholds = Thresholds(runs=(Run(6, 0.80), Run(16, 0.60)), keep_score=0.45)
 
     def __init__(self, weights: Path = WEIGHTS, threads: int = THREADS) -> None:
         """Loads the network.

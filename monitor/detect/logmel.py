@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.core.thresholds import Thresholds
+from monitor.detect import spectrum
 from monitor.detect.detector import DetectorInfo, Embeddings
 
 Floats = NDArray[np.float32]
@@ -30,7 +31,6 @@ COSINES = 2  # over time; a third is already destroyed by 0.25 s of shift
 # powers of 0 to 2 and factors of 0.6 to 2 (unknown music apart from music 4 dB over speech).
 LIFTER = 1 + np.arange(QUEFRENCIES.start, BANDS, dtype=np.float32) / 32
 COURSE_GAIN = 1.3
-SILENCE_RMS = 10 ** (-66 / 20) * 32768  # 16 steps of 16 bit: beneath, rounding is a fifth of the sound
 BLOCK_SPECTRA = 2000  # at a time: 32 MB
 
 
@@ -52,7 +52,7 @@ class LogMelDetector:
         n_segments = count(len(pcm))
         if n_segments == 0:
             return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
-        audible = _audible(pcm)
+        audible = spectrum.audible(pcm)
         images = _per_segment(self._log_mel_power(pcm))[:n_segments]  # (k, BANDS, SPECTRA)
         floors = images.max(axis=(1, 2), keepdims=True) * FLOOR
         logs = np.log10(np.maximum(images, floors + np.finfo(np.float32).tiny))
@@ -75,19 +75,10 @@ class LogMelDetector:
         return np.concatenate(parts)
 
     def _checksum(self) -> str:
-        digest = hashlib.sha256(f"{WINDOW_SAMPLES} {STEP_SAMPLES} {FLOOR} {SILENCE_RMS}".encode())
+        digest = hashlib.sha256(f"{WINDOW_SAMPLES} {STEP_SAMPLES} {FLOOR} {spectrum.SILENCE_RMS}".encode())
         for part in (self._mel, self._over_time, self._over_bands, self._weights):
             digest.update(np.round(part, 4).astype("<f4").tobytes())  # rounded: libraries differ in the last bits
         return digest.hexdigest()[:12]
-
-
-def _audible(pcm: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Whether each segment has more than silence in it."""
-    halves = pcm[: len(pcm) // HOP_SAMPLES * HOP_SAMPLES].reshape(-1, HOP_SAMPLES).astype(np.float32)
-    halves -= halves.mean(axis=1, keepdims=True)  # a constant voltage is no sound
-    power = np.square(halves).mean(axis=1)
-    audible: NDArray[np.bool_] = (power[:-1] + power[1:]) / 2 > SILENCE_RMS**2
-    return audible
 
 
 def _per_segment(spectra: Floats) -> Floats:

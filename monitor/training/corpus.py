@@ -114,12 +114,13 @@ def _music_file(root: Path, inside: str, track: str) -> AudioFile:
 
 def _track(row: dict[str, str]) -> str:
     """The name that versions of one recording share."""
-    original = row["near_dup_of"].split("(")[0]
+    original = row["near_dup_of"].split("(")[0].strip()
     if "__" in original:
         return original.lower()
+    is_package = original and not original.startswith("name:")  # one with the same tracks in another codec
     stem = VARIANT.sub("", Path(row["path"]).stem)
     stem = VARIANT.sub("", stem)
-    return f"{row['package']}__{stem}".lower()
+    return f"{original if is_package else row['package']}__{stem}".lower()
 
 
 def read(file: AudioFile) -> bytes:

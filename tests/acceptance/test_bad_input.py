@@ -144,7 +144,7 @@ def test_broken_streams_are_gaps_with_their_reasons_beside_a_good_one(
     with (
         on_air(music, music) as good,
         on_air(excerpt(catalog[1], 5, 6)) as ending,
-        stalling(excerpt(catalog[2], 5, 6)) as stalled,
+        stalling(excerpt(catalog[2], 5, 2)) as stalled,  # less than it stalls: its burst must not cover the whole gap
         web_page() as page,
         stocked.running() as run,
     ):

@@ -71,15 +71,16 @@ def references(folder: Path, roots: Sequence[Path], distractors_s: float, seed: 
     folder = folder / "references"
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        music = _heard(pool.map(lambda file: _reference(folder, file, "music", 0), music_files(roots)))
-        distractors = _files(roots, ["tune", "train"], "music")
-        others = _heard(pool.map(lambda file: _reference(folder, file, "distractor", distractors_s), distractors))
+        named = music_files(roots).items()
+        music = _heard(pool.map(lambda pair: _reference(folder, *pair, "music", 0), named))
+        named = _files(roots, ["tune", "train"], "music").items()
+        others = _heard(pool.map(lambda pair: _reference(folder, *pair, "distractor", distractors_s), named))
     return [*music, *_voices(folder, roots, music, seed), *others]
 
 
 def queries(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: int, seed: int) -> list[Query]:
     """`n` places under every condition, at its lengths; what is in the cache already is taken from there."""
-    key = hashlib.sha256(f"{[(r.group, r.of, r.duration_s) for r in refs if r.of != 'distractor']} {n} {seed}".encode())
+    key = hashlib.sha256(f"{[(r.path.name, r.duration_s) for r in refs if r.of != 'distractor']} {n} {seed}".encode())
     folder = folder / f"queries-{key.hexdigest()[:10]}"
     told = folder / "queries.json"
     if not told.exists():
@@ -90,8 +91,8 @@ def queries(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: i
     return [Query(**{**row, "path": folder / row["path"]}) for row in rows]
 
 
-def music_files(roots: Sequence[Path]) -> list[AudioFile]:
-    """The test split's music."""
+def music_files(roots: Sequence[Path]) -> dict[str, AudioFile]:
+    """The test split's music, by package and name."""
     return _files(roots, ["test"], "music")
 
 
@@ -100,7 +101,8 @@ def duration_s(file: AudioFile) -> float:
     return len(decode(file)) / SAMPLE_RATE_HZ
 
 
-def _files(roots: Sequence[Path], splits: Iterable[Split], kind: str) -> list[AudioFile]:
+def _files(roots: Sequence[Path], splits: Iterable[Split], kind: str) -> dict[str, AudioFile]:
+    """Those that are there, by package and name."""
     found: dict[str, AudioFile] = {}
     for split in splits:
         for root in roots:
@@ -111,14 +113,12 @@ def _files(roots: Sequence[Path], splits: Iterable[Split], kind: str) -> list[Au
             for file in files:
                 if file.kind == kind and file.path.exists():
                     found.setdefault(f"{file.path.relative_to(root)}!{file.member}", file)
-    return list(found.values())
+    return found
 
 
-def _reference(folder: Path, file: AudioFile, of: str, most_s: float) -> Reference:
-    parts = file.path.parts
-    inside = "/".join([*parts[parts.index("usr") if "usr" in parts else 0 :], file.member])
+def _reference(folder: Path, name: str, file: AudioFile, of: str, most_s: float) -> Reference:
     part = f" {most_s:g} s" if most_s else ""
-    path = folder / f"{_name(f'{file.track} {inside}{part}')}.flac"
+    path = folder / f"{_name(name + part)}.flac"
     if not path.exists():
         pcm = decode(file, INTRO_S + most_s)[-int(most_s * SAMPLE_RATE_HZ) :] if most_s else decode(file)
         _write(path, pcm)
@@ -156,11 +156,13 @@ def _voices(folder: Path, roots: Sequence[Path], music: Sequence[Reference], see
 
 def _speech(roots: Sequence[Path], *, over: bool) -> list[AudioFile]:
     """The half of the test split's speech that is laid over queries, or the half that voices are made of."""
-    return [file for file in _files(roots, ["test"], "speech") if (int(_name(file.name), 16) % 2 == 0) == over]
+    files = _files(roots, ["test"], "speech").values()
+    return [file for file in files if (int(_name(file.name), 16) % 2 == 0) == over]
 
 
 def _made(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: int, seed: int) -> list[Query]:
-    sounds = Sounds(*(_strung(files, seed) for files in (_speech(roots, over=True), _files(roots, ["test"], "noise"))))
+    effects = list(_files(roots, ["test"], "noise").values())
+    sounds = Sounds(_strung(_speech(roots, over=True), seed), _strung(effects, seed))
     places = {of: _places(refs, of, n, np.random.default_rng([seed, i])) for i, of in enumerate(("music", "voice"))}
     asked: list[Query] = []
     for number, condition in enumerate(CONDITIONS):

@@ -1,7 +1,7 @@
 """Measures how often a short, spoiled excerpt finds its place: Airtrace beside its peers, on the same bytes.
 
 `make bench-retrieval`. Settings: AIRTRACE_PEERS=DIR holds the peers' checkouts (what is missing is named, with how to
-get it), AIRTRACE_CORPUS=DIR the unpacked packages of the whole corpus as distractors (4 GB of cache), or else only the
+get it), AIRTRACE_CORPUS=DIR the unpacked packages of the whole corpus as distractors (8 GB of cache), or else only the
 small set of `make music` is used. AIRTRACE_BENCH_CACHE=DIR instead of a folder of the user's cache directory.
 """
 
@@ -27,7 +27,7 @@ from monitor.detect.logmel import LogMelDetector
 from monitor.training.conditions import CONDITIONS
 from tests.bench import queries as cached
 from tests.bench.peers.airtrace import Airtrace
-from tests.bench.peers.audfprint import Audfprint
+from tests.bench.peers.audfprint import Audfprint, AudfprintAsItComes
 from tests.bench.peers.chromaprint import Chromaprint
 from tests.bench.peers.olaf import Olaf, OlafOverTheAir
 from tests.bench.peers.system import Answer, System
@@ -89,6 +89,7 @@ def _systems(wanted: str) -> list[System]:
         Airtrace("Airtrace", _neural),
         Airtrace("Airtrace's log-mel baseline", LogMelDetector),
         Audfprint(),
+        AudfprintAsItComes(),
         Olaf(),
         OlafOverTheAir(),
         Chromaprint(),
@@ -169,7 +170,7 @@ def _score(refs: Sequence[Reference], query: Query, found: Sequence[Answer]) -> 
 
 def _speed(system: System) -> Speed:
     """Registering the small set's own files, as they are, into nothing."""
-    files = [file for file in cached.music_files([cache_folder()]) if not file.is_g722][:SPEED_FILES]
+    files = [file for file in cached.music_files([cache_folder()]).values() if not file.is_g722][:SPEED_FILES]
     with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
         audio_s = sum(cached.duration_s(file) for file in files)
         return _timed(system, [file.path for file in files], Path(folder), audio_s)

@@ -20,14 +20,14 @@ from pathlib import Path
 from ingest import ffmpeg
 from tests.bench.peers.system import MOST, Answer, checkout
 
-# Its author's for MIREX's noisy 10 s queries (config.txt), but that times may go beyond 380 s.
-TABLE = ("--density", "70", "--fanout", "8", "--bucketsize", "500", "--maxtimebits", "16")
-SEARCH_DEPTH = 2000
 DRIVER = Path(__file__).with_name("audfprint_driver.py")
 
 
 class Audfprint:
     name = "audfprint"
+    # Its author's for MIREX's noisy 10 s queries (config.txt), but that times may go beyond 380 s.
+    table = ("--density", "70", "--fanout", "8", "--bucketsize", "500", "--maxtimebits", "16")
+    match = ("--density", "70", "--fanout", "8", "--search-depth", "2000")
     settings = (
         "density 70, fanout 8, bucketsize 500, search depth 2000 (its author's for MIREX's noisy queries), 4 shifts a "
         "query, 16 time bits; any count of matching hashes is an answer"
@@ -46,7 +46,7 @@ class Audfprint:
     def index(self, references: Sequence[Path], folder: Path) -> None:
         listed = folder / "references.txt"
         listed.write_text("".join(f"{path}\n" for path in references))
-        table = ("--dbase", folder / "table.pklz", *TABLE, "--continue-on-error", "--list", listed)
+        table = ("--dbase", folder / "table.pklz", *self.table, "--continue-on-error", "--list", listed)
         self._run([self._folder / "audfprint.py", "new", *table])
 
     def answers(self, folder: Path, queries: Sequence[Path]) -> list[list[Answer]]:
@@ -54,7 +54,7 @@ class Audfprint:
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
             asked, told = Path(work) / "asked.txt", Path(work) / "told.jsonl"
             asked.write_text("".join(f"{path}\n" for path in queries))
-            self._run([DRIVER, self._folder, folder / "table.pklz", asked, told, SEARCH_DEPTH, MOST])
+            self._run([DRIVER, self._folder, folder / "table.pklz", asked, told, MOST, *self.match])
             rows = [json.loads(line) for line in told.read_text().splitlines()]
         return [[Answer(names[name], position_s, count) for name, position_s, count in row] for row in rows]
 
@@ -68,3 +68,10 @@ class Audfprint:
             environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(self._folder), "PYTHONHASHSEED": "0"}
             command = [str(self._python), *map(str, arguments)]
             subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+class AudfprintAsItComes(Audfprint):
+    name = "audfprint, as it comes"
+    table = ("--maxtimebits", "16")
+    match = ()
+    settings = "density 20, fanout 3, bucketsize 100, search depth 100; 4 shifts a query, 16 time bits"

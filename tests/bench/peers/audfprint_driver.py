@@ -1,6 +1,6 @@
 """Asks audfprint: runs in its environment, with its sources on the path, and knows nothing of Airtrace.
 
-Usage: audfprint_driver.py CHECKOUT TABLE QUERIES ANSWERS SEARCH_DEPTH MOST
+Usage: audfprint_driver.py CHECKOUT TABLE QUERIES ANSWERS MOST OPTION..
 Writes one line of JSON a query: [[name of the reference, seconds, count of hashes], ..], best first.
 """
 
@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-checkout, table, queries, answers, search_depth, most = sys.argv[1:]
+checkout, table, queries, answers, most, *match = sys.argv[1:]
 sys.path.insert(0, checkout)
 
 import audfprint  # noqa: E402
@@ -16,9 +16,7 @@ import audfprint_match  # noqa: E402
 import docopt  # noqa: E402
 import hash_table  # noqa: E402
 
-options = docopt.docopt(
-    audfprint.USAGE, ["match", "--density", "70", "--fanout", "8", "--search-depth", search_depth, "--min-count", "1"]
-)
+options = docopt.docopt(audfprint.USAGE, ["match", *match, "--min-count", "1"])
 analyzer = audfprint.setup_analyzer(options)  # 4 shifts, its default for queries
 matcher: audfprint_match.Matcher = audfprint.setup_matcher(options)
 matcher.max_alignments_per_id = 0  # the best alignment with each reference; with a low count others take seconds

@@ -51,3 +51,8 @@ def test_a_fast_version_is_the_same_track() -> None:
     assert tracks["celtic_fast.ogg"] == tracks["celtic.ogg"]
     assert tracks["HCMainTitle_UltraSlow.wav"] == tracks["HCMainTitle_Slow.wav"]
     assert tracks["celtic.ogg"] != tracks["cocoa_river.ogg"]
+
+
+def test_the_same_tracks_in_two_codecs_are_the_same() -> None:
+    tracks = {row["path"].rsplit("/", 1)[-1]: corpus._track(row) for row in corpus._table("music.tsv")}
+    assert tracks["macroform-cold_day.wav"] == tracks["macroform-cold_day.g722"]
