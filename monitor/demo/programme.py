@@ -18,8 +18,8 @@ CROSSFADE_S = 3.0
 FADE_S = 0.05  # where one item follows another without a crossfade
 PAUSE_S = 0.4  # between two sentences
 BED_LEAD_S = 1.0  # music in the clear before the speech over it starts, and after it
-# How far a bed lies over the speech, in truth beneath it. On the air -6 to -12 dB is common, which a stream's thresholds
-# still often leave out: the demo does not pretend otherwise.
+# How far a bed lies over the speech, in truth beneath it. On the air -6 to -12 dB is common, which the thresholds for
+# streams still often leave out: the demo does not pretend otherwise.
 MUSIC_OVER_SPEECH_DB = -1.0
 TYPICAL = 0.7  # how far between their least and most lengths items lie, if the total allows
 
