@@ -89,11 +89,6 @@ def expire(
     return kept, tuple(play for play in open_ if play not in kept)
 
 
-def finish(open_: tuple[Play, ...]) -> tuple[Play, ...]:
-    """The plays on air when there is no more to come: closed as they are."""
-    return open_
-
-
 def _extended(play: Play, past: Sequence[Segment], references: References, thresholds: Thresholds) -> Play:
     """The play with the newest segment, if that agrees; segments of a hole before it then count too."""
     reference = references.get(play.track)
@@ -135,6 +130,8 @@ def _lines(
         if (reference := references.get(track)) is not None
         and (line := _best(track, reference, newest, offsets[:LINES_MOST], thresholds)) is not None
     ]
+    if not lines:  # most of the time: nothing new to compare the plays on air with
+        return []
     rivals = {*((line.track, line.offset) for line in lines), *((play.track, play.offset) for play in open_)}
     scores = {rival: exact(references[rival[0]], newest, [rival[1]]) for rival in rivals if rival[0] in references}
     kept = [line for line in lines if not _outdone(line, scores, thresholds.lead)]

@@ -11,7 +11,6 @@ from monitor import decode
 from monitor.core.cutter import Cutter
 from monitor.core.match import Play
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
-from monitor.core.track import finish
 from monitor.pipeline.matcher import Matcher, Memory
 
 # Segments decided on at once: enough to search in one call, few enough to report progress often.
@@ -41,7 +40,7 @@ async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
                 memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
                 yield Scanned(start + first + len(part), step.closed)
-    yield Scanned(n_samples, finish(memory.open))
+    yield Scanned(n_samples, memory.open)
 
 
 def seconds(n_samples: int) -> float:

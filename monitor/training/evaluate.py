@@ -81,7 +81,8 @@ def wilson(found: int, n: int) -> Share:
     p, z2 = found / n, Z95**2
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Share(p, max(0.0, middle - half), min(1.0, middle + half), n)
+    # Rounding must not put a share of 0 or 100 % outside.
+    return Share(p, min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)), n)
 
 
 class Index:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from monitor.training import evaluate
+
 EXACT_S = 0.25  # half a hop
 NEAR_S = 0.5
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (Wilson 1927): honest at 0 and at 100 %, too."""
     if n == 0:
         return 0.0, 1.0
-    p, z2 = hits / n, Z_95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # Rounding must not put a share of 0 or 100 % outside.
-    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
+    found = evaluate.wilson(hits, n)
+    return found.low, found.high
 
 
 def score(same_track: bool, answered_s: float, start_s: float, rate: float, length_s: float) -> Score:

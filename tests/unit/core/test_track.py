@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from monitor.core.match import Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.thresholds import Run, Thresholds
-from monitor.core.track import HEARD_SHARE, SAME_LINE_SAMPLES, Step, advance, expire, finish, tracks_needed
+from monitor.core.track import HEARD_SHARE, SAME_LINE_SAMPLES, Step, advance, expire, tracks_needed
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
 
 T = Thresholds()
@@ -49,7 +49,7 @@ def listen(
         open_ = step.open
         closed += step.closed
         steps.append(step)
-    return [*closed, *finish(open_)], steps
+    return [*closed, *open_], steps
 
 
 def _seconds(samples: int) -> float:
