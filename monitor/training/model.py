@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from monitor.detect.spectrum import BANDS, SPECTRA
+from monitor.training.errors import TrainingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,47 @@ class Encoder(nn.Module):
         self.train()
         self.head = Head(features, shape.dimensions, shape.hidden)
 
+    def take_over(self, kept: Mapping[str, torch.Tensor], shape: Shape) -> None:
+        """Starts as the network of `shape` that these are the weights of, with the further blocks of this one behind.
+
+        A new block changes nothing until it is trained (Chen et al., Net2Net, ICLR 2016, section 2.2).
+
+        Raises:
+            TrainingError: the two differ in more than the number of blocks.
+        """
+        if replace(shape, blocks=self.shape.blocks) != self.shape:
+            raise TrainingError(f"the network to start from has other widths: {shape}")
+        for name, parameter in _renamed(kept, shape, self.shape).items():
+            self.state_dict()[name].copy_(parameter)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = images.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         x = self.body(x).flatten(1)
         with torch.autocast(images.device.type, enabled=False):
             embedded: torch.Tensor = self.head(x.float())
         return embedded
+
+
+def _renamed(kept: Mapping[str, torch.Tensor], shape: Shape, to: Shape) -> dict[str, torch.Tensor]:
+    """The weights that both networks have, by their names in the second."""
+    layers = {name: i for i, name in enumerate(_layers(to))}
+    moved = {f"body.{i}.": layers.get(name) for i, name in enumerate(_layers(shape))}
+    renamed = {}
+    for name, parameter in kept.items():
+        head, number, rest = name.split(".", 2) if name.startswith("body.") else (name, "", "")
+        if head != "body":
+            renamed[name] = parameter
+        elif (layer := moved[f"body.{number}."]) is not None:
+            renamed[f"body.{layer}.{rest}"] = parameter
+    return renamed
+
+
+def _layers(shape: Shape) -> list[str]:
+    """A name for each module of a body, the same in every network that has it."""
+    names = [f"stem {i}" for i in range(3)]
+    for stage, blocks in enumerate(shape.blocks):
+        names += [f"stage {stage} {i}" for i in range(3)] + [f"stage {stage} block {i}" for i in range(blocks)]
+    return names
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: tuple[int, int] = (1, 1)) -> list[nn.Module]:

@@ -40,6 +40,7 @@ class Strength:
     copy: played from a copy (codec, tempo, pitch). speed: of the rest, played up to `speed_most` faster or slower.
     voice: pairs whose track has a voice; alone: of these, how many are nothing else.
     noise: with something over it; snr_db from what to what; hard: share of them at no more than `hard_db`.
+    roar: of those with noise, how many have broadband noise over them that swells and fades, at `roar_db`.
     """
 
     copy: float = 0.5
@@ -51,6 +52,8 @@ class Strength:
     snr_db: tuple[float, float] = (-6.0, 12.0)
     hard: float = 0.4
     hard_db: tuple[float, float] = (-12.0, -3.0)
+    roar: float = 0.3
+    roar_db: tuple[float, float] = (-3.0, 12.0)
     underneath: float = 0.15
     response: float = 0.8
     dry_voice: float = 0.35
@@ -224,8 +227,12 @@ class Pairs:
         """What is heard over each row: speech, effects, both or nothing, at its level."""
         n = len(heard)
         kind = rng.choice(3, n, p=[0.6, 0.2, 0.2])
+        is_roar = rng.random(n) < strength.roar
         over = np.zeros_like(heard)
         for i in np.flatnonzero(rng.random(n) < strength.noise):
+            if is_roar[i]:
+                over[i] = self._roar(rng)
+                continue
             if kind[i] != 1:
                 over[i] += self._excerpt(self._speech if rng.random() < 0.85 else self._sung, rng)
             if kind[i] != 0:
@@ -233,7 +240,16 @@ class Pairs:
         over *= 0.1 / voices.LEVEL
         is_hard = rng.random(n) < strength.hard
         snr_db = np.where(is_hard, rng.uniform(*strength.hard_db, n), rng.uniform(*strength.snr_db, n))
+        snr_db = np.where(is_roar, rng.uniform(*strength.roar_db, n), snr_db)
         return self._scaled(heard, over, snr_db)
+
+    def _roar(self, rng: np.random.Generator) -> Floats:
+        """Traffic, wind, a crowd: its level swings by up to a factor of nine, over two to twenty seconds."""
+        at = int(rng.integers(0, len(self._hiss) - HEARD))
+        turns = np.arange(HEARD, dtype=np.float32) / RATE_HZ * rng.uniform(0.05, 0.5) + rng.random()
+        swell = 1 + rng.uniform(0, 0.8) * np.sin(2 * np.pi * turns)
+        roar: Floats = (self._hiss[at : at + HEARD] * swell * voices.LEVEL).astype(np.float32)
+        return roar
 
     @staticmethod
     def _scaled(heard: Floats, over: Floats, snr_db: NDArray[np.float64]) -> Floats:

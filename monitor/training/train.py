@@ -31,8 +31,6 @@ log = structlog.get_logger(__name__)
 CHECKPOINT_S = 180.0
 PROGRESS_STEPS = 25
 QUEUED = 4  # batches made ahead
-# Beginners learn nothing from what they cannot hear: the loudest voices come in over this share of the steps.
-EASY_SHARE = 0.25
 EASY_DB = 8.0
 
 
@@ -49,6 +47,8 @@ class Recipe:
     temperature: float = 0.05
     average: float = 0.999  # of the weights over the last steps: what is exported
     clip_norm: float = 2.0
+    # Beginners learn nothing from what they cannot hear: the loudest voices come in over this share of the run.
+    easy_share: float = 0.25
     bank: int = 1500
     shape: Shape = field(default_factory=Shape)
     strength: Strength = field(default_factory=Strength)
@@ -88,11 +88,13 @@ def train(
     threads: int = 1,
     within_s: float | None = None,
     stop_at: int | None = None,
+    start_from: Path | None = None,
 ) -> Path:
     """Trains, or goes on training, in `folder`; returns the last checkpoint.
 
     within_s: the run is shortened so that it ends after so long, rate and all. Only without is it reproducible to the
     last bit. stop_at: end at this step with a checkpoint from which it can go on, as SIGTERM and SIGINT do.
+    start_from: a checkpoint whose weights a new run begins with, perhaps of a network with fewer blocks.
     threads: under other load two cost more than they gain, for each waits for the other after every layer.
 
     Raises:
@@ -106,6 +108,8 @@ def train(
     path = folder / "checkpoint.pt"
     if path.exists():
         _resume(path, state)
+    elif start_from is not None:
+        _start(start_from, state)
     parameters = sum(p.numel() for p in state.model.parameters())
     log.info("train.started", step=state.step, of=recipe.steps, device=str(device), parameters=parameters)
     schedule = Schedule(recipe.steps, state.share, within_s)
@@ -188,7 +192,7 @@ def rate(step: int, share: float, recipe: Recipe) -> float:
 
 def strength_at(share: float, recipe: Recipe) -> Strength:
     """How strong the changes are so far into a run: voices start EASY_DB quieter."""
-    easy_db = EASY_DB * max(0.0, 1 - share / EASY_SHARE)
+    easy_db = EASY_DB * max(0.0, 1 - share / max(1e-6, recipe.easy_share))
     base = recipe.strength
     eased = {name: tuple(db + easy_db for db in getattr(base, name)) for name in ("snr_db", "hard_db")}
     return Strength(**(asdict(base) | eased))
@@ -293,7 +297,7 @@ def _save(path: Path, state: State) -> None:
 
 
 def _resume(path: Path, state: State) -> None:
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    kept = _checkpoint(path)
     if kept["shape"] != asdict(state.model.shape):
         raise TrainingError(f"{path} is of another network ({kept['shape']}): name another folder with --run")
     state.model.load_state_dict(kept["model"])
@@ -302,16 +306,27 @@ def _resume(path: Path, state: State) -> None:
     state.step, state.share = int(kept["step"]), float(kept["share"])
 
 
+def _start(path: Path, state: State) -> None:
+    kept = _checkpoint(path)
+    for network, weights in ((state.model, "model"), (state.average, "average")):
+        network.take_over(kept[weights], Shape(**kept["shape"]))
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"there is no checkpoint {path}: run `airtrace model train` first") from error
+    return kept
+
+
 def averaged(path: Path) -> tuple[Encoder, int]:
     """The network of a checkpoint, with averaged weights and ready to embed, and its step.
 
     Raises:
         TrainingError: there is no checkpoint.
     """
-    try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f"there is no checkpoint {path}: run `airtrace model train` first") from error
+    kept = _checkpoint(path)
     model = Encoder(Shape(**kept["shape"]))
     model.load_state_dict(kept["average"])
     return model.eval(), int(kept["step"])
