@@ -163,12 +163,34 @@ def alerts(
 def scan(
     context: typer.Context,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    results: Annotated[Path | None, typer.Option(help="Write the plays to this CSV file, too.")] = None,
     json: Json = False,
 ) -> None:
     """Scan recordings instead of streams, as fast as they go."""
     from monitor.commands import scan as commands
 
-    _finish(commands.scan(_settings(context), files, as_json=json))
+    _finish(commands.scan(_settings(context), files, results=results, as_json=json))
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="RECORDINGS...", help="Audio files, or directories of them.")
+    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH.csv", help="What was played in them.")],
+    results: Annotated[
+        Path | None, typer.Option(help="Score this CSV file, of whatever system, instead of scanning.")
+    ] = None,
+    families: Annotated[
+        Path | None, typer.Option(help="CSV file with track and family: tracks of one count as one another.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Score what is found in recordings against the truth, in seconds and in plays."""
+    from monitor.commands import evaluate as commands
+
+    _finish(commands.evaluate(_settings(context), recordings, truth, results=results, families=families, as_json=json))
 
 
 @app.command()

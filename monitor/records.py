@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.match import Play
+from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import DetectorInfo
 
 
@@ -58,7 +59,10 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A stored match. starts and ends are stream clock values, track positions are in seconds."""
+    """A stored match. starts and ends are stream clock values, track positions are in seconds.
+
+    evidence, bridged_s, is_ambiguous: as of a Play (monitor/core/match.py).
+    """
 
     id: uuid.UUID
     stream_id: int
@@ -72,6 +76,14 @@ class Match:
     track_start_s: float
     track_end_s: float
     score: float
+    evidence: float
+    bridged_s: float
+    is_ambiguous: bool
+
+    @property
+    def speed(self) -> float:
+        """How many times as fast as in the catalog the track was played."""
+        return (self.track_end_s - self.track_start_s) * SAMPLE_RATE_HZ / (self.ends - self.starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +146,8 @@ class Batch:
     open: tuple[Play, ...]
     closed: tuple[Play, ...]
     severity: str
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether nothing was heard: a monitor that stops closes its plays, which may go on when it is back."""
+        return self.expected == self.progress.position

@@ -158,20 +158,14 @@ class Store:
         return await self._pool.fetchval(self._sql["stream_exists"], stream) is not None
 
     async def open_plays(self, stream: int, info: DetectorInfo, hole_samples: int = 0) -> tuple[Play, ...]:
-        """The plays on air, also those that a stop closed less than `hole_samples` before the stream's position."""
+        """The plays on air, also what a stop of the monitor closed less than `hole_samples` before the position."""
         rows = await self._pool.fetch(self._sql["open_plays"], stream, info.name, hole_samples)
-        return tuple(
-            Play(
-                id=row["id"],
-                track=row["track_id"],
-                start=row["starts"],
-                end=row["ends"],
-                offset=row["track_offset"],
-                score_sum=row["score_sum"],
-                scored=row["scored"],
-            )
-            for row in rows
-        )
+        return tuple(_kept_play(row) for row in rows)
+
+    async def ended_plays(self, stream: int, info: DetectorInfo, since: int) -> tuple[Play, ...]:
+        """Plays that ended at a stream clock or later, for another reason than a stop of the monitor."""
+        rows = await self._pool.fetch(self._sql["ended_plays"], stream, info.name, since)
+        return tuple(_kept_play(row) for row in rows)
 
     async def write(self, batch: Batch, info: DetectorInfo) -> None:
         """Writes a batch in one transaction; doing it twice changes nothing.
@@ -183,7 +177,8 @@ class Store:
             await self._advance(connection, batch)
             for state, plays in (("open", batch.open), ("closed", batch.closed)):
                 for play in plays:
-                    await connection.execute(self._sql["match_upsert"], *_play(batch.stream_id, play, info, state))
+                    values = _play(batch.stream_id, play, info, state)
+                    await connection.execute(self._sql["match_upsert"], *values, state == "closed" and batch.is_stop)
             for play in batch.closed:  # also where the track is gone, so that the upsert had nothing to select
                 await connection.execute(self._sql["match_close"], play.id)
             for play in batch.opened:
@@ -334,7 +329,25 @@ def _track(row: Any) -> Track:
 
 def _play(stream: int, play: Play, info: DetectorInfo, state: str) -> Sequence[object]:
     values = (play.id, stream, play.track, info.name, info.version, state)
-    return *values, play.start, play.end, play.offset, play.score_sum, play.scored
+    places = (play.start, play.end, play.track_start, play.track_end, play.speed)
+    return *values, *places, play.score_sum, play.scored, play.evidence, play.bridged, play.is_ambiguous
+
+
+def _kept_play(row: Any) -> Play:
+    return Play(
+        id=row["id"],
+        track=row["track_id"],
+        start=row["starts"],
+        end=row["ends"],
+        track_start=row["track_starts"],
+        track_end=row["track_ends"],
+        speed=row["speed"],
+        score_sum=row["score_sum"],
+        scored=row["scored"],
+        evidence=row["evidence"],
+        bridged=row["bridged"],
+        is_ambiguous=row["ambiguous"],
+    )
 
 
 def _match(row: Any) -> Match:
@@ -348,7 +361,10 @@ def _match(row: Any) -> Match:
         state=row["state"],
         starts=row["starts"],
         ends=row["ends"],
-        track_start_s=max(0, row["starts"] + row["track_offset"]) / SAMPLE_RATE_HZ,
-        track_end_s=(row["ends"] + row["track_offset"]) / SAMPLE_RATE_HZ,
+        track_start_s=row["track_starts"] / SAMPLE_RATE_HZ,
+        track_end_s=row["track_ends"] / SAMPLE_RATE_HZ,
         score=row["score"],
+        evidence=row["evidence"],
+        bridged_s=row["bridged"] / SAMPLE_RATE_HZ,
+        is_ambiguous=row["ambiguous"],
     )

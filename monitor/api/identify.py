@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -50,18 +51,21 @@ async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:
 
 async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[shapes.ScanProgress | shapes.Identified, None]:
     plays: list[Play] = []
+    reported: dict[uuid.UUID, int] = {}
     n_samples = 0
     async with aclosing(scan(parts.matcher, path)) as scanning:
         async for scanned in scanning:
             plays.extend(scanned.plays)
+            reported |= scanned.reported
             n_samples = scanned.n_samples
             yield shapes.ScanProgress(done_s=seconds(n_samples))
-    matches = [found for play in plays if (found := await _found(parts, play)) is not None]
+    found = [await _found(parts, play, reported.get(play.id, play.end)) for play in plays]
+    matches = [match for match in found if match is not None]
     matches.sort(key=lambda found: found.start_s)
     yield shapes.Identified(duration_s=seconds(n_samples), matches=matches)
 
 
-async def _found(parts: Airtrace, play: Play) -> shapes.Found | None:
+async def _found(parts: Airtrace, play: Play, reported: int) -> shapes.Found | None:
     track = await parts.store.track(play.track)
     if track is None:  # deleted during the scan
         return None
@@ -71,7 +75,12 @@ async def _found(parts: Airtrace, play: Play) -> shapes.Found | None:
         detector=parts.matcher.detector.info.name,
         start_s=seconds(play.start),
         end_s=seconds(play.end),
+        reported_s=seconds(reported),
         track_start_s=seconds(play.track_start),
         track_end_s=seconds(play.track_end),
+        speed=round(play.mean_speed, 4),
         score=round(play.score, 4),
+        evidence=round(play.evidence, 2),
+        bridged_s=seconds(play.bridged),
+        ambiguous=play.is_ambiguous,
     )

@@ -111,7 +111,17 @@ class PlayedTrack(BaseModel):
     source: str
 
 
-class Match(BaseModel):
+class Decided(BaseModel):
+    """What a play was decided by."""
+
+    speed: float = Field(description="How many times as fast as in the catalog the track is played.")
+    score: float = Field(description="Mean cosine of the stream with the track, where it was heard.")
+    evidence: float = Field(description="Logarithm of how much likelier the track is there than not.")
+    bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
+    ambiguous: bool = Field(description="Another place of the same track would fit as well.")
+
+
+class Match(Decided):
     """One play: an interval of a stream aligned with an interval of a track."""
 
     id: uuid.UUID
@@ -124,7 +134,6 @@ class Match(BaseModel):
     end: datetime
     track_start_s: float
     track_end_s: float
-    score: float
 
     @classmethod
     def of(cls, match: records.Match) -> Match:
@@ -139,20 +148,24 @@ class Match(BaseModel):
             end=timeline.to_utc(match.ends),
             track_start_s=round(match.track_start_s, 3),
             track_end_s=round(match.track_end_s, 3),
+            speed=round(match.speed, 4),
             score=round(match.score, 4),
+            evidence=round(match.evidence, 2),
+            bridged_s=round(match.bridged_s, 3),
+            ambiguous=match.is_ambiguous,
         )
 
 
-class Found(BaseModel):
+class Found(Decided):
     """One play in a recording; times are seconds into the recording."""
 
     track: PlayedTrack
     detector: str
     start_s: float
     end_s: float
+    reported_s: float = Field(description="When a live stream's monitor would have reported it first.")
     track_start_s: float
     track_end_s: float
-    score: float
 
 
 class Identified(BaseModel):

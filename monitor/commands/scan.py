@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from monitor.client import Client, Refused, connect
 from monitor.commands import output
+from monitor.evaluation import files as tables
+from monitor.evaluation.plays import Result
 from monitor.settings import Settings
 
 
-async def scan(settings: Settings, files: Sequence[Path], *, as_json: bool) -> int:
-    """Prints the plays in every file; the exit code is 1 when any file could not be used."""
-    results: list[dict[str, Any]] = []
-    async with connect(settings) as client:
-        with output.steps(len(files), quiet=as_json) as shown:
-            for path in files:
-                results.append(await _scan_one(client, path, shown))
-                _show(results[-1], path, shown)
+async def scan(settings: Settings, files: Sequence[Path], *, results: Path | None, as_json: bool) -> int:
+    """Prints the plays in every file, and writes them to a table; the exit code is 1 when any file could not be used.
+
+    Raises:
+        EvaluationError: the table cannot be written, or could not tell one file from another.
+    """
+    if results is not None:
+        tables.check_names(files)
+        tables.check_writable(results)
+    scanned = await scan_all(settings, files, quiet=as_json)
+    if results is not None:
+        tables.write_results(results, [found for each in scanned for found in reported(each)])
     if as_json:
-        output.as_json(results)
-    elif any(not result["error"] for result in results):
-        rows = [_row(Path(result["file"]), match) for result in results for match in result["matches"]]
+        output.as_json(scanned)
+    elif any(not each["error"] for each in scanned):
+        rows = [_row(Path(each["file"]), match) for each in scanned for match in each["matches"]]
         columns = ("file", "at", "length", "track", "position", "score")
         output.table(columns, rows, "nothing of the catalog was recognised")
-    return 1 if any(result["error"] for result in results) else 0
+    return 1 if any(each["error"] for each in scanned) else 0
+
+
+async def scan_all(settings: Settings, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
+    """What is in each file, in their order, or why it could not be used; shows progress unless quiet."""
+    scanned: list[dict[str, Any]] = []
+    async with connect(settings) as client:
+        with output.steps(len(files), quiet=quiet) as shown:
+            for path in files:
+                scanned.append(await _scan_one(client, path, shown))
+                _show(scanned[-1], path, shown)
+    return scanned
+
+
+def reported(scanned: dict[str, Any]) -> Iterator[Result]:
+    """The plays in one file as rows of a table; a track goes by the name of its file, or its title if it had none."""
+    for match in scanned["matches"]:
+        yield Result(
+            recording=PurePath(scanned["file"]).name,
+            track=PurePath(match["track"]["source"]).name or match["track"]["title"],
+            start_s=match["start_s"],
+            end_s=match["end_s"],
+            track_start_s=match["track_start_s"],
+            track_end_s=match["track_end_s"],
+            speed=match.get("speed", 1.0),
+            score=match["score"],
+            reported_s=match.get("reported_s"),
+        )
 
 
 async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str, Any]:

@@ -1,72 +1,196 @@
-"""Alignment: votes of hits for lines through a track, and exact scores of segments along a line. Pure.
+"""Alignment: exact cosines of a stream's segments with a track along lines through it, and the line that fits. Pure.
 
-A line is (track, offset): the segment at stream clock t lies at position t + offset of the track. Hits only propose
-lines; a line is judged by the track's own vectors (design rule 1).
+Hits only propose lines; a line is judged by the track's own vectors (design rule 1).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.match import Reference, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.evidence import Curve, suffix_sums
+from monitor.core.match import Line, Reference, Segment
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 
-# A query's segments lie anywhere between two of the reference's: the true offset is looked for in eighths of a hop.
-FINE_STEPS = 8
+Floats = NDArray[np.floating[Any]]
 
-
-def votes(segments: Iterable[Segment], least: int) -> dict[int, list[int]]:
-    """Lines that at least `least` segments vote for: per track, offsets that start a bin of one hop, most votes first.
-
-    A segment between two reference segments may find either, so each line counts two neighbouring bins.
-    """
-    voters: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
-    for segment in segments:
-        for hit in segment.hits:
-            place = (hit.position - segment.start) // HOP_SAMPLES
-            voters[hit.track, place].add(segment.start)
-            voters[hit.track, place - 1].add(segment.start)
-    lines: defaultdict[int, list[int]] = defaultdict(list)
-    for (track, place), starts in sorted(voters.items(), key=lambda item: (-len(item[1]), item[0])):
-        if len(starts) >= least:
-            lines[track].append(place * HOP_SAMPLES)
-    return dict(lines)
+# A stream's segments lie anywhere between two of the track's: the true place is looked for in eighths of a hop.
+FINE = HOP_SAMPLES // 8
+# Stations play up to 6 % fast; with a little beyond. 2 % are 0.16 s over the 8 s that are looked at first.
+SPEEDS = tuple(1 + percent / 100 for percent in (0, -2, 2, -4, 4, -6, 6, -8, 8))
+FIRST_SEGMENTS = 16
+# Then over all that is remembered; 0.25 % are 0.07 s at either end of 60 s, seen from its middle.
+FINER_SPEEDS = (0.0, -0.0025, 0.0025, -0.005, 0.005, -0.01, 0.01, -0.02, 0.02)
+SPEED_MOST = 0.08
+COARSE_STEPS = range(-8, 9, 2)
+# A line at another speed than 1 must fit better by so much, and by 1 for every 5 %: most stations change nothing.
+SPEED_COST, SPEED_COST_EACH = 0.3, 20.0
+# From the one cosine on drones are rarely, from the other they are never like one another.
+ALIKE_MOST, SAME_LEAST = 0.75, 0.9
+# Only what is better by so much a segment moves a line that is followed: noise would make it wander.
+FOLLOW_GAIN = 0.01
 
 
-def fine_offsets(offset: int) -> list[int]:
-    """Where within the two hops behind a voted offset the true one may lie."""
-    return [offset + step * HOP_SAMPLES // FINE_STEPS for step in range(2 * FINE_STEPS)]
-
-
-def exact(reference: Reference, segments: Sequence[Segment], offsets: Sequence[int]) -> NDArray[np.float32]:
-    """Cosines (len(offsets), len(segments)) with the track; NaN where either is silent or there is no track.
+def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> Floats:
+    """Cosines (len(lines), len(segments)) with the track; NaN where either is silent or there is no track.
 
     Between two reference segments the vector is interpolated: the embedding changes smoothly within a hop.
     """
-    scores = np.full((len(offsets), len(segments)), np.nan, np.float32)
+    return _compared(reference, segments, lines)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """Segments along a line: cosines (n,), NaN where there is none, and how much of each of the track's is new (n,)."""
+
+    line: Line
+    scores: Floats
+    novelty: Floats
+
+    @classmethod
+    def of(cls, reference: Reference, segments: Sequence[Segment], line: Line) -> Along:
+        scores, novelty = _compared(reference, segments, [line])
+        return cls(line, scores[0], novelty[0])
+
+    def evidence(self, curve: Curve) -> Floats:
+        """What each segment says for the line or against it."""
+        return _weighed(curve, self.scores, self.novelty)
+
+    def less(self, explained: Floats) -> Along:
+        """Without so much of each cosine, which something else explains."""
+        return Along(self.line, self.scores - explained, self.novelty)
+
+    def without(self, chosen: NDArray[np.bool_]) -> Along:
+        """As if some of the segments had not been heard."""
+        return Along(self.line, np.where(chosen, np.float32(np.nan), self.scores), self.novelty)
+
+    def since(self, first: int) -> Along:
+        return Along(self.line, self.scores[first:], self.novelty[first:])
+
+
+def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:
+    scores = np.full((len(lines), len(segments)), np.nan, np.float32)
+    novelty = np.zeros((len(lines), len(segments)), np.float32)
     heard = [i for i, segment in enumerate(segments) if segment.vector is not None]
     if heard:
-        starts = np.array([segments[i].start for i in heard])
-        vectors = _at(reference, (starts + np.array(offsets)[:, np.newaxis]) / HOP_SAMPLES)
         queries = np.stack([segments[i].vector for i in heard])  # type: ignore[misc]
-        scores[:, heard] = np.einsum("ojd,jd->oj", vectors, queries)
-    return scores
+        there = places(lines, [segments[i].start for i in heard])
+        scores[:, heard] = _cosines_at(reference, queries, there)
+        novelty[:, heard] = reference.novelty[np.clip(np.round(there).astype(np.int64), 0, len(reference.novelty) - 1)]
+    return scores, novelty
 
 
-def _at(reference: Reference, places: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Unit vectors of the track at places counted in hops, NaN where it has none: (*places.shape, dimensions)."""
-    known = reference.vectors
-    before = np.floor(places).astype(np.int64)
-    there = (places > -1) & (places < len(known))  # a segment half before the track is compared with its first
-    low, high = np.clip(before, 0, len(known) - 1), np.clip(before + 1, 0, len(known) - 1)
-    weight = (places - before).astype(np.float32)[..., np.newaxis]
-    mixed = known[low] * (1 - weight) + known[high] * weight
-    norms = np.linalg.norm(mixed, axis=-1)
-    there &= norms > 0
-    norms[~there] = np.nan
-    unit: NDArray[np.float32] = mixed / norms[..., np.newaxis]
+def places(lines: Sequence[Line], starts: Sequence[int]) -> NDArray[np.float64]:
+    """Where the track's segments with the same middles begin, in hops: (len(lines), len(starts))."""
+    half = SEGMENT_SAMPLES / 2
+    instants = np.array([line.instant for line in lines], np.int64)[:, np.newaxis]
+    positions = np.array([line.position for line in lines])[:, np.newaxis]
+    speeds = np.array([line.speed for line in lines])[:, np.newaxis]
+    # Clock values have no room beside them in a float: differences first.
+    elapsed = (np.array(starts, np.int64)[np.newaxis] - instants) + half
+    there: NDArray[np.float64] = (positions + speeds * elapsed - half) / HOP_SAMPLES
+    return there
+
+
+def _cosines_at(reference: Reference, queries: Floats, there: NDArray[np.float64]) -> Floats:
+    """Cosine of query j with the track's vector at place there[i, j], which lies between two: (lines, queries)."""
+    known = len(reference.vectors)
+    low = np.floor(there).astype(np.int64)
+    is_there = (there > -1) & (there < known)  # a segment half before the track is compared with its first
+    first = np.clip(low.min(axis=0), 0, known - 1)  # each query is compared with a few neighbours once for all lines
+    width = int((np.clip(low.max(axis=0), 0, known - 1) - first).max()) + 2
+    near = np.minimum(first[:, np.newaxis] + np.arange(width), known - 1)
+    products = np.einsum("jwd,jd->jw", reference.vectors[near], queries)
+    before, after = np.clip(low, 0, known - 1), np.clip(low + 1, 0, known - 1)
+    rows = np.arange(len(queries))
+    weight = (there - low).astype(np.float32)
+    dots = (1 - weight) * products[rows, before - first] + weight * products[rows, after - first]
+    squares = _squared_length(reference, before, after, weight)
+    is_there &= squares > 0
+    found: Floats = np.where(is_there, dots / np.sqrt(np.where(is_there, squares, 1)), np.nan).astype(np.float32)
+    return found
+
+
+def _squared_length(
+    reference: Reference, before: NDArray[np.int64], after: NDArray[np.int64], weight: Floats
+) -> Floats:
+    """Of the vectors between two neighbours: (1 - w) a + w b, where a and b are of length one, or silent."""
+    is_sound = reference.is_sound
+    between = np.where(before == after, is_sound[before], reference.steps[before])
+    squares: Floats = (1 - weight) ** 2 * is_sound[before] + weight**2 * is_sound[after]
+    squares += 2 * weight * (1 - weight) * between
+    return squares
+
+
+def _weighed(curve: Curve, scores: Floats, novelty: Floats) -> Floats:
+    """Evidence by how much of each segment of the track is new; all of it where no likeness comes so near."""
+    beyond = np.clip((np.nan_to_num(scores) - ALIKE_MOST) / (SAME_LEAST - ALIKE_MOST), 0, 1)
+    weighed: Floats = curve(scores) * np.maximum(novelty, beyond)
+    return weighed
+
+
+def likeness(a: Reference, line_a: Line, b: Reference, line_b: Line, starts: Sequence[int]) -> Floats:
+    """How alike two tracks are along two lines at the same instants: cosines (len(starts),), 0 where one is not."""
+    at_a, at_b = places([line_a], starts)[0], places([line_b], starts)[0]
+    vectors = _between(a, at_a)
+    alike: Floats = np.nan_to_num(_cosines_at(b, vectors, at_b[np.newaxis])[0])
+    outside = (at_a <= -1) | (at_a >= len(a.vectors)) | ~vectors.any(axis=1)
+    alike[outside] = 0
+    return alike
+
+
+def _between(reference: Reference, there: NDArray[np.float64]) -> Floats:
+    """The track's unit vectors at places in hops: (len(there), dimensions)."""
+    known = len(reference.vectors)
+    low = np.floor(there).astype(np.int64)
+    weight = (there - low).astype(np.float32)[:, np.newaxis]
+    before, after = np.clip(low, 0, known - 1), np.clip(low + 1, 0, known - 1)
+    mixed = (1 - weight) * reference.vectors[before] + weight * reference.vectors[after]
+    unit: Floats = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)
     return unit
+
+
+def fitted(reference: Reference, past: Sequence[Segment], near: Line, curve: Curve, least: float) -> Along | None:
+    """The line near a proposed one on which the newest segments have most evidence, and what lies along it in `past`.
+
+    None where the newest segments alone have less than `least` on the best line.
+    """
+    around = [Line(near.instant, near.position + step * FINE, speed) for speed, step in product(SPEEDS, COARSE_STEPS)]
+    line, sum_ = _best(reference, past[-FIRST_SEGMENTS:], around, curve)
+    if sum_ < least:
+        return None
+    nearer = [
+        Line(line.instant, line.position + step * FINE / 2, speed)
+        for change, step in product(FINER_SPEEDS, range(-2, 3))
+        if abs((speed := line.speed + change) - 1) <= SPEED_MOST
+    ]
+    if line.speed != 1.0:
+        nearer += [Line(line.instant, line.position + step * FINE / 2, 1.0) for step in range(-2, 3)]
+    line, _ = _best(reference, past, nearer, curve)
+    return Along.of(reference, past, line)
+
+
+def _best(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line], curve: Curve) -> tuple[Line, float]:
+    scores, novelty = _compared(reference, segments, lines)
+    sums = suffix_sums(_weighed(curve, scores, novelty)).max(axis=1)
+    away = np.abs(np.array([line.speed for line in lines]) - 1)
+    sums -= np.where(away > 0, SPEED_COST + SPEED_COST_EACH * away, 0)
+    best = int(sums.argmax())
+    return lines[best], float(sums[best])
+
+
+def followed(reference: Reference, segments: Sequence[Segment], line: Line) -> Line:
+    """The line with its place and speed corrected a little by what was heard last."""
+    lines = [
+        Line(line.instant, line.position + step * FINE / 2, line.speed + change)
+        for change, step in product((0.0, -0.005, 0.005), (0, -1, 1))
+        if abs(line.speed + change - 1) <= SPEED_MOST
+    ]
+    heard = np.nan_to_num(cosines(reference, segments, lines)).sum(axis=1)
+    best = int(heard.argmax())
+    return lines[best] if heard[best] > heard[0] + FOLLOW_GAIN * len(segments) else line

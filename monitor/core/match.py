@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor.core.segments import HOP_SAMPLES
+
+# Neighbours share half of their sound: in most music their cosine is about this (median .54 of the corpus). A drone's
+# are all the same, and agree with any other drone's for as long as it lasts: together they are little evidence.
+USUAL_STEP = 0.5
+LEAST_NOVELTY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +36,43 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A track's own vectors, float32 (k, dimensions), segment i starts at i * HOP_SAMPLES; zero where silent."""
+    """A track's own vectors, float32 (k, dimensions), segment i starts at i * HOP_SAMPLES; zero where silent.
+
+    steps: cosine of each vector with the next one, (k,), 0 behind the last; is_sound: 1 for a vector, 0 for silence,
+    (k,). Both are what interpolating between vectors needs.
+    novelty: how much each segment says that its neighbours do not, LEAST_NOVELTY to 1, (k,).
+    """
 
     vectors: NDArray[np.float32]
+    steps: NDArray[np.float32] = field(init=False, repr=False)
+    is_sound: NDArray[np.float32] = field(init=False, repr=False)
+    novelty: NDArray[np.float32] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        steps = np.zeros(len(self.vectors), np.float32)
+        steps[:-1] = np.einsum("ij,ij->i", self.vectors[:-1], self.vectors[1:])
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "is_sound", self.vectors.any(axis=1).astype(np.float32))
+        around = (steps + np.concatenate([steps[:1], steps[:-1]])) / 2
+        novelty = np.clip((1 - around) / (1 - USUAL_STEP), LEAST_NOVELTY, 1).astype(np.float32)
+        object.__setattr__(self, "novelty", novelty)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A way through a track: at stream clock `instant` it is at `position`, and `speed` times as fast as the stream."""
+
+    instant: int
+    position: float
+    speed: float = 1.0
+
+    def at(self, instant: int) -> float:
+        """Position at another instant."""
+        return self.position + self.speed * (instant - self.instant)
+
+    def distance(self, other: Line) -> float:
+        """How far from another line it is in the track, at this line's instant: samples."""
+        return abs(other.at(self.instant) - self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +80,25 @@ class Play:
     """An interval of a stream aligned with an interval of a track.
 
     start, end: stream clock of the first and just behind the last matching sample.
-    offset: position in the track minus stream clock, so position = instant + offset.
+    track_start, track_end: positions there; speed: of the line at its end, on which the play would go on.
     score_sum, scored: sum of the exact cosines along the line and how many segments they are from.
+    evidence: what the segments say for the play, less what they say against it (monitor/core/evidence.py).
+    bridged: samples within the play in which the track was not heard.
+    is_ambiguous: another place of the same track would fit as well.
     """
 
     id: uuid.UUID
     track: int
     start: int
     end: int
-    offset: int
+    track_start: int
+    track_end: int
+    speed: float
     score_sum: float
     scored: int
+    evidence: float
+    bridged: int = 0
+    is_ambiguous: bool = False
 
     @property
     def score(self) -> float:
@@ -57,11 +106,13 @@ class Play:
         return self.score_sum / self.scored
 
     @property
-    def track_start(self) -> int:
-        """Position in the track where the play begins, in samples."""
-        return max(0, self.start + self.offset)
+    def line(self) -> Line:
+        """Where the track would go on."""
+        return Line(self.end, self.track_end, self.speed)
 
     @property
-    def track_end(self) -> int:
-        """Position in the track where the play ends, in samples."""
-        return self.end + self.offset
+    def mean_speed(self) -> float:
+        """How many times as fast as in the catalog the track is played, over the whole play."""
+        if self.end - self.start < 2 * HOP_SAMPLES:
+            return self.speed
+        return (self.track_end - self.track_start) / (self.end - self.start)

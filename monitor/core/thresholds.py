@@ -1,38 +1,38 @@
-"""What a detector's scores must reach before something is said; measured on audio that is not in the catalog."""
+"""What a detector's evidence must reach before something is said; measured on audio that is not in the catalog."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from monitor.core.evidence import Curve
 from monitor.core.segments import HOP_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """So many segments in a row whose mean exact cosine reaches `score` are evidence enough."""
-
-    segments: int
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a play opens, goes on and ends. The defaults are the baseline detector's, from the `tune` split.
+    """When a play opens, goes on and ends. Evidence is in natural logarithms of likelihood ratios.
 
-    runs: any of them opens a play; shorter runs must be more alike.
-    keep_score: exact cosine from which a single segment counts as part of the play.
-    least_votes: segments whose hits must lie on one line before it is looked at.
-    lead: a line is refused where another track's line scores so much more over the same segments.
+    curve: evidence of a segment by its cosine along a line, against sound that has nothing to do with the track.
+    opening: the same, against music that resembles the track: what an accusation must stand up to. Where a play has
+        begun it may go on with less.
+    open_evidence: of a stretch that opens a play, by `opening`.
+    resume_evidence: of what follows a hole, if it is to be part of the play before it.
+    vote_evidence: of hits on one line, before the line is looked at.
+    drop_evidence: how much may speak against a play within it, on the way back to where it began.
     hole_samples: longest stretch without agreement inside a play.
+    memory_samples: how far back a decision may look.
     """
 
-    runs: tuple[Run, ...] = (Run(6, 0.88), Run(12, 0.75))
-    keep_score: float = 0.5
-    least_votes: int = 3
-    lead: float = 0.15
-    hole_samples: int = 8 * HOP_SAMPLES
+    curve: Curve
+    opening: Curve
+    open_evidence: float = 12.0
+    resume_evidence: float = 2.0
+    vote_evidence: float = 2.4
+    hole_samples: int = 16 * HOP_SAMPLES
+    drop_evidence: float = 10.0
+    memory_samples: int = 120 * HOP_SAMPLES
 
     @property
-    def longest_run(self) -> int:
-        """Segments that must be looked at to see any run."""
-        return max(run.segments for run in self.runs)
+    def hole_segments(self) -> int:
+        """Segments that begin within the longest hole."""
+        return self.hole_samples // HOP_SAMPLES

@@ -2,83 +2,127 @@
 
 Every segment is decided on alone and in order, so that any cutting of a stream into batches gives the same plays:
     1. extend    each play on air by the segment, if it agrees with the track at its place on the play's line
-    2. propose   lines that the hits of the last segments vote for
-    3. judge     each line by the exact cosines of the last segments: the best of a track, none far behind another's
-    4. open      a play, from where the evidence begins; or move one of that track to a line that fits it better
+    2. judge     each line that the segment's hits propose, by the exact cosines of what is remembered
+    3. compare   what is left of its evidence where other plays explain the same sound
+    4. open      a play; or move one to the line, or the track, that fits all that was heard of it better
     5. close     plays that have not agreed for too long
 """
 
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import exact, fine_offsets, votes
-from monitor.core.match import Play, Reference, Segment
+from monitor.core.align import FIRST_SEGMENTS, Along, cosines, fitted, followed, likeness
+from monitor.core.evidence import Curve, stretch, suffix_sums
+from monitor.core.match import Line, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.thresholds import Thresholds
+from monitor.core.votes import Ballot, Proposal
+
+Floats = NDArray[np.floating[Any]]
+PlayId = Callable[[int, int], uuid.UUID]
+References = Mapping[int, Reference]
 
 # A reconnect finds its place on the clock anew, from network timing: a line this near is the same play.
 SAME_LINE_SAMPLES = 2 * HOP_SAMPLES
-# Of a run's segments so many must be audible on both sides.
-HEARD_SHARE = 0.75
-# Lines of one track that are looked at: a looping track has many, and any of them will do.
-LINES_MOST = 4
-
-PlayId = Callable[[int, int], uuid.UUID]
-References = Mapping[int, Reference]
+# So much faster or slower no station plays: a line that is moved again and again is none.
+DRIFT_MOST = 0.1
+# A segment that lies half outside of the track is about half as alike as those within: it is no part of the play.
+EDGE_SHARE = 0.6
+EDGE_SEGMENTS = 2  # so many can lie partly outside
+# A line is followed every so many segments: a quarter of a per cent more or less is heard after some seconds.
+FOLLOW_EVERY = 4
+# A play this young may have begun on another repeat of the same music, or as another version: it is looked at again.
+YOUNG_SAMPLES = 30 * HOP_SAMPLES
+SURE_EVIDENCE = 1.0  # of the newest segment: it agrees well enough not to look for another place
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The plays on air after some segments, and those that opened and closed meanwhile (a short one did both)."""
+    """The plays on air after some segments, and those that opened and closed meanwhile (a short one did both).
+
+    ended: plays that closed within what is remembered; no other play of their track reaches back into them.
+    opened_at: stream clock at which there was enough to open a play.
+    """
 
     open: tuple[Play, ...]
+    ended: tuple[Play, ...]
     opened: tuple[Play, ...]
     closed: tuple[Play, ...]
+    opened_at: Mapping[uuid.UUID, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line through a track that the newest segments lie on, with the best mean over one of the runs."""
+class Candidate:
+    """A line that has enough evidence of its own, from the segment `first` of what is remembered to the newest."""
 
     track: int
-    offset: int
-    score: float
-    segments: int
+    along: Along
+    first: int
+    evidence: float
+
+    @property
+    def line(self) -> Line:
+        return self.along.line
 
 
-def tracks_needed(recent: Sequence[Segment], open_: Iterable[Play], thresholds: Thresholds) -> set[int]:
+def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> list[list[Proposal]]:
+    """The lines that each of the last `n_new` segments proposes, together with those before it."""
+    ballot, proposals = Ballot(thresholds.curve), []
+    for i, segment in enumerate(recent):
+        ballot.add(segment)
+        if i >= len(recent) - n_new:
+            proposals.append(ballot.proposals(segment, thresholds.vote_evidence))
+    return proposals
+
+
+def tracks_needed(proposals: Iterable[Sequence[Proposal]], open_: Iterable[Play]) -> set[int]:
     """Tracks whose exact vectors `advance` may look at."""
-    return {play.track for play in open_} | votes(recent, thresholds.least_votes).keys()
+    return {proposal.track for proposed in proposals for proposal in proposed} | {play.track for play in open_}
 
 
 def advance(
     recent: Sequence[Segment],
-    n_new: int,
+    proposals: Sequence[Sequence[Proposal]],
     open_: tuple[Play, ...],
+    ended: tuple[Play, ...],
     references: References,
     thresholds: Thresholds,
     play_id: PlayId,
 ) -> Step:
-    """Takes the last `n_new` of the remembered segments in; `play_id` names a play by its track and first start."""
-    opened: dict[uuid.UUID, Play] = {}
+    """Takes the newest of the remembered segments in, as many as there are proposals' lists (see `propose`).
+
+    play_id names a play by its track and first start.
+    """
+    opened_at: dict[uuid.UUID, int] = {}
     closed: list[Play] = []
-    for end in range(len(recent) - n_new + 1, len(recent) + 1):
-        past = recent[:end]
-        open_ = tuple(_extended(play, past, references, thresholds) for play in open_)
-        for line in _lines(past, open_, references, thresholds):
-            open_, new, replaced = _admit(line, past, open_, references, thresholds, play_id)
-            closed += replaced
-            opened |= {play.id: play for play in new}
-        open_, ended = expire(open_, past[-1].start + SEGMENT_SAMPLES, thresholds)
-        closed += ended
+    for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
+        past = _remembered(recent[:end], thresholds)
+        open_ = _extended(open_, past, references, thresholds)
+        for candidate in _candidates(proposed, past, open_, references, thresholds):
+            before = {play.id for play in open_}
+            open_, cut = _admitted(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
+            opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
+            closed += cut
+        open_, silent = expire(open_, past[-1].start + SEGMENT_SAMPLES, thresholds)
+        closed += silent
     current = {play.id: play for play in (*open_, *closed)}
-    return Step(open_, tuple(current[play] for play in opened), tuple(closed))
+    horizon = recent[0].start if recent else 0
+    ended = tuple(play for play in (*ended, *closed) if play.end >= horizon)
+    return Step(open_, ended, tuple(current[play] for play in opened_at), tuple(closed), opened_at)
+
+
+def _remembered(segments: Sequence[Segment], thresholds: Thresholds) -> Sequence[Segment]:
+    """Always as many, however many came at once."""
+    horizon = segments[-1].start - thresholds.memory_samples
+    return segments[bisect_left(segments, horizon, key=lambda segment: segment.start) :]
 
 
 def expire(
@@ -89,139 +133,266 @@ def expire(
     return kept, tuple(play for play in open_ if play not in kept)
 
 
-def _extended(play: Play, past: Sequence[Segment], references: References, thresholds: Thresholds) -> Play:
-    """The play with the newest segment, if that agrees; segments of a hole before it then count too."""
-    reference = references.get(play.track)
-    if reference is None or not _agrees(reference, past[-1:], play.offset, thresholds):
+# Extending
+
+
+def _extended(
+    open_: tuple[Play, ...], past: Sequence[Segment], references: References, thresholds: Thresholds
+) -> tuple[Play, ...]:
+    """Each play with the newest segment, if that agrees with it."""
+    tails = {play.id: _tail(play, past) for play in open_}
+    heard = {
+        play.id: Along.of(references[play.track], tails[play.id], play.line)
+        for play in open_
+        if play.track in references
+    }
+    out = []
+    for play in open_:
+        if play.id in heard:
+            own = heard[play.id]
+            for other in open_:
+                if other.id in heard and heard[other.id].scores[-1] > heard[play.id].scores[-1]:
+                    own = own.less(_explained(own.line, play.track, other, tails[play.id], references))
+            play = _with_tail(play, tails[play.id], heard[play.id].scores, own, past, references, thresholds)
+        out.append(play)
+    return tuple(out)
+
+
+def _tail(play: Play, past: Sequence[Segment]) -> Sequence[Segment]:
+    """What was heard since the play's last agreement."""
+    first = len(past)
+    while first > 0 and past[first - 1].start > play.end - SEGMENT_SAMPLES:
+        first -= 1
+    return past[first:]
+
+
+def _explained(line: Line, track: int, play: Play, segments: Sequence[Segment], references: References) -> Floats:
+    """How much of the cosines along a line a play of another track, or of another place, would give by itself."""
+    other = references[play.track]
+    theirs = np.nan_to_num(cosines(other, segments, [play.line])[0])
+    alike = likeness(references[track], line, other, play.line, [segment.start for segment in segments])
+    explained: Floats = np.maximum(theirs, 0) * np.maximum(alike, 0)
+    return explained
+
+
+def _with_tail(
+    play: Play,
+    tail: Sequence[Segment],
+    scores: Floats,
+    own: Along,
+    past: Sequence[Segment],
+    references: References,
+    thresholds: Thresholds,
+) -> Play:
+    """The play up to the newest segment, if that agrees: by `scores`, of which `own` is what no other explains."""
+    weights = own.evidence(thresholds.curve)
+    if np.isnan(scores[-1]) or weights[-1] <= 0:
         return play
-    unscored = [s for s in past[-_hole_segments(thresholds) :] if s.start > play.end - SEGMENT_SAMPLES]
-    return _with_scores(play, reference, unscored)
-
-
-def _with_scores(play: Play, reference: Reference, segments: Sequence[Segment]) -> Play:
-    scores = exact(reference, segments, [play.offset])[0]
-    heard = scores[~np.isnan(scores)]
-    return replace(
+    sums = suffix_sums(weights)
+    first = int(sums.argmax())
+    is_next = len(tail) == 1 and scores[-1] >= EDGE_SHARE * play.score
+    if not is_next and sums[first] < thresholds.resume_evidence:
+        return play
+    heard = scores[first:][~np.isnan(scores[first:])]
+    end = tail[-1].start + SEGMENT_SAMPLES
+    longer = replace(
         play,
-        end=segments[-1].start + SEGMENT_SAMPLES,
+        end=end,
+        track_end=round(play.line.at(end)),
         score_sum=play.score_sum + float(heard.sum()),
         scored=play.scored + len(heard),
+        evidence=play.evidence + float(own.since(first).evidence(thresholds.opening).sum()),
+        bridged=play.bridged + max(0, tail[first].start - play.end),
     )
+    if longer.scored // FOLLOW_EVERY == play.scored // FOLLOW_EVERY:
+        return longer
+    return _followed(longer, past, references[play.track])
 
 
-def _agrees(reference: Reference, segments: Sequence[Segment], offset: int, thresholds: Thresholds) -> bool:
-    return bool((exact(reference, segments, [offset]) >= thresholds.keep_score).all())
+def _followed(play: Play, past: Sequence[Segment], reference: Reference) -> Play:
+    last = [segment for segment in past[-FIRST_SEGMENTS:] if segment.start >= play.start]
+    line = followed(reference, last, play.line)
+    return replace(play, track_end=round(line.position), speed=line.speed) if _goes_on(play, line) else play
 
 
-def _hole_segments(thresholds: Thresholds) -> int:
-    """How many segments back the last agreement of a play on air can lie."""
-    return thresholds.hole_samples // HOP_SAMPLES + 3
+# Judging what is proposed
 
 
-def _lines(
-    past: Sequence[Segment], open_: tuple[Play, ...], references: References, thresholds: Thresholds
-) -> list[Line]:
-    """Lines that are good enough to be plays, at most one a track, best first."""
-    newest = past[-thresholds.longest_run :]
-    proposed = votes(newest, thresholds.least_votes)
-    lines = [
-        line
-        for track, offsets in proposed.items()
-        if (reference := references.get(track)) is not None
-        and (line := _best(track, reference, newest, offsets[:LINES_MOST], thresholds)) is not None
-    ]
-    if not lines:  # most of the time: nothing new to compare the plays on air with
-        return []
-    rivals = {*((line.track, line.offset) for line in lines), *((play.track, play.offset) for play in open_)}
-    scores = {rival: exact(references[rival[0]], newest, [rival[1]]) for rival in rivals if rival[0] in references}
-    kept = [line for line in lines if not _outdone(line, scores, thresholds.lead)]
-    return sorted(kept, key=lambda line: (-line.score, line.track))
-
-
-def _best(
-    track: int, reference: Reference, newest: Sequence[Segment], offsets: Sequence[int], thresholds: Thresholds
-) -> Line | None:
-    """The track's best line over the longest of the runs that it passes."""
-    fine = sorted({fine for offset in offsets for fine in fine_offsets(offset)})
-    scores = exact(reference, newest, fine)
-    passing: list[Line] = []
-    for run in thresholds.runs:
-        means = _means(scores, run.segments)
-        best = int(means.argmax())
-        if means[best] >= run.score:
-            passing.append(Line(track, fine[best], float(means[best]), run.segments))
-    return max(passing, key=lambda line: line.segments, default=None)
-
-
-def _means(scores: NDArray[np.float32], segments: int) -> NDArray[np.float32]:
-    """Mean of each row's last scores; -1 where too few of them are heard."""
-    last = scores[:, -segments:]
-    heard = ~np.isnan(last)
-    n_heard = heard.sum(axis=1)
-    sums = np.where(heard, last, 0).sum(axis=1)
-    means: NDArray[np.float32] = np.where(n_heard >= HEARD_SHARE * segments, sums / np.maximum(n_heard, 1), -1)
-    return means
-
-
-def _outdone(line: Line, scores: Mapping[tuple[int, int], NDArray[np.float32]], lead: float) -> bool:
-    """Whether another track fits the same segments far better."""
-    return any(
-        track != line.track and _means(rival, line.segments)[0] >= line.score + lead
-        for (track, _), rival in scores.items()
-    )
-
-
-def _admit(
-    line: Line,
+def _candidates(
+    proposed: Sequence[Proposal],
     past: Sequence[Segment],
     open_: tuple[Play, ...],
     references: References,
     thresholds: Thresholds,
+) -> list[Candidate]:
+    """The proposals that have enough evidence, most first."""
+    now = past[-1].start + SEGMENT_SAMPLES
+    found = []
+    for proposal in proposed:
+        reference = references.get(proposal.track)
+        if reference is None or _is_known(proposal, open_, now):
+            continue
+        along = fitted(reference, past, proposal.line, thresholds.curve, thresholds.resume_evidence)
+        if along is None:
+            continue
+        _, proof = stretch(along.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
+        if proof >= thresholds.open_evidence:
+            found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
+    return sorted(found, key=lambda candidate: (-candidate.evidence, candidate.track))
+
+
+def _first(along: Along, thresholds: Thresholds) -> int:
+    """Where the track was heard first, on the way back from the newest segment."""
+    return stretch(along.evidence(thresholds.curve), thresholds.drop_evidence, thresholds.hole_segments)[0]
+
+
+def _is_known(proposal: Proposal, open_: tuple[Play, ...], now: int) -> bool:
+    """Whether it is where a play on air is, or another place of a track whose play on air is beyond doubt."""
+    for play in open_:
+        if play.track == proposal.track and play.end == now:
+            is_same = play.line.distance(proposal.line) <= SAME_LINE_SAMPLES
+            if is_same or play.end - play.start > YOUNG_SAMPLES:
+                return True
+    return False
+
+
+# Admitting it beside the plays on air, or in the place of one
+
+
+def _admitted(
+    candidate: Candidate,
+    past: Sequence[Segment],
+    open_: tuple[Play, ...],
+    ended: Sequence[Play],
+    references: References,
+    thresholds: Thresholds,
     play_id: PlayId,
-) -> tuple[tuple[Play, ...], list[Play], list[Play]]:
-    """The plays on air once the line is among them, what opened and what it took the place of."""
-    same = [play for play in open_ if play.track == line.track]
-    reference = references[line.track]
-    for play in same:
-        moved, is_on_air = play, play.end == past[-1].start + SEGMENT_SAMPLES
-        if abs(play.offset - line.offset) > SAME_LINE_SAMPLES:
-            moved = _corrected(play, line, past, reference)
-        elif not is_on_air:
-            moved = _extended(replace(play, offset=line.offset), past, references, thresholds)
-        if is_on_air or moved is not play:
-            return tuple(moved if other is play else other for other in open_), [], []
-    earliest = max((play.end for play in same), default=past[0].start)
-    new = _opened(line, reference, [s for s in past if s.start >= earliest - HOP_SAMPLES], thresholds, play_id)
-    if new is None:
-        return open_, [], []
-    return (*(play for play in open_ if play not in same), new), [new], same
+) -> tuple[tuple[Play, ...], list[Play]]:
+    """The plays on air once the candidate is judged beside them, and those that it has put an end to."""
+    left, weaker = candidate.along, []
+    for play in open_:
+        if play.track not in references:
+            continue
+        is_same = play.track == candidate.track
+        if is_same and _goes_on(play, candidate.line):
+            is_on_air = play.end == past[-1].start + SEGMENT_SAMPLES
+            return open_ if is_on_air else _moved(play, candidate, past, open_, references, thresholds), []
+        rival = _Rival.of(play, candidate, past, references)
+        if rival.is_weaker and (is_same or rival.evidence(thresholds.curve) < thresholds.resume_evidence):
+            weaker.append(play)
+        elif is_same:
+            left = left.without(rival.is_there)
+        elif not rival.is_weaker:
+            left = left.less(rival.explains)
+    earliest = max((play.end for play in ended if play.track == candidate.track), default=past[0].start)
+    left = left.without(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
+    _, proof = stretch(left.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
+    if proof < thresholds.open_evidence:
+        return open_, []
+    new = _opened(candidate, _first(left, thresholds), proof, earliest, past, play_id)
+    return _in_place(new, weaker, open_)
 
 
-def _corrected(play: Play, line: Line, past: Sequence[Segment], reference: Reference) -> Play:
-    """The play on another line of its track, if that fits all that was heard of it better: repeats look alike at first.
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A play on air beside a candidate for the same sound, over what both are about.
 
-    A play that began before what is remembered stays where it is.
+    own, theirs: the candidate and the play; alike: cosines of the two tracks with each other there.
     """
-    heard = [segment for segment in past if segment.start >= play.start]
-    if heard[0].start != play.start:
+
+    own: Along
+    theirs: Along
+    alike: Floats
+
+    @classmethod
+    def of(cls, play: Play, candidate: Candidate, past: Sequence[Segment], references: References) -> _Rival:
+        starts = [segment.start for segment in past]
+        apart = np.array([start < play.start or i < candidate.first for i, start in enumerate(starts)])
+        theirs = Along.of(references[play.track], past, play.line).without(apart)
+        alike = likeness(references[candidate.track], candidate.line, references[play.track], play.line, starts)
+        return cls(candidate.along, theirs, np.maximum(alike, 0))
+
+    @property
+    def is_there(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.theirs.scores)
+
+    @property
+    def is_weaker(self) -> bool:
+        """Whether the candidate fits better than the play."""
+        return float(np.nansum(self.own.scores - self.theirs.scores)) > 0
+
+    @property
+    def explains(self) -> Floats:
+        """What of the candidate's cosines the play would give by itself."""
+        return np.maximum(np.nan_to_num(self.theirs.scores), 0) * self.alike
+
+    def evidence(self, curve: Curve) -> float:
+        """The play's, without what the candidate would give by itself."""
+        left = self.theirs.less(np.maximum(np.nan_to_num(self.own.scores), 0) * self.alike)
+        return float(suffix_sums(left.evidence(curve)).max(initial=0.0))
+
+
+def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
+    """The new play, in the place of those that it explains: what began with it is the same play, named better now."""
+    cut = []
+    is_named = False
+    for play in weaker:
+        if play.start >= new.start - SEGMENT_SAMPLES and not is_named:
+            new, is_named = replace(new, id=play.id), True
+        else:
+            cut.append(_until(play, max(new.start, play.start + HOP_SAMPLES)))
+    return (*(play for play in open_ if play not in weaker), new), cut
+
+
+def _until(play: Play, end: int) -> Play:
+    """The play cut where another took over."""
+    if play.end <= end:
         return play
-    present, other = _means(exact(reference, heard, [play.offset, line.offset]), len(heard))
-    if other <= present:
-        return play
-    return _with_scores(replace(play, offset=line.offset, score_sum=0.0, scored=0), reference, heard)
+    return replace(play, end=end, track_end=max(play.track_start, round(play.line.at(end))))
+
+
+def _goes_on(play: Play, line: Line) -> bool:
+    """Whether a line of the play's track is near enough to the play's own to be the same one."""
+    moved = line.at(play.end) - play.track_end
+    drift = play.mean_speed + moved / (play.end - play.start) - 1
+    return abs(moved) <= SAME_LINE_SAMPLES and abs(drift) <= DRIFT_MOST
+
+
+def _moved(
+    play: Play,
+    candidate: Candidate,
+    past: Sequence[Segment],
+    open_: tuple[Play, ...],
+    references: References,
+    thresholds: Thresholds,
+) -> tuple[Play, ...]:
+    """The plays, this one on the candidate's line, which is a little beside its own."""
+    line = candidate.line
+    there = replace(play, track_end=round(line.at(play.end)), speed=line.speed)
+    (longer,) = _extended((there,), past, references, thresholds)
+    return tuple(longer if other is play else other for other in open_)
 
 
 def _opened(
-    line: Line, reference: Reference, past: Sequence[Segment], thresholds: Thresholds, play_id: PlayId
-) -> Play | None:
-    """A play from the first segment that agrees without too long a hole up to the last one that does."""
-    agreeing = np.flatnonzero(exact(reference, past, [line.offset])[0] >= thresholds.keep_score).tolist()
-    if not agreeing:
-        return None
-    starts = [past[i].start for i in agreeing]
-    holes = np.flatnonzero(np.diff(starts) > thresholds.hole_samples)
-    first, last = agreeing[holes[-1] + 1 if len(holes) else 0], agreeing[-1]
-    begins = past[first].start
-    empty = Play(play_id(line.track, begins), line.track, begins, begins, line.offset, 0.0, 0)
-    play = _with_scores(empty, reference, past[first : last + 1])
-    return play if play.scored else None
+    candidate: Candidate, first: int, proof: float, earliest: int, past: Sequence[Segment], play_id: PlayId
+) -> Play:
+    """A play from the first segment that lies within the track to the newest."""
+    scores = candidate.along.scores
+    usual = float(np.nanmedian(scores[first:]))
+    for _ in range(EDGE_SEGMENTS):
+        if first + 1 < len(past) and not scores[first] >= EDGE_SHARE * usual:
+            first += 1
+    heard = scores[first:][~np.isnan(scores[first:])]
+    start, end, line = max(earliest, past[first].start), past[-1].start + SEGMENT_SAMPLES, candidate.line
+    return Play(
+        id=play_id(candidate.track, start),
+        track=candidate.track,
+        start=start,
+        end=end,
+        track_start=max(0, round(line.at(start))),
+        track_end=round(line.at(end)),
+        speed=line.speed,
+        score_sum=float(heard.sum()),
+        scored=len(heard),
+        evidence=proof,
+    )

@@ -12,6 +12,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.core.evidence import Curve
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.core.thresholds import Thresholds
 from monitor.detect import spectrum
@@ -37,7 +38,11 @@ BLOCK_SPECTRA = 2000  # at a time: 32 MB
 class LogMelDetector:
     """Pure functions of a segment's samples; its only state are its constant matrices."""
 
-    thresholds = Thresholds()
+    thresholds = Thresholds(
+        Curve((0.2, 0.5, 0.75, 0.9, 1.0), (-1.0, 0.0, 0.9, 2.0, 3.0)),
+        Curve((0.2, 0.6, 0.75, 0.85, 0.95), (-1.0, 0.0, 0.4, 1.5, 3.0)),
+        open_evidence=20.0,
+    )
 
     def __init__(self) -> None:
         self._taper = np.hanning(WINDOW_SAMPLES).astype(np.float32)

@@ -68,9 +68,9 @@ class Listener:
     marks: tuple[tuple[int, int], ...] = ()  # (offset, end) of the records that the memory is made of
 
     @classmethod
-    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, open_plays: tuple[Play, ...]) -> Listener:
-        """A listener with what is stored; its recent audio comes back with the replayed records."""
-        return cls(name, matcher, progress, Memory(open=open_plays))
+    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, plays: Memory) -> Listener:
+        """A listener with the plays that are stored; its recent audio comes back with the replayed records."""
+        return cls(name, matcher, progress, plays)
 
     @property
     def detector(self) -> DetectorInfo:
@@ -136,7 +136,7 @@ class Listener:
         """The memory without the plays that a gap up to here has ended."""
         kept, closed = expire(memory.open, heard_until, self.matcher.thresholds)
         ledger.closed.update({play.id: play for play in closed})
-        return replace(memory, open=kept)
+        return replace(memory, open=kept, ended=(*memory.ended, *closed))
 
     def _mark(self, delivery: Delivery) -> Listener:
         end = delivery.record.end

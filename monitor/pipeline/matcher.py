@@ -18,7 +18,7 @@ from monitor import metrics
 from monitor.core.match import Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.core.thresholds import Thresholds
-from monitor.core.track import Step, advance, tracks_needed
+from monitor.core.track import Step, advance, propose, tracks_needed
 from monitor.detect.detector import Detector
 from monitor.index import Index
 from monitor.settings import MatchingSettings
@@ -31,10 +31,11 @@ CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one stream: the segments of the last minute, oldest first, and the plays on air."""
+    """What is remembered of one stream: the segments of the last minute, oldest first, the plays on air, and ended."""
 
     recent: tuple[Segment, ...] = ()
     open: tuple[Play, ...] = ()
+    ended: tuple[Play, ...] = ()
 
     def last_start(self) -> int | None:
         """Stream clock of the newest segment."""
@@ -59,23 +60,30 @@ class Matcher:
         self._executor = executor
         self._top_k = settings.top_k
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
-        self.thresholds = thresholds
+        self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
 
     async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
         """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
         memory, n_new = await self._remember(memory, start, pcm)
         with step_timer("align"):
-            needed = tracks_needed(memory.recent, memory.open, self.thresholds)
+            proposals = propose(memory.recent, n_new, self.thresholds)
+            needed = tracks_needed(proposals, memory.open)
         with step_timer("fetch"):
             references = await self._references.of(needed)
         with step_timer("align"):
             step = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
                 lambda: advance(
-                    memory.recent, n_new, memory.open, references, self.thresholds, lambda *of: self._play_id(name, *of)
+                    memory.recent,
+                    proposals,
+                    memory.open,
+                    memory.ended,
+                    references,
+                    self.thresholds,
+                    lambda *of: self._play_id(name, *of),
                 ),
             )
-        return replace(memory, open=step.open), step
+        return replace(memory, open=step.open, ended=step.ended), step
 
     async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
         """Like `listen`, for audio that was decided on before: it only comes back to memory."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,14 @@ BLOCK_SEGMENTS = 60
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """How far a scan is, in samples, and the plays that ended since it last said so."""
+    """How far a scan is, in samples, and the plays that ended since it last said so.
+
+    reported: when there was enough to say so first, in samples, of plays that opened since then.
+    """
 
     n_samples: int
     plays: tuple[Play, ...]
+    reported: Mapping[uuid.UUID, int]
 
 
 async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
@@ -39,8 +44,8 @@ async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
             for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
                 memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
-                yield Scanned(start + first + len(part), step.closed)
-    yield Scanned(n_samples, memory.open)
+                yield Scanned(start + first + len(part), step.closed, step.opened_at)
+    yield Scanned(n_samples, memory.open, {})
 
 
 def seconds(n_samples: int) -> float:

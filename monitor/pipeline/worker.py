@@ -35,7 +35,7 @@ from monitor.core.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, StaleProgress
 from monitor.pipeline.listener import Listener, Outcome
-from monitor.pipeline.matcher import Matcher, step_timer
+from monitor.pipeline.matcher import Matcher, Memory, step_timer
 from monitor.records import Batch
 from monitor.store import UNREACHABLE, Store
 
@@ -146,9 +146,11 @@ class Worker:
         if not await self._store.stream_exists(stream):
             return None
         progress = await self._store.progress(stream)  # first: plays that are newer make our write stale, not wrong
-        hole = self._matcher.thresholds.hole_samples
-        open_plays = await self._store.open_plays(stream, self._matcher.detector.info, hole)
-        return Listener.recalled(str(stream), self._matcher, progress, open_plays)
+        info, thresholds = self._matcher.detector.info, self._matcher.thresholds
+        open_plays = await self._store.open_plays(stream, info, thresholds.hole_samples)
+        since = 0 if progress is None else progress.position - thresholds.memory_samples
+        ended = await self._store.ended_plays(stream, info, since)
+        return Listener.recalled(str(stream), self._matcher, progress, Memory(open=open_plays, ended=ended))
 
     async def _write(self, stream: int, listener: Listener, outcome: Outcome) -> None:
         info = self._matcher.detector.info

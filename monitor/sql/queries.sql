@@ -119,25 +119,40 @@ returning stream_id
 select 1 from streams where id = $1
 
 -- name: open_plays
--- Also what a stop of the monitor closed, in the transaction that wrote the stream's progress last, and what may still go
--- on: a restart within $3 samples is no end. A play that gave way to another of its track did not end by a stop.
-select m.id, m.track_id, m.starts, m.ends, m.track_offset, m.score_sum, m.scored
+-- Also what a stop of the monitor closed and what may still go on: a restart within $3 samples is no end.
+select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.evidence,
+       m.bridged, m.ambiguous
 from matches m left join progress p on p.stream_id = m.stream_id
 where m.stream_id = $1 and m.detector = $2 and m.track_id is not null
-  and (m.state = 'open' or (
-      m.changed_at = p.updated_at and m.ends > p.position - $3
-      and not exists (select from matches o where o.stream_id = $1 and o.track_id = m.track_id and o.state = 'open')))
+  and (m.state = 'open' or (m.stopped and m.ends > p.position - $3))
+order by m.starts, m.id
+
+-- name: ended_plays
+-- What ended behind a stream clock: no other play of the same track may reach back into it.
+select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.evidence,
+       m.bridged, m.ambiguous
+from matches m
+where m.stream_id = $1 and m.detector = $2 and m.track_id is not null and m.state = 'closed' and not m.stopped and m.ends >= $3
 order by m.starts, m.id
 
 -- name: match_upsert
-insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_offset, score_sum, scored)
+-- A play that is better explained by another track, while it is young, becomes that track's, and so does its alert.
+with kept as (
+insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_starts, track_ends,
+                     speed, score_sum, scored, evidence, bridged, ambiguous, stopped)
 select $1, $2, t.id, jsonb_build_object('id', t.id, 'title', t.title, 'artist', t.artist, 'album', t.album,
                                         'isrc', t.isrc, 'source', t.source),
-       $4, $5, $6, $7, $8, $9, $10, $11
+       $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
 from tracks t where t.id = $3
 on conflict (id) do update
-set state = excluded.state, starts = excluded.starts, ends = excluded.ends, track_offset = excluded.track_offset,
-    score_sum = excluded.score_sum, scored = excluded.scored, changed_at = now()
+set track_id = excluded.track_id,
+    track = case when matches.track_id = excluded.track_id then matches.track else excluded.track end,
+    state = excluded.state, starts = excluded.starts, ends = excluded.ends, track_starts = excluded.track_starts,
+    track_ends = excluded.track_ends, speed = excluded.speed, score_sum = excluded.score_sum, scored = excluded.scored,
+    evidence = excluded.evidence, bridged = excluded.bridged, ambiguous = excluded.ambiguous,
+    stopped = excluded.stopped, changed_at = now()
+returning id, track)
+update alerts a set track = kept.track from kept where a.match_id = kept.id and a.track is distinct from kept.track
 
 -- name: match_close
 update matches set state = 'closed', changed_at = now() where id = $1 and state = 'open'
@@ -168,7 +183,7 @@ where m.state = 'open'
 
 -- name: matches
 select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
-       m.track_offset, m.score_sum / m.scored as score
+       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.evidence, m.bridged, m.ambiguous
 from matches m join streams s on s.id = m.stream_id
 where ($1::text is null or s.name = $1)
   and ($2::text is null or m.state = $2)
@@ -178,7 +193,7 @@ limit $4
 
 -- name: match
 select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
-       m.track_offset, m.score_sum / m.scored as score
+       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.evidence, m.bridged, m.ambiguous
 from matches m join streams s on s.id = m.stream_id
 where m.id = $1
 

@@ -59,6 +59,8 @@ ROUTES = {
     ("GET", f"{API}/tracks/{{track_id}}"),
     ("DELETE", f"{API}/tracks/{{track_id}}"),
     ("POST", f"{API}/identify"),
+    ("POST", f"{API}/explain"),  # test_explain.py
+    ("GET", f"{API}/streams/{{name}}/explain"),
     ("GET", "/healthz"),
 }
 PAGES = {"/", "/live"}  # tests/web
@@ -365,7 +367,7 @@ async def on_air(store: Store) -> Play:
     track = await a_track(store, 1, Metadata("Nocturne", "/a/n.wav", "The Owls"))
     stream = await store.add_stream("radio-one", SECRET_URL)
     assert stream is not None
-    play = Play(uuid.uuid4(), track, ANCHOR, ANCHOR + 15 * SECOND, 30 * SECOND - ANCHOR, 18.0, 20)
+    play = Play(uuid.uuid4(), track, ANCHOR, ANCHOR + 15 * SECOND, 30 * SECOND, 45 * SECOND, 1.0, 18.0, 20, 50.0)
     await store.write(
         Batch(
             stream_id=stream,

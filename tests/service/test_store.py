@@ -60,7 +60,8 @@ async def a_stream(store: Store, name: str = "radio-one") -> int:
 
 
 def play(track: int, start: int = START, end: int = START + 5 * SECOND, number: int = 1) -> Play:
-    return Play(uuid.UUID(int=number), track, start, end, -start + 7 * SECOND + 3, 9.123456789012345, 11)
+    at = 7 * SECOND + 3
+    return Play(uuid.UUID(int=number), track, start, end, at, at + end - start, 1.0, 9.123456789012345, 11, 30.5)
 
 
 def batch(stream: int, expected: int | None, position: int, *coverage: Interval, **plays: tuple[Play, ...]) -> Batch:
@@ -337,7 +338,9 @@ async def test_the_name_of_a_removed_stream_is_free_again(store: Store) -> None:
 
 async def test_open_plays_are_recalled_exactly(store: Store) -> None:
     track, stream = await ready_track(store), await a_stream(store)
-    new = replace(play(track), score_sum=0.1 + 0.2, scored=3, offset=-(START // 3))
+    new = replace(
+        play(track), score_sum=0.1 + 0.2, scored=3, evidence=0.1 + 0.7, speed=1.0 / 3, bridged=7, is_ambiguous=True
+    )
     await store.write(batch(stream, None, new.end, opened=(new,), open=(new,)), INFO)
     assert await store.open_plays(stream, INFO) == (new,)
     assert await store.open_plays(stream, replace(INFO, name="panns")) == ()
@@ -352,8 +355,23 @@ async def test_plays_that_a_stop_closed_are_recalled_as_long_as_they_may_go_on(s
     assert await store.open_plays(stream, INFO) == ()
     assert await store.open_plays(stream, INFO, SECOND) == ()
     assert await store.open_plays(stream, INFO, SECOND + 1) == (new,)
-    await store.write(batch(stream, new.end + SECOND, new.end + 2 * SECOND), INFO)
+    await store.write(batch(stream, new.end + SECOND, new.end + 2 * SECOND, open=(new,)), INFO)
+    await store.write(batch(stream, new.end + 2 * SECOND, new.end + 3 * SECOND, closed=(new,)), INFO)  # no stop
     assert await store.open_plays(stream, INFO, 60 * SECOND) == ()
+    assert await store.ended_plays(stream, INFO, new.end) == (new,)
+    assert await store.ended_plays(stream, INFO, new.end + 1) == ()
+
+
+async def test_a_play_that_turns_out_to_be_another_tracks_keeps_its_row_and_its_alert(store: Store) -> None:
+    first, second = await ready_track(store), await ready_track(store, 2)
+    stream = await a_stream(store)
+    old = play(first)
+    await store.write(batch(stream, None, old.end, opened=(old,), open=(old,)), INFO)
+    moved = replace(old, track=second, end=old.end + SECOND)
+    await store.write(batch(stream, old.end, moved.end, open=(moved,)), INFO)
+    [match] = await store.matches()
+    assert (match.id, match.track["id"]) == (old.id, second)
+    assert [(alert.match_id, alert.track["id"]) for alert in await store.alerts()] == [(old.id, second)]
 
 
 async def test_a_play_that_gave_way_to_another_of_its_track_is_not_recalled(store: Store) -> None:

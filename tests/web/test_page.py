@@ -139,6 +139,9 @@ def _match(title: str = "Nocturne", state: str = "open", **changes: object) -> r
         "track_start_s": 12.5,
         "track_end_s": 97.5,
         "score": 0.9312,
+        "evidence": 312.5,
+        "bridged_s": 0.0,
+        "is_ambiguous": False,
     }
     return records.Match(**(values | changes))  # type: ignore[arg-type]
 

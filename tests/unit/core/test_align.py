@@ -1,59 +1,28 @@
-"""Votes propose lines; exact scores are cosines along a line, between segments too."""
+"""Cosines along lines, between segments too; and the line that fits what was heard, its speed included."""
 
 import numpy as np
 import pytest
 
-from monitor.core.align import FINE_STEPS, exact, fine_offsets, votes
-from monitor.core.match import Hit, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES
-from tests.unit.core.broadcasts import broadcast, heard, track
+from monitor.core.align import cosines, fitted, followed, likeness
+from monitor.core.match import Line, Reference, Segment
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
+from monitor.detect.fingerprint import NeuralDetector
+from tests.unit.core.broadcasts import broadcast, heard, track, unknown
 
-VECTOR = np.ones(4, np.float32) / 2
-
-
-def _segment(start: int, *hits: tuple[int, int]) -> Segment:
-    return Segment(start, VECTOR, tuple(Hit(number, position, 0.9) for number, position in hits))
+CURVE = NeuralDetector.thresholds.curve
+FIRST = 1_000_000
 
 
-def test_segments_on_one_line_vote_for_it_and_others_do_not() -> None:
-    on_line = [_segment(i * HOP_SAMPLES, (7, (i + 10) * HOP_SAMPLES)) for i in range(3)]
-    stray = _segment(3 * HOP_SAMPLES, (7, 99 * HOP_SAMPLES), (8, 3 * HOP_SAMPLES))
-    found = votes([*on_line, stray], least=3)
-    assert set(found) == {7}
-    assert all(abs(offset - 10 * HOP_SAMPLES) <= HOP_SAMPLES for offset in found[7])
-
-
-def test_a_segment_votes_once_for_a_line_however_many_of_its_hits_lie_there() -> None:
-    twice = _segment(0, (7, 0), (7, HOP_SAMPLES))
-    assert votes([twice, twice], least=2) == {}
-
-
-def test_hits_on_either_side_of_the_true_place_count_for_the_same_line() -> None:
-    sides = [_segment(i * HOP_SAMPLES, (7, (i + i % 2) * HOP_SAMPLES)) for i in range(4)]
-    assert votes(sides, least=4) == {7: [0]}
-
-
-def test_the_line_with_most_votes_comes_first() -> None:
-    segments = [_segment(i * HOP_SAMPLES, (7, i * HOP_SAMPLES)) for i in range(5)]
-    segments += [_segment((10 + i) * HOP_SAMPLES, (7, (40 + i) * HOP_SAMPLES)) for i in range(3)]
-    assert abs(votes(segments, least=3)[7][0]) <= HOP_SAMPLES
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9])
-def test_a_voted_line_holds_the_true_offset_between_its_fine_ones(share: float) -> None:
-    reference = track(1, 40)
-    segments = broadcast(heard(reference, [5 + share + i for i in range(10)]), {7: reference})
-    true = round((5 + share) * HOP_SAMPLES) - segments[0].start
-    offsets = [fine for offset in votes(segments, 8)[7] for fine in fine_offsets(offset)]
-    assert min(abs(offset - true) for offset in offsets) <= HOP_SAMPLES // FINE_STEPS
+def _line(place: float, speed: float = 1.0) -> Line:
+    """The line on which the broadcast's first segment lies at a place counted in hops."""
+    return Line(FIRST, place * HOP_SAMPLES, speed)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
 def test_the_true_line_scores_one_also_between_two_segments(share: float) -> None:
     reference = track(2, 30)
     segments = broadcast(heard(reference, [4 + share + i for i in range(6)]), {7: reference})
-    true = round((4 + share) * HOP_SAMPLES) - segments[0].start
-    scores = exact(reference, segments, [true, true + 5 * HOP_SAMPLES])
+    scores = cosines(reference, segments, [_line(4 + share), _line(9 + share)])
     assert scores[0] == pytest.approx(np.ones(6), abs=1e-3)
     assert (scores[1] < 0.9).all()
 
@@ -61,6 +30,54 @@ def test_the_true_line_scores_one_also_between_two_segments(share: float) -> Non
 def test_silence_on_either_side_and_places_outside_the_track_have_no_score() -> None:
     reference = Reference(np.vstack([track(3, 4).vectors, np.zeros((4, 32), np.float32)]))
     segments = broadcast([*heard(reference, [0, 1]), None, *heard(reference, [1, 1, 1, 1, 1, 1, 1])], {7: reference})
-    scores = exact(reference, segments, [-segments[0].start - HOP_SAMPLES])[0]
+    scores = cosines(reference, segments, [_line(-1)])[0]
     assert np.isnan(scores).tolist() == [True, False, True, False, False, True, True, True, True, True]
-    assert np.isnan(exact(reference, [Segment(0, None)], [0])).all()
+    assert np.isnan(cosines(reference, [Segment(0, None)], [Line(0, 0)])).all()
+
+
+def test_a_line_holds_at_clock_values_of_today_and_at_other_speeds() -> None:
+    now = 32_000 * 1_800_000_000
+    line = Line(now, 80_000.0, 1.02)
+    assert line.at(now + 3_600 * 32_000) == 80_000 + 1.02 * 3_600 * 32_000
+    assert line.distance(Line(now - 32_000, 80_000.0 - 1.02 * 32_000, 1.02)) == 0
+
+
+@pytest.mark.parametrize("speed", [0.94, 0.98, 1.0, 1.01, 1.04])
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_the_line_that_fits_has_the_place_and_the_speed_of_the_broadcast(speed: float, share: float) -> None:
+    reference = track(4, 120)
+    # Middles of segments lie on the line.
+    places = [20 + share + speed * i for i in range(60)]
+    segments = broadcast(heard(reference, places, noise=0.5), {7: reference})
+    near = Line(segments[-1].start, round(places[-1]) * HOP_SAMPLES)
+    fit = fitted(reference, segments, near, CURVE, 2.0)
+    assert fit is not None
+    middle = segments[30].start + SEGMENT_SAMPLES // 2
+    assert fit.line.at(middle) == pytest.approx(places[30] * HOP_SAMPLES + SEGMENT_SAMPLES // 2, abs=HOP_SAMPLES / 8)
+    assert fit.line.speed == pytest.approx(speed, abs=0.004)
+    assert np.nanmean(fit.scores) > 0.8
+
+
+def test_no_line_fits_what_the_track_is_not_in() -> None:
+    reference = track(5, 120)
+    segments = broadcast(unknown(40, 6), {7: reference})
+    assert fitted(reference, segments, Line(segments[-1].start, 60 * HOP_SAMPLES), CURVE, 6.0) is None
+
+
+def test_a_line_follows_a_small_drift_and_stays_where_nothing_is_better() -> None:
+    reference = track(8, 60)
+    segments = broadcast(heard(reference, [10 + i for i in range(16)]), {7: reference})
+    now = segments[-1].start
+    off = Line(now, 25 * HOP_SAMPLES + HOP_SAMPLES / 4)
+    assert abs(followed(reference, segments, off).position - 25 * HOP_SAMPLES) < HOP_SAMPLES / 4
+    right = Line(now, 25 * HOP_SAMPLES)
+    assert followed(reference, segments, right) == right
+
+
+def test_versions_of_one_recording_are_alike_along_their_lines_and_others_are_not() -> None:
+    one = track(9, 80)
+    version = Reference(np.stack(heard(one, range(10, 70), noise=0.3)))
+    starts = [FIRST + i * HOP_SAMPLES for i in range(20)]
+    assert (likeness(one, _line(30), version, _line(20), starts) > 0.9).all()
+    assert np.abs(likeness(one, _line(30), track(10, 80), _line(20), starts)).mean() < 0.3
+    assert (likeness(one, _line(-30), version, _line(20), starts) == 0).all()

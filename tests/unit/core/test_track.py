@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import uuid
 from collections.abc import Sequence
 
@@ -14,11 +13,11 @@ from hypothesis import strategies as st
 
 from monitor.core.match import Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
-from monitor.core.thresholds import Run, Thresholds
-from monitor.core.track import HEARD_SHARE, SAME_LINE_SAMPLES, Step, advance, expire, tracks_needed
+from monitor.core.track import SAME_LINE_SAMPLES, Step, advance, expire, propose, tracks_needed
+from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
 
-T = Thresholds()
+T = NeuralDetector.thresholds
 CATALOG = {1: track(1, 200), 2: track(2, 200), 3: track(3, 60)}
 FIRST = 1_000_000
 REMEMBERED = 120
@@ -40,13 +39,15 @@ def listen(
 ) -> tuple[list[Play], list[Step]]:
     """All plays of a broadcast in the order of their ends, and the steps, cut at the given places."""
     closed: list[Play] = []
+    ended: tuple[Play, ...] = ()
     steps = []
     edges = [0, *sorted(set(cuts)), len(segments)]
     for begin, end in itertools.pairwise(edges):
         recent = segments[max(0, begin - REMEMBERED) : end]
-        needed = tracks_needed(recent, open_, T)
-        step = advance(recent, end - begin, open_, {n: catalog[n] for n in needed if n in catalog}, T, _id)
-        open_ = step.open
+        proposals = propose(recent, end - begin, T)
+        needed = tracks_needed(proposals, open_)
+        step = advance(recent, proposals, open_, ended, {n: catalog[n] for n in needed if n in catalog}, T, _id)
+        open_, ended = step.open, step.ended
         closed += step.closed
         steps.append(step)
     return [*closed, *open_], steps
@@ -70,7 +71,7 @@ def test_a_play_opens_early_and_keeps_its_id_while_it_extends() -> None:
     segments = broadcast(heard(CATALOG[2], _places(0, 60)), CATALOG)
     _, steps = listen(segments, range(1, 60))
     opened = [i for i, step in enumerate(steps) if step.opened]
-    assert opened == [math.ceil(HEARD_SHARE * T.runs[0].segments) - 1]
+    assert opened == [3]  # 4.3 of evidence each: the fourth is enough
     assert {play.id for step in steps for play in step.open} == {_id(2, FIRST)}
 
 
@@ -81,17 +82,16 @@ def test_unknown_music_and_silence_are_nothing() -> None:
 def test_a_place_between_two_segments_is_found_to_an_eighth_of_a_hop() -> None:
     vectors = heard(CATALOG[1], _places(30.4, 30), noise=0.3)
     (play,), _ = listen(broadcast(vectors, CATALOG))
-    assert play.offset == pytest.approx(30.4 * HOP_SAMPLES - FIRST, abs=HOP_SAMPLES / 8)
+    assert play.track_start == pytest.approx(30.4 * HOP_SAMPLES, abs=HOP_SAMPLES / 8)
 
 
-def test_a_short_hole_is_bridged_and_counts_against_the_score() -> None:
+def test_a_short_hole_is_bridged_and_said_to_be() -> None:
     hole = T.hole_samples // HOP_SAMPLES - 3
     vectors = heard(CATALOG[1], _places(0, 60))
     vectors[25 : 25 + hole] = unknown(hole, 94)
     (play,), _ = listen(broadcast(vectors, CATALOG))
     assert (_seconds(play.start), _seconds(play.end)) == (0.0, 30.5)
-    assert play.scored == 60
-    assert play.score < 0.95
+    assert (play.scored, play.bridged) == (60 - hole, (hole - 1) * HOP_SAMPLES)
 
 
 def test_a_long_hole_ends_a_play_and_what_follows_is_another() -> None:
@@ -135,10 +135,9 @@ def test_one_track_follows_another() -> None:
 def test_two_tracks_at_once_are_two_plays() -> None:
     one, two = heard(CATALOG[1], _places(50, 60)), heard(CATALOG[2], _places(10, 60))
     mixed = [(a + b) / np.linalg.norm(a + b) for a, b in zip(one, two, strict=True)]
-    low = Thresholds(runs=(Run(12, 0.6),))
-    segments = broadcast(mixed, CATALOG)
-    step = advance(segments, len(segments), (), CATALOG, low, _id)
-    assert {play.track for play in step.open} == {1, 2}
+    plays, _ = listen(broadcast(mixed, CATALOG))
+    assert sorted(play.track for play in plays) == [1, 2]
+    assert all(_seconds(play.end) == 30.5 for play in plays)
 
 
 def test_a_line_far_behind_another_tracks_line_is_refused() -> None:
@@ -196,7 +195,7 @@ def test_a_play_of_a_track_that_left_the_catalog_ends() -> None:
 def test_a_short_play_opens_and_closes_within_one_step() -> None:
     vectors = [*unknown(10, 96), *heard(CATALOG[1], _places(40, 14)), *unknown(30, 97)]
     segments = broadcast(vectors, CATALOG)
-    step = advance(segments, len(segments), (), CATALOG, T, _id)
+    step = advance(segments, propose(segments, len(segments), T), (), (), CATALOG, T, _id)
     assert step.open == ()
     assert step.opened == step.closed
     assert len(step.closed) == 1
@@ -220,8 +219,8 @@ WHOLE, _ = listen(PROGRAMME)
 @given(st.lists(st.integers(1, len(PROGRAMME) - 1), max_size=20))
 def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
     plays, steps = listen(PROGRAMME, cuts)
-    assert [(p.id, p.track, p.start, p.end, p.offset, p.scored) for p in plays] == [
-        (p.id, p.track, p.start, p.end, p.offset, p.scored) for p in WHOLE
+    assert [(p.id, p.track, p.start, p.end, p.track_end, p.scored) for p in plays] == [
+        (p.id, p.track, p.start, p.end, p.track_end, p.scored) for p in WHOLE
     ]
     opened = [play.id for step in steps for play in step.opened]
     assert sorted(map(str, opened)) == sorted(str(play.id) for play in plays)

@@ -17,9 +17,9 @@ from ingest.bus import Delivery
 from ingest.wire import Gap, GapReason, Record, Window
 from monitor.core.match import Segment
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, count
-from monitor.core.thresholds import Thresholds
 from monitor.core.track import Step
 from monitor.detect.detector import DetectorInfo
+from monitor.detect.fingerprint import NeuralDetector
 from monitor.pipeline.listener import Listener
 from monitor.pipeline.matcher import Memory
 from monitor.records import Interval, Progress
@@ -32,7 +32,7 @@ class _NoMatches:
     """Stands for the matcher: remembers segments, decides nothing, and tells what it was asked."""
 
     memory_samples = 60 * SAMPLE_RATE_HZ
-    thresholds = Thresholds()
+    thresholds = NeuralDetector.thresholds
 
     class detector:
         info = DetectorInfo("fingerprint", "none", "0", 1)
@@ -44,7 +44,7 @@ class _NoMatches:
     async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
         starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
         self.decided += starts
-        return self._grown(memory, starts), Step(open=memory.open, opened=(), closed=())
+        return self._grown(memory, starts), Step(memory.open, memory.ended, (), (), {})
 
     async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
         starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
@@ -56,7 +56,7 @@ class _NoMatches:
 
 
 def _listener(matcher: _NoMatches, progress: Progress | None = None) -> Listener:
-    return Listener.recalled("1", matcher, progress, ())  # type: ignore[arg-type]
+    return Listener.recalled("1", matcher, progress, Memory())  # type: ignore[arg-type]
 
 
 def _windows(lengths: Sequence[int], session: int = 0, anchor: int = ANCHOR) -> list[Record]:

@@ -1,0 +1,52 @@
+"""Evidence: how much a segment's cosine along a line speaks for the track being there, or against it. Pure.
+
+A sequential test (Wald 1945, Page's cumulative sums 1954): each cosine counts as the logarithm of how much likelier it
+is where the track is heard than where it is not, and a play is a stretch over which these add up to enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A detector's evidence by cosine: straight between the knots, and level beyond them.
+
+    cosines: of the knots, rising. evidence: there, in natural logarithms of likelihood ratios.
+    """
+
+    cosines: tuple[float, ...]
+    evidence: tuple[float, ...]
+
+    def __call__(self, cosines: Floats) -> Floats:
+        """Evidence of each cosine, of the same shape; 0 for NaN, where there is nothing to compare."""
+        known = np.interp(np.nan_to_num(cosines, nan=0.0), self.cosines, self.evidence)
+        return np.where(np.isnan(cosines), 0.0, known)
+
+
+def suffix_sums(values: Floats) -> Floats:
+    """Sums of each row from every column to the last: the shape of `values`."""
+    sums: Floats = np.flip(np.cumsum(np.flip(values, axis=-1), axis=-1), axis=-1)
+    return sums
+
+
+def stretch(values: Floats, drop: float, longest: int) -> tuple[int, float]:
+    """Where the stretch up to the last value begins that has the largest sum, and that sum.
+
+    It is not looked for beyond a place where the sum has dropped by `drop` from its largest (Altschul et al. 1997,
+    X-drop), nor beyond `longest` values without a larger one.
+    """
+    sums = suffix_sums(values)[::-1]
+    largest = np.maximum.accumulate(sums)
+    at_largest = np.maximum.accumulate(np.where(sums >= largest, np.arange(len(sums)), 0))
+    beyond = np.flatnonzero((largest - sums > drop) | (np.arange(len(sums)) - at_largest > longest))
+    end = int(beyond[0]) if len(beyond) else len(sums)
+    best = int(sums[:end].argmax()) if end else 0
+    return len(sums) - 1 - best, float(sums[best])

@@ -1,0 +1,213 @@
+"""Reads and writes the tables of an evaluation: truth, results and families as CSV with a header, in UTF-8.
+
+Columns may stand in any order. What is wrong in a file is told with its line and column.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monitor.evaluation.errors import EvaluationError, TableError
+from monitor.evaluation.plays import Result, Truth
+
+PLACE = ("recording", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed")
+TRUTH = (*PLACE, "snr_db", "kind")
+RESULTS = (*PLACE, "score")
+REPORTED = "reported_s"  # optional, and empty where it is not known
+FAMILIES = ("track", "family")
+DIGITS = 3  # milliseconds; scores keep one more
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One row, which knows where it stands."""
+
+    file: Path
+    line: int
+    values: dict[str, str]
+
+    def error(self, column: str, message: str) -> TableError:
+        return TableError(self.file, message, line=self.line, column=column)
+
+    def word(self, column: str) -> str:
+        if not (word := self.values[column].strip()):
+            raise self.error(column, "it is empty")
+        return word
+
+    def file_name(self, column: str) -> str:
+        name = self.values[column]  # as it is: a file's name may begin or end with blanks
+        if not name:
+            raise self.error(column, "it is empty")
+        if "/" in name:
+            raise self.error(column, f"{name!r} is a path: write the file's name alone")
+        return name
+
+    def number(self, column: str) -> float:
+        text = self.values[column].strip()
+        try:
+            number = float(text)
+        except ValueError:
+            raise self.error(column, f"{text!r} is no number") from None
+        if not math.isfinite(number):
+            raise self.error(column, f"{text!r} is no number to calculate with")
+        return number
+
+    def optional(self, column: str) -> float | None:
+        return self.number(column) if self.values.get(column, "").strip() else None
+
+    def place(self) -> tuple[str, str, float, float, float, float, float]:
+        """What truth and results have in common."""
+        recording, track = self.file_name("recording"), self.file_name("track")
+        start_s, end_s = self.number("start_s"), self.number("end_s")
+        if end_s <= start_s:
+            raise self.error("end_s", f"{end_s:g} is not behind start_s, {start_s:g}")
+        speed = self.number("speed")
+        if speed <= 0:
+            raise self.error("speed", f"{speed:g} is no speed: 1 is the track's own")
+        return recording, track, start_s, end_s, self.number("track_start_s"), self.number("track_end_s"), speed
+
+
+def read_truth(path: Path) -> list[Truth]:
+    """What was played; a header alone says that nothing was.
+
+    Raises:
+        TableError: the file cannot be read, or is not of this form.
+    """
+    return [
+        Truth(*cells.place(), snr_db=cells.optional("snr_db"), kind=cells.word("kind")) for cells in _read(path, TRUTH)
+    ]
+
+
+def read_results(path: Path) -> list[Result]:
+    """What a system reported; a header alone says nothing.
+
+    Raises:
+        TableError: the file cannot be read, or is not of this form.
+    """
+    return [
+        Result(*cells.place(), score=cells.number("score"), reported_s=cells.optional(REPORTED))
+        for cells in _read(path, RESULTS, optional=(REPORTED,))
+    ]
+
+
+def read_families(path: Path) -> dict[str, str]:
+    """The family of each track that has one.
+
+    Raises:
+        TableError: the file cannot be read, is not of this form, or has a track in two families.
+    """
+    families: dict[str, str] = {}
+    for cells in _read(path, FAMILIES):
+        track, family = cells.file_name("track"), cells.word("family")
+        if families.setdefault(track, family) != family:
+            raise cells.error("family", f"{track} is of {families[track]} and of {family}: it can be of one only")
+    return families
+
+
+def write_truth(path: Path, truth: Iterable[Truth]) -> None:
+    """Writes what was played.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    rows = [(*_place(play), "" if play.snr_db is None else round(play.snr_db, DIGITS), play.kind) for play in truth]
+    _write(path, TRUTH, rows)
+
+
+def write_results(path: Path, results: Sequence[Result]) -> None:
+    """Writes what a system reported; with the column `reported_s` where it is known of any.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    rows: list[tuple[object, ...]] = [(*_place(result), round(result.score, DIGITS + 1)) for result in results]
+    if not any(result.reported_s is not None for result in results):
+        _write(path, RESULTS, rows)
+        return
+    known = ["" if result.reported_s is None else round(result.reported_s, DIGITS) for result in results]
+    _write(path, (*RESULTS, REPORTED), [(*row, value) for row, value in zip(rows, known, strict=True)])
+
+
+def check_names(files: Iterable[Path]) -> None:
+    """Sees to it that each has a name of its own, for a table knows no more of it.
+
+    Raises:
+        EvaluationError: two have the same.
+    """
+    seen: dict[str, Path] = {}
+    for file in files:
+        if file.name in seen:
+            raise EvaluationError(f"{seen[file.name]} and {file} have the same name: a table could not tell them apart")
+        seen[file.name] = file
+
+
+def check_writable(path: Path) -> None:
+    """Says before long work that its table will have no place.
+
+    Raises:
+        TableError: there is no such directory, or one of that name, or it must not be written.
+    """
+    if path.is_dir():
+        raise TableError(path, "it is a directory: name a file in it")
+    if not path.parent.is_dir():
+        raise TableError(path, f"there is no directory {path.parent}: make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise TableError(path, "it must not be written: name another file")
+
+
+def _read(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[Cells]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin UTF-8 with a mark
+            rows = csv.reader(file, strict=True)
+            header = _header(path, next(rows, []), columns, optional)
+            for row in rows:
+                if row:  # an empty line is none
+                    yield _cells(path, rows.line_num, header, row)
+    except OSError as error:
+        raise TableError(path, f"{error.strerror}: name a file that can be read") from error
+    except UnicodeDecodeError as error:
+        raise TableError(path, "it is not UTF-8: save it as such") from error
+    except csv.Error as error:
+        raise TableError(path, f"it is no CSV: {error}", line=rows.line_num) from error
+
+
+def _header(path: Path, row: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
+    header = [name.strip() for name in row]
+    expected = f"the header must be {','.join(columns)}"
+    for name in columns:
+        if name not in header:
+            raise TableError(path, f"it is missing: {expected}", line=1, column=name)
+    for name in header:
+        if name not in (*columns, *optional):
+            raise TableError(path, f"it is not known: {expected}", line=1, column=name or "without a name")
+        if header.count(name) > 1:
+            raise TableError(path, f"it is there twice: {expected}", line=1, column=name)
+    return header
+
+
+def _cells(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> Cells:
+    if len(row) != len(header):
+        raise TableError(path, f"{len(row)} cells under {len(header)} columns", line=line)
+    return Cells(path, line, dict(zip(header, row, strict=True)))
+
+
+def _place(play: Truth | Result) -> tuple[object, ...]:
+    times = (play.start_s, play.end_s, play.track_start_s, play.track_end_s)
+    return (play.recording, play.track, *(round(time, DIGITS) for time in times), round(play.speed, DIGITS + 2))
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    # Left to itself, the writer quotes line feeds, but no carriage returns.
+    returns = any("\r" in str(cell) for row in rows for cell in row)
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
+            writer.writerow(header)
+            writer.writerows(rows)
+    except OSError as error:
+        raise TableError(path, f"{error.strerror}: name a file that can be written") from error
