@@ -1,4 +1,4 @@
-"""The bus over Apache Kafka. The only file that imports aiokafka.
+"""The bus over Apache Kafka. This file and kafka_recorder.py alone import aiokafka.
 
 Makes the topics if they are not there. Producer and consumer start on first use: who only publishes joins no group.
 """
@@ -81,8 +81,7 @@ class KafkaBus:
     def __init__(self, settings: KafkaSettings, *, idempotent: bool = True) -> None:
         self._settings = settings
         self._idempotent = idempotent
-        # Kafka takes no credentials here; aiokafka would log them.
-        self._brokers = ",".join(server.rpartition("@")[2] for server in (settings.bootstrap or "").split(","))
+        self._brokers = brokers(settings)
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
         self._consumer: AIOKafkaConsumer | None = None
@@ -278,6 +277,11 @@ class KafkaBus:
             raise BusError(
                 f"Kafka at {self._brokers} {what}: {error}: see the brokers, and the topic's limits and permissions"
             ) from error
+
+
+def brokers(settings: KafkaSettings) -> str:
+    """Addresses of the brokers. Kafka takes no credentials in them; aiokafka would log them."""
+    return ",".join(server.rpartition("@")[2] for server in (settings.bootstrap or "").split(","))
 
 
 def _topic(name: str, partitions: int, most_bytes: int, config: dict[str, str]) -> NewTopic:

@@ -174,7 +174,7 @@ class Spool:
             offset = number + 1
             n_bytes += len(frame)
             try:
-                batch.append(Delivery(PARTITION, number, _unframed(frame)))
+                batch.append(Delivery(PARTITION, number, unframed(frame)))
             except WireError as error:
                 self._reject(number, frame, str(error))
             if len(batch) == BATCH_RECORDS or n_bytes >= BATCH_BYTES:
@@ -232,7 +232,12 @@ def _is_whole(frame: bytes) -> bool:
     return zlib.crc32(memoryview(frame)[4:]) == int.from_bytes(frame[:4], "little")
 
 
-def _unframed(frame: bytes) -> Record:
+def unframed(frame: bytes) -> Record:
+    """The record in a frame.
+
+    Raises:
+        WireError: it is damaged, or none of ours.
+    """
     if not _is_whole(frame):
         raise WireError("damaged on disk: the checksum is wrong")
     value_at = PREFIX.size + PREFIX.unpack_from(frame)[1]

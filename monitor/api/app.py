@@ -14,7 +14,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 
 from monitor import metrics
-from monitor.api import alerts, coverage, health, identify, matches, problems, streams, tracks
+from monitor.api import alerts, calibration, coverage, explain, health, identify, matches, problems, streams, tracks
 from monitor.api.access import OnlyKnownHosts
 from monitor.api.uploads import SizeLimit
 from monitor.app import Airtrace
@@ -32,8 +32,9 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.airtrace = airtrace
     problems.install(app)
-    for router in (tracks.router, streams.router, matches.router, alerts.router, coverage.router, identify.router):
-        app.include_router(router, prefix="/api/v1")
+    nouns = (tracks, streams, matches, alerts, coverage, identify, explain, calibration)
+    for noun in nouns:
+        app.include_router(noun.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -76,8 +76,9 @@ class Along:
 def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:
     scores = np.full((len(lines), len(segments)), np.nan, np.float32)
     novelty = np.zeros((len(lines), len(segments)), np.float32)
-    heard = [i for i, segment in enumerate(segments) if segment.vector is not None]
-    if heard:
+    shape = reference.vectors.shape[1:]  # a vector of another model says nothing about this one's
+    heard = [i for i, segment in enumerate(segments) if segment.vector is not None and segment.vector.shape == shape]
+    if heard and len(reference.vectors):
         queries = np.stack([segments[i].vector for i in heard])  # type: ignore[misc]
         there = places(lines, [segments[i].start for i in heard])
         scores[:, heard] = _cosines_at(reference, queries, there)

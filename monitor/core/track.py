@@ -41,7 +41,10 @@ EDGE_SEGMENTS = 2  # so many can lie partly outside
 FOLLOW_EVERY = 4
 # A play this young may have begun on another repeat of the same music, or as another version: it is looked at again.
 YOUNG_SAMPLES = 30 * HOP_SAMPLES
-SURE_EVIDENCE = 1.0  # of the newest segment: it agrees well enough not to look for another place
+# In the clear the newest segment leaves no room for another track: two that are mixed are each less like the mixture.
+PLAIN, PLAIN_LEAD = 0.8, 0.2
+# Of two places of a track whose evidence differs by less, neither is more than a guess.
+TWIN_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Candidate:
     along: Along
     first: int
     evidence: float
+    is_ambiguous: bool = False
 
     @property
     def line(self) -> Line:
@@ -105,8 +109,9 @@ def advance(
     closed: list[Play] = []
     for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
         past = _remembered(recent[:end], thresholds)
-        open_ = _extended(open_, past, references, thresholds)
-        for candidate in _candidates(proposed, past, open_, references, thresholds):
+        open_, newest = _extended(open_, past, references, thresholds)
+        worthwhile = [proposal for proposal in proposed if not _is_idle(proposal, open_, newest, past[-1])]
+        for candidate in _candidates(worthwhile, past, references, thresholds):
             before = {play.id for play in open_}
             open_, cut = _admitted(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
             opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
@@ -138,8 +143,8 @@ def expire(
 
 def _extended(
     open_: tuple[Play, ...], past: Sequence[Segment], references: References, thresholds: Thresholds
-) -> tuple[Play, ...]:
-    """Each play with the newest segment, if that agrees with it."""
+) -> tuple[tuple[Play, ...], dict[uuid.UUID, float]]:
+    """Each play with the newest segment, if that agrees with it; and the cosines of that segment, by play."""
     tails = {play.id: _tail(play, past) for play in open_}
     heard = {
         play.id: Along.of(references[play.track], tails[play.id], play.line)
@@ -155,7 +160,7 @@ def _extended(
                     own = own.less(_explained(own.line, play.track, other, tails[play.id], references))
             play = _with_tail(play, tails[play.id], heard[play.id].scores, own, past, references, thresholds)
         out.append(play)
-    return tuple(out)
+    return tuple(out), {play: float(along.scores[-1]) for play, along in heard.items() if len(along.scores)}
 
 
 def _tail(play: Play, past: Sequence[Segment]) -> Sequence[Segment]:
@@ -221,16 +226,14 @@ def _followed(play: Play, past: Sequence[Segment], reference: Reference) -> Play
 def _candidates(
     proposed: Sequence[Proposal],
     past: Sequence[Segment],
-    open_: tuple[Play, ...],
     references: References,
     thresholds: Thresholds,
 ) -> list[Candidate]:
     """The proposals that have enough evidence, most first."""
-    now = past[-1].start + SEGMENT_SAMPLES
     found = []
     for proposal in proposed:
         reference = references.get(proposal.track)
-        if reference is None or _is_known(proposal, open_, now):
+        if reference is None:
             continue
         along = fitted(reference, past, proposal.line, thresholds.curve, thresholds.resume_evidence)
         if along is None:
@@ -238,7 +241,18 @@ def _candidates(
         _, proof = stretch(along.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
-    return sorted(found, key=lambda candidate: (-candidate.evidence, candidate.track))
+    marked = [replace(candidate, is_ambiguous=_has_twin(candidate, found)) for candidate in found]
+    return sorted(marked, key=lambda candidate: (-candidate.evidence, candidate.track))
+
+
+def _has_twin(candidate: Candidate, found: Sequence[Candidate]) -> bool:
+    """Whether another place of the same track has about as much evidence."""
+    return any(
+        other.track == candidate.track
+        and other.line.distance(candidate.line) > SAME_LINE_SAMPLES
+        and other.evidence >= TWIN_SHARE * candidate.evidence
+        for other in found
+    )
 
 
 def _first(along: Along, thresholds: Thresholds) -> int:
@@ -246,13 +260,23 @@ def _first(along: Along, thresholds: Thresholds) -> int:
     return stretch(along.evidence(thresholds.curve), thresholds.drop_evidence, thresholds.hole_segments)[0]
 
 
-def _is_known(proposal: Proposal, open_: tuple[Play, ...], now: int) -> bool:
-    """Whether it is where a play on air is, or another place of a track whose play on air is beyond doubt."""
+def _is_idle(
+    proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment
+) -> bool:
+    """Whether a play on air leaves nothing to find out about a proposal.
+
+    It is where that play is, or another place of the track of one that is no longer young; or the newest segment is
+    plainly the play's, and far less like what is proposed.
+    """
     for play in open_:
-        if play.track == proposal.track and play.end == now:
-            is_same = play.line.distance(proposal.line) <= SAME_LINE_SAMPLES
-            if is_same or play.end - play.start > YOUNG_SAMPLES:
+        if play.end != segment.start + SEGMENT_SAMPLES:
+            continue
+        is_old = play.end - play.start > YOUNG_SAMPLES
+        if proposal.track == play.track:
+            if is_old or play.line.distance(proposal.line) <= SAME_LINE_SAMPLES:
                 return True
+        elif newest.get(play.id, 0.0) >= max(PLAIN, proposal.score + PLAIN_LEAD):
+            return True
     return False
 
 
@@ -284,12 +308,15 @@ def _admitted(
             left = left.without(rival.is_there)
         elif not rival.is_weaker:
             left = left.less(rival.explains)
-    earliest = max((play.end for play in ended if play.track == candidate.track), default=past[0].start)
+    others = (play for play in (*ended, *open_) if play.track == candidate.track and play not in weaker)
+    earliest = max((play.end for play in others), default=past[0].start)
     left = left.without(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
     _, proof = stretch(left.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
     if proof < thresholds.open_evidence:
         return open_, []
     new = _opened(candidate, _first(left, thresholds), proof, earliest, past, play_id)
+    while any(play.id == new.id for play in (*open_, *ended)):  # of a play that turned out to be another track's
+        new = replace(new, id=play_id(new.track, new.id.int % HOP_SAMPLES))
     return _in_place(new, weaker, open_)
 
 
@@ -333,15 +360,25 @@ class _Rival:
 
 
 def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
-    """The new play, in the place of those that it explains: what began with it is the same play, named better now."""
+    """The new play, in the place of those that it explains: the last that began with it is the same, named better now."""
+    begun = [play for play in weaker if play.start >= new.start - SEGMENT_SAMPLES]
+    taken = max(begun, key=lambda play: play.start, default=None)
     cut = []
-    is_named = False
     for play in weaker:
-        if play.start >= new.start - SEGMENT_SAMPLES and not is_named:
-            new, is_named = replace(new, id=play.id), True
-        else:
-            cut.append(_until(play, max(new.start, play.start + HOP_SAMPLES)))
+        if play.start < new.start and play is not taken:
+            cut.append(_until(play, new.start))
+        elif play is not taken:
+            cut.append(play)
+            new = _from(new, play.end) if play.track == new.track else new
+    if taken is not None:
+        new = replace(new, id=taken.id)
     return (*(play for play in open_ if play not in weaker), new), cut
+
+
+def _from(play: Play, start: int) -> Play:
+    """The play without what is before."""
+    start = max(start, play.start)
+    return replace(play, start=start, track_start=max(0, round(play.line.at(start))))
 
 
 def _until(play: Play, end: int) -> Play:
@@ -369,7 +406,7 @@ def _moved(
     """The plays, this one on the candidate's line, which is a little beside its own."""
     line = candidate.line
     there = replace(play, track_end=round(line.at(play.end)), speed=line.speed)
-    (longer,) = _extended((there,), past, references, thresholds)
+    (longer,), _ = _extended((there,), past, references, thresholds)
     return tuple(longer if other is play else other for other in open_)
 
 
@@ -395,4 +432,5 @@ def _opened(
         score_sum=float(heard.sum()),
         scored=len(heard),
         evidence=proof,
+        is_ambiguous=candidate.is_ambiguous,
     )

@@ -24,11 +24,12 @@ PROPOSALS_MOST = 4  # of one segment: a looping track has many places, and any o
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A line worth judging, and how much evidence the hits on it have."""
+    """A line worth judging, how much evidence the hits on it have, and the newest one's inner product."""
 
     track: int
     line: Line
     votes: float
+    score: float
 
 
 class Ballot:
@@ -50,7 +51,7 @@ class Ballot:
         for hit in newest.hits:
             votes = self._support(hit, newest.start)
             if votes >= least and not any(_is_near(hit, other) for other in found):
-                found.append(Proposal(hit.track, Line(newest.start, hit.position), votes))
+                found.append(Proposal(hit.track, Line(newest.start, hit.position), votes, hit.score))
         found.sort(key=lambda proposal: (-proposal.votes, proposal.track, proposal.line.position))
         return found[:PROPOSALS_MOST]
 

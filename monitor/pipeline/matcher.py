@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor import metrics
+from monitor.core.calibrate import Peak, openings
 from monitor.core.match import Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.core.thresholds import Thresholds
 from monitor.core.track import Step, advance, propose, tracks_needed
+from monitor.core.votes import Proposal
 from monitor.detect.detector import Detector
 from monitor.index import Index
 from monitor.settings import MatchingSettings
@@ -40,6 +42,10 @@ class Memory:
     def last_start(self) -> int | None:
         """Stream clock of the newest segment."""
         return self.recent[-1].start if self.recent else None
+
+    def sounding_since(self, start: int | None) -> int:
+        """How many segments later than that are no silence."""
+        return sum(one.vector is not None for one in self.recent if start is None or one.start > start)
 
 
 class Matcher:
@@ -64,12 +70,7 @@ class Matcher:
 
     async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
         """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
-        memory, n_new = await self._remember(memory, start, pcm)
-        with step_timer("align"):
-            proposals = propose(memory.recent, n_new, self.thresholds)
-            needed = tracks_needed(proposals, memory.open)
-        with step_timer("fetch"):
-            references = await self._references.of(needed)
+        memory, proposals, references = await self._proposed(memory, start, pcm)
         with step_timer("align"):
             step = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
@@ -85,10 +86,37 @@ class Matcher:
             )
         return replace(memory, open=step.open, ended=step.ended), step
 
+    async def openings(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, least: float
+    ) -> tuple[Memory, list[Peak]]:
+        """Like `listen`, but opens nothing: says each play that could open, at each segment, with so much evidence."""
+        memory, proposals, references = await self._proposed(memory, start, pcm)
+        thresholds = replace(self.thresholds, open_evidence=least)
+        with step_timer("align"):
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._executor,
+                lambda: openings(
+                    memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
+                ),
+            )
+        return memory, found
+
     async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
         """Like `listen`, for audio that was decided on before: it only comes back to memory."""
         memory, _ = await self._remember(memory, start, pcm)
         return memory
+
+    async def _proposed(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16]
+    ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
+        """With the block in memory: the lines that its segments propose, and the vectors to judge them by."""
+        memory, n_new = await self._remember(memory, start, pcm)
+        with step_timer("align"):
+            proposals = propose(memory.recent, n_new, self.thresholds)
+            needed = tracks_needed(proposals, memory.open)
+        with step_timer("fetch"):
+            references = await self._references.of(needed)
+        return memory, proposals, references
 
     async def _remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> tuple[Memory, int]:
         last = memory.last_start()

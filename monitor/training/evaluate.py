@@ -206,10 +206,10 @@ def _row(
     found = {s: np.zeros(3, np.int64) for s in LENGTHS_S}
     for sound, query in zip(heard, queries, strict=True):
         best = index.best(embed(sound).vectors, lengths)
-        # The middle of the query's first segment, in the track.
-        true_s = (query.start + condition.rate * SEGMENT_SAMPLES / 2) / SAMPLE_RATE_HZ
         for s, (track, segment) in zip(LENGTHS_S, best, strict=True):
-            error_s = abs((segment * HOP_SAMPLES + SEGMENT_SAMPLES / 2) / SAMPLE_RATE_HZ - true_s)
+            # Of the middle of what was heard: a line is laid at the track's own speed, and fits best there.
+            true_s = query.start / SAMPLE_RATE_HZ + condition.rate * s / 2
+            error_s = abs(segment * HOP_SAMPLES / SAMPLE_RATE_HZ + s / 2 - true_s)
             is_own = track == query.track + first
             found[s] += (
                 is_own and error_s <= EXACT_S + SLACK_S,

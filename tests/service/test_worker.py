@@ -354,7 +354,7 @@ async def test_a_restart_during_a_play_gives_no_overlapping_matches(
     after = [
         *air.gap(away_s, GapReason.STOPPED),
         *air.play(songs.one[(22 + away_s) * SECOND :]),
-        *air.play(songs.unknown[: 8 * SECOND]),
+        *air.play(songs.unknown[: 12 * SECOND]),
     ]
     first = Batches(before, 4)
     worker = Worker(first, store, matcher)

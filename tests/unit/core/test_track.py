@@ -228,3 +228,51 @@ def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
 
 def test_the_programme_has_three_plays() -> None:
     assert [play.track for play in WHOLE] == [1, 3, 2]
+
+
+def test_a_medley_of_short_excerpts_is_as_many_plays() -> None:
+    catalog = {number: track(number, 80) for number in range(31, 36)}
+    vectors = [v for number in catalog for v in heard(catalog[number], _places(20.3, 9), noise=0.2)]
+    plays, _ = listen(broadcast(vectors, catalog), catalog=catalog)
+    assert [play.track for play in plays] == list(catalog)
+    assert all(abs(_seconds(play.start) - 4.5 * i) <= 0.5 for i, play in enumerate(plays))
+
+
+def test_a_jingle_of_three_seconds_is_found() -> None:
+    vectors = [*unknown(12, 70), *heard(CATALOG[2], _places(50, 5)), *unknown(30, 71)]
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert (play.track, _seconds(play.start), _seconds(play.end)) == (2, 6.0, 9.0)
+
+
+def test_a_play_at_another_speed_is_followed_and_its_speed_is_told() -> None:
+    vectors = heard(CATALOG[1], [10 + 0.96 * i for i in range(100)], noise=0.3)
+    (play,), _ = listen(broadcast(vectors, CATALOG))
+    assert play.mean_speed == pytest.approx(0.96, abs=0.003)
+    assert (_seconds(play.start), _seconds(play.end)) == (0.0, 50.5)
+
+
+def test_a_place_in_a_loop_is_said_to_be_a_guess_and_stays_the_one_it_was() -> None:
+    loop = track(41, 10).vectors
+    catalog = {5: Reference(np.vstack([loop] * 8)), 6: track(42, 80)}
+    looped, _ = listen(broadcast(heard(catalog[5], _places(20, 40)), catalog), range(1, 40), catalog)
+    assert [(play.track, play.is_ambiguous) for play in looped] == [(5, True)]
+    plain, _ = listen(broadcast(heard(catalog[6], _places(20, 40)), catalog), range(1, 40), catalog)
+    assert [(play.track, play.is_ambiguous) for play in plain] == [(6, False)]
+
+
+def test_of_two_versions_the_better_is_reported_and_a_play_that_began_as_the_other_becomes_it() -> None:
+    master = track(51, 120)
+    remix = np.stack(heard(master, range(119), noise=0.5, seed=6))
+    remix[:24] = master.vectors[:24]  # the same for the first 12 s
+    catalog = {7: Reference(remix), 8: master}
+    plays, steps = listen(broadcast(heard(master, _places(2, 60)), catalog), range(1, 60), catalog)
+    assert [play.track for play in plays] == [8]
+    assert len({play.id for step in steps for play in step.open}) == 1
+
+
+def test_a_drone_needs_longer_than_music_that_changes() -> None:
+    drone = Reference(np.stack(heard(Reference(np.repeat(track(61, 1).vectors, 80, axis=0)), range(79), noise=0.25)))
+    catalog = {9: drone}
+    cousin = [v for v in heard(drone, _places(10, 30), noise=0.9, seed=4)]
+    assert listen(broadcast(cousin[:12], catalog), catalog=catalog)[0] == []
+    assert [play.track for play in listen(broadcast(heard(drone, _places(10, 30)), catalog), catalog=catalog)[0]] == [9]
