@@ -24,6 +24,14 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Size(StrEnum):
+    """Of a network to train."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
@@ -361,6 +369,11 @@ def model_train(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 12_000,
     pairs: Annotated[int, typer.Option(min=8, help="Pairs a step, each of another recording.")] = 128,
     seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
+    size: Annotated[Size, typer.Option(help="Of the network.")] = Size.LARGE,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="Begin with the weights of this checkpoint, of a network with as many blocks or less."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch; 1 unless the machine is idle.")] = 1,
     minutes: Annotated[
         float | None, typer.Option(min=1, help="End within so many minutes, whatever the steps.")
@@ -374,9 +387,8 @@ def model_train(
 
     _settings(context, least="info")
     sound = commands.Sound(corpus, fetch, tuple(music or ()), tuple(speech or ()), tuple(noise or ()))
-    _finish(
-        commands.train(sound, folder, steps=steps, pairs=pairs, seed=seed, threads=threads, minutes=minutes, int8=int8)
-    )
+    plan = commands.Plan(steps, pairs, seed, size.value, start_from)
+    _finish(commands.train(sound, folder, plan, threads=threads, minutes=minutes, int8=int8))
 
 
 @app.command()

@@ -33,13 +33,22 @@ class Sound:
     noise: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to train. size: one of monitor.training.model.SIZES; start_from: a checkpoint that a new run begins with."""
+
+    steps: int
+    pairs: int
+    seed: int
+    size: str = "large"
+    start_from: Path | None = None
+
+
 async def train(
     sound: Sound,
     folder: Path,
+    plan: Plan,
     *,
-    steps: int,
-    pairs: int,
-    seed: int,
     threads: int,
     minutes: float | None,
     int8: bool = False,
@@ -52,17 +61,20 @@ async def train(
     from monitor.training import cache
     from monitor.training import pairs as drawing
     from monitor.training.export import export
+    from monitor.training.model import SIZES
     from monitor.training.train import Recipe
     from monitor.training.train import train as run
 
     files = await _files(sound, "train")
-    kept = cache.build(folder / CACHE, files, seed=seed)
-    recipe = Recipe(steps=steps, pairs=pairs, seed=seed)
-    drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=seed)
+    kept = cache.build(folder / CACHE, files, seed=plan.seed)
+    # A run that goes on from another has no beginner's troubles.
+    easy = {} if plan.start_from is None else {"easy_share": 0.0}
+    recipe = Recipe(steps=plan.steps, pairs=plan.pairs, seed=plan.seed, shape=SIZES[plan.size], **easy)
+    drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=plan.seed)
     within_s = None if minutes is None else minutes * 60
-    checkpoint = run(drawn, recipe, folder / RUN, threads=threads, within_s=within_s)
-    calibration = _heard(drawn, recipe.pairs, seed) if int8 else None
-    facts = {"music_h": round(drawn.music_s / 3600, 1), "tracks": drawn.tracks, "pairs": pairs, "seed": seed}
+    checkpoint = run(drawn, recipe, folder / RUN, threads=threads, within_s=within_s, start_from=plan.start_from)
+    calibration = _heard(drawn, recipe.pairs, plan.seed) if int8 else None
+    facts = {"music_h": round(drawn.music_s / 3600, 1), "tracks": drawn.tracks, "pairs": plan.pairs, "seed": plan.seed}
     export(checkpoint, folder / NEW_WEIGHTS, facts, {}, calibration)
     output.say(f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder")
     return 0

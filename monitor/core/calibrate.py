@@ -143,7 +143,7 @@ class Tail:
         """
         if sound_s < SOUND_LEAST_S:
             raise TooLittleHeard(
-                f"{sound_s / 60:.0f} min of sound without anything of the catalog are too little to calibrate on: "
+                f"{int(sound_s / 60)} min of sound without anything of the catalog are too little to calibrate on: "
                 f"add recordings until there are {SOUND_LEAST_S / 60:.0f} min; 10 h or more are better"
             )
         ranked = np.sort(np.asarray(evidences, np.float64))[::-1]

@@ -27,7 +27,7 @@ class Thresholds:
     opening: Curve
     open_evidence: float = 12.0
     resume_evidence: float = 2.0
-    vote_evidence: float = 2.4
+    vote_evidence: float = 6.0
     hole_samples: int = 16 * HOP_SAMPLES
     drop_evidence: float = 10.0
     memory_samples: int = 120 * HOP_SAMPLES

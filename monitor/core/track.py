@@ -62,6 +62,30 @@ class Step:
     opened_at: Mapping[uuid.UUID, int]
 
 
+class Waits:
+    """When a line that had too little evidence can have enough at the earliest: no segment brings more than so much.
+
+    It only saves work. A segment less is waited for, as the line that fits best may be another one by then.
+    """
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._needed, self._most = thresholds.open_evidence, max(thresholds.opening.evidence)
+        self._until: dict[tuple[int, int], int] = {}
+
+    def is_too_early(self, proposal: Proposal) -> bool:
+        return proposal.line.instant < self._until.get(self._place(proposal), proposal.line.instant)
+
+    def judged(self, proposal: Proposal, proof: float) -> None:
+        """Remembers how much evidence there was."""
+        segments = int((self._needed - proof) / self._most)
+        if segments > 0:
+            self._until[self._place(proposal)] = proposal.line.instant + segments * HOP_SAMPLES
+
+    @staticmethod
+    def _place(proposal: Proposal) -> tuple[int, int]:
+        return proposal.track, round((proposal.line.position - proposal.line.instant) / (2 * SAME_LINE_SAMPLES))
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A line that has enough evidence of its own, from the segment `first` of what is remembered to the newest."""
@@ -107,11 +131,12 @@ def advance(
     """
     opened_at: dict[uuid.UUID, int] = {}
     closed: list[Play] = []
+    waits = Waits(thresholds)
     for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
         past = _remembered(recent[:end], thresholds)
         open_, newest = _extended(open_, past, references, thresholds)
         worthwhile = [proposal for proposal in proposed if not _is_idle(proposal, open_, newest, past[-1])]
-        for candidate in _candidates(worthwhile, past, references, thresholds):
+        for candidate in _candidates(worthwhile, past, references, thresholds, waits):
             before = {play.id for play in open_}
             open_, cut = _admitted(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
             opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
@@ -228,17 +253,20 @@ def _candidates(
     past: Sequence[Segment],
     references: References,
     thresholds: Thresholds,
+    waits: Waits,
 ) -> list[Candidate]:
     """The proposals that have enough evidence, most first."""
     found = []
     for proposal in proposed:
         reference = references.get(proposal.track)
-        if reference is None:
+        if reference is None or waits.is_too_early(proposal):
             continue
         along = fitted(reference, past, proposal.line, thresholds.curve, thresholds.resume_evidence)
         if along is None:
+            waits.judged(proposal, 0.0)
             continue
         _, proof = stretch(along.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
+        waits.judged(proposal, proof)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
     marked = [replace(candidate, is_ambiguous=_has_twin(candidate, found)) for candidate in found]

@@ -45,7 +45,7 @@ async def test_training_on_ones_own_files_gives_weights_that_embed(
         notes = np.repeat(chance.uniform(300, 3000, 40), 3200)  # 8 s at 16 kHz
         soundfile.write(music / f"{i}.wav", 0.3 * np.sin(2 * np.pi * np.cumsum(notes) / 16_000), 16_000)
     sound = Sound(music=(music,))
-    assert await model.train(sound, tmp_path / "work", steps=2, pairs=4, seed=1, threads=1, minutes=None) == 0
+    assert await model.train(sound, tmp_path / "work", model.Plan(2, 4, 1, "small"), threads=1, minutes=None) == 0
     capsys.readouterr()  # what training says meanwhile
     assert await model.info(as_json=True, weights=tmp_path / "work" / "weights") == 0
     told = json.loads(capsys.readouterr().out)
@@ -56,4 +56,4 @@ async def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
     pytest.importorskip("onnxscript")
     with pytest.raises(SettingsError, match="--music"):
-        await model.train(Sound(), tmp_path, steps=1, pairs=4, seed=1, threads=1, minutes=None)
+        await model.train(Sound(), tmp_path, model.Plan(1, 4, 1), threads=1, minutes=None)
