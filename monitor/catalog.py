@@ -1,13 +1,14 @@
 """The catalog: register, delete and re-embed tracks. PostgreSQL first, then Milvus, then the track is ready.
 
-So the index never has less than what is ready, and whoever finds less there knows that it was lost.
+So the index never has less than what is ready, and whoever finds less there knows that it was lost. What a track is
+near-identical to is looked for last, for several tracks at once where several are registered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.errors import AirtraceError, AudioError, ModelMismatch, NotFound
 from monitor.index import Index
+from monitor.kinship import BATCH_TRACKS, Kinship, harmless
 from monitor.records import Fingerprint, Metadata, Track
 from monitor.store import Store
 
@@ -55,14 +57,29 @@ class Catalog:
         self._index = index
         self._detector = detector
         self._executor = executor
+        self._kinship = Kinship(store, index, detector, executor)
         self._changing = asyncio.Lock()  # one connection of this process waits for the others, not all of the pool
+        self._adding = 0
+        self._unrelated: list[int] = []  # added, and their kin not yet looked for
 
     async def add(self, path: Path, metadata: Metadata) -> Registered:
         """Registers a file; audio that is there already is recognised by its decoded samples.
 
+        Its kin are known when this returns, unless others are being added: they may be looked for with those.
+
         Raises:
             AudioError: the file cannot be used; `reason` says why.
         """
+        self._adding += 1
+        try:
+            return await self._add(path, metadata)
+        finally:
+            self._adding -= 1
+            if self._unrelated and (self._adding == 0 or len(self._unrelated) >= BATCH_TRACKS):
+                tracks, self._unrelated = self._unrelated, []
+                await self._relate(tracks)
+
+    async def _add(self, path: Path, metadata: Metadata) -> Registered:
         sha256, n_samples, fingerprint = await self._fingerprint(path)
         if not fingerprint.vectors.any():
             raise AudioError("silent", f"{path.name}: nothing but silence")
@@ -71,6 +88,7 @@ class Catalog:
             stored = await self._store.track_by_sha256(sha256)
             if stored is not None and stored.status == "pending":  # new, or left behind by an attempt that failed
                 await self._index_again(stored.id)
+                self._unrelated.append(stored.id)
                 stored = await self._store.track(stored.id)
         if stored is None:
             raise NotFound(f"{path.name}: deleted while it was being registered; add it again")
@@ -109,10 +127,18 @@ class Catalog:
             if there < wanted:
                 log.warning("catalog.refilling_index", wanted=wanted, there=there)
                 await self._refill()
+        unrelated = await self._store.unrelated_tracks(info, BATCH_TRACKS + 1)
+        if len(unrelated) <= BATCH_TRACKS:
+            await self._relate(unrelated)
+        else:  # registered by a version that did not know of families: that takes too long for a start
+            log.info("catalog.without_families", next="airtrace tracks rebuild")
         await self.count()
 
     async def rebuild(self) -> AsyncIterator[Rebuilt]:
-        """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors."""
+        """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors.
+
+        Last come the families of those tracks whose kin have not been looked for.
+        """
         for track in await self._store.tracks_of_other_models(self._detector.info):
             try:
                 await self._embed_again(track)
@@ -122,6 +148,7 @@ class Catalog:
                 yield Rebuilt(track, None)
         async with self._change():
             await self._refill()
+        await self._relate(await self._store.unrelated_tracks(self._detector.info))
         await self.count()
 
     async def count(self) -> None:
@@ -143,6 +170,14 @@ class Catalog:
         async with self._change():
             await self._store.replace_fingerprint(track.id, fingerprint)
             await self._index_again(track.id)
+
+    async def _relate(self, tracks: Sequence[int]) -> None:
+        """Looks for the kin of tracks that are ready; never fails."""
+        for first in range(0, len(tracks), BATCH_TRACKS):
+            batch = tracks[first : first + BATCH_TRACKS]
+            with harmless(batch):
+                async with self._change():
+                    await self._kinship.seek(batch)
 
     async def _refill(self) -> None:
         await self._index.recreate()

@@ -47,6 +47,9 @@ class Client:
     async def post(self, path: str, **options: Any) -> Any:
         return await self._call("POST", path, **options)
 
+    async def put(self, path: str, **options: Any) -> Any:
+        return await self._call("PUT", path, **options)
+
     async def delete(self, path: str) -> Any:
         return await self._call("DELETE", path)
 

@@ -9,6 +9,7 @@ AirtraceError                      exit 1, HTTP 500
 ├── ModelMismatch                  exit 3, 409   the catalog was made with other weights
 ├── StaleProgress                  exit 1        another worker has written a stream's progress
 ├── AudioError                     exit 1, 422   a file cannot be used; `reason` is a short constant
+├── CalibrationError               exit 1, 422   too little was heard to set a threshold by
 ├── NotFound                       exit 1, 404
 └── Conflict                       exit 1, 409
 """
@@ -83,6 +84,13 @@ class AudioError(AirtraceError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class CalibrationError(AirtraceError):
+    """Too little was heard to set a threshold by."""
+
+    status = 422
+    title = "It cannot be calibrated"
 
 
 class NotFound(AirtraceError):

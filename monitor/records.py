@@ -37,6 +37,16 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A track, as one of a family."""
+
+    id: int
+    title: str
+    artist: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """A track's vectors, float32 (k, dimensions), with the model that made them."""
 
@@ -81,6 +91,11 @@ class Match:
     is_ambiguous: bool
 
     @property
+    def track_id(self) -> int:
+        """Of the track when the match opened: it stays when that is deleted."""
+        return _identity(self.track)
+
+    @property
     def speed(self) -> float:
         """How many times as fast as in the catalog the track was played."""
         return (self.track_end_s - self.track_start_s) * SAMPLE_RATE_HZ / (self.ends - self.starts)
@@ -110,6 +125,35 @@ class Alert:
     raised_at: datetime
     starts: int
     ends: int
+
+    @property
+    def track_id(self) -> int:
+        """As of a Match."""
+        return _identity(self.track)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A threshold that was set by unknown audio (monitor/core/calibrate.py).
+
+    open_evidence: what a play needs by it. fitted, with its 95 % interval: what the tail says for the rate, in false
+    plays per 1,000 hours; less than open_evidence where that is the least allowed. sound_s: of sound that was heard.
+    n_peaks: that were noted; the n_tail largest are above tail_level, by mean_excess on average.
+    n_tracks: of the catalog then.
+    """
+
+    open_evidence: float
+    fitted: float
+    fitted_low: float
+    fitted_high: float
+    rate_per_1000_h: float
+    sound_s: float
+    n_peaks: int
+    n_tail: int
+    tail_level: float
+    mean_excess: float
+    n_tracks: int
+    made_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +195,9 @@ class Batch:
     def is_stop(self) -> bool:
         """Whether nothing was heard: a monitor that stops closes its plays, which may go on when it is back."""
         return self.expected == self.progress.position
+
+
+def _identity(track: dict[str, object]) -> int:
+    identity = track["id"]
+    assert isinstance(identity, int)  # noqa: S101 - we wrote it
+    return identity

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import astuple, replace
 from typing import Any
 
 import asyncpg
@@ -13,6 +15,7 @@ import numpy as np
 import orjson
 
 from ingest.redact import redact_text
+from monitor.core.families import Kin, Link
 from monitor.core.match import Play, Reference
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import DetectorInfo
@@ -20,10 +23,12 @@ from monitor.errors import DependencyError, HomeTooNew, StaleProgress
 from monitor.records import (
     Alert,
     Batch,
+    Calibration,
     Coverage,
     Fingerprint,
     Interval,
     Match,
+    Member,
     Metadata,
     Progress,
     StreamStatus,
@@ -33,6 +38,7 @@ from monitor.sql import migrations, queries
 
 MIGRATION_LOCK = 1095324241  # any constants; "AIR" and a number
 CATALOG_LOCK = 1095324242
+FAMILY_MOST = 50  # members that are named beside a track; who has more versions of one recording knows
 COMMAND_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 3600  # for locks and migrations: another process may be filling a large index
@@ -63,9 +69,10 @@ class Store:
             return track
 
     async def replace_fingerprint(self, track: int, fingerprint: Fingerprint) -> None:
-        """Stores another model's vectors of a track, which is pending until the index has them too."""
+        """Stores another model's vectors of a track, which is pending until the index has them too, and has no kin."""
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.fetchval(self._sql["track_pending"], track)
+            await connection.execute(self._sql["kinships_delete"], track)
             await connection.execute(self._sql["fingerprint_upsert"], track, *_blob(fingerprint))
 
     @asynccontextmanager
@@ -129,6 +136,41 @@ class Store:
     async def still_ready(self, tracks: Collection[int]) -> set[int]:
         rows = await self._pool.fetch(self._sql["tracks_still_ready"], list(tracks))
         return {row["id"] for row in rows}
+
+    # Families
+
+    async def unrelated_tracks(self, info: DetectorInfo, limit: int | None = None) -> list[int]:
+        """Tracks whose kin have not been looked for, at most `limit`."""
+        rows = await self._pool.fetch(self._sql["tracks_unrelated"], info.name, info.checksum, limit)
+        return [row["id"] for row in rows]
+
+    async def relate(self, track: int, kin: Collection[Kin], info: DetectorInfo) -> None:
+        """Stores what was found when a track's kin were looked for; what others found of it stays."""
+        rows: list[tuple[int, int, float, float, bool]] = []
+        for each in kin:
+            rows.append((track, each.track, each.share, each.speed, each.is_part))
+            rows.append((each.track, track, each.kin_share, 1 / each.speed, each.is_part))
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.executemany(self._sql["kinship_upsert"], rows)
+            await connection.execute(self._sql["fingerprint_related"], track, info.name, info.checksum)
+
+    async def families(self, tracks: Collection[int]) -> dict[int, list[Member]]:
+        """The other members of each track's family, of those that have one; the first FAMILY_MOST."""
+        found: defaultdict[int, list[Member]] = defaultdict(list)
+        if tracks:
+            for row in await self._pool.fetch(self._sql["families"], list(tracks), FAMILY_MOST):
+                found[row["root"]].append(_member(row))
+        return dict(found)
+
+    async def kinships(self) -> list[Link]:
+        """All pairs of kin."""
+        rows = await self._pool.fetch(self._sql["kinships"])
+        return [Link(row["track_id"], row["kin_id"], row["part"]) for row in rows]
+
+    async def members(self, tracks: Collection[int]) -> dict[int, Member]:
+        """Tracks by their ids, those that are there."""
+        rows = await self._pool.fetch(self._sql["tracks_named"], list(tracks))
+        return {row["id"]: _member(row) for row in rows}
 
     # Streams
 
@@ -209,6 +251,25 @@ class Store:
     async def open_counts(self) -> dict[int, int]:
         """How many matches are open, by stream that is monitored or has one."""
         return {row["id"]: row["count"] for row in await self._pool.fetch(self._sql["open_counts"])}
+
+    # Calibrations
+
+    async def add_calibration(self, calibration: Calibration, info: DetectorInfo) -> Calibration:
+        """Stores one, which is the newest from now on; gives it with its time."""
+        values = astuple(replace(calibration, made_at=None))[:-1]
+        made_at = await self._pool.fetchval(
+            self._sql["calibration_insert"], info.name, info.version, info.checksum, *values
+        )
+        return replace(calibration, made_at=made_at)
+
+    async def calibration(self, info: DetectorInfo) -> Calibration | None:
+        """The newest of these weights."""
+        row = await self._pool.fetchrow(self._sql["calibration"], info.name, info.version, info.checksum)
+        return Calibration(**row) if row else None
+
+    async def delete_calibrations(self, info: DetectorInfo) -> None:
+        """All of these weights."""
+        await self._pool.execute(self._sql["calibrations_delete"], info.name, info.version, info.checksum)
 
     # Reading
 
@@ -325,6 +386,10 @@ def _track(row: Any) -> Track:
         duration_s=row["n_samples"] / SAMPLE_RATE_HZ,
         added_at=row["added_at"],
     )
+
+
+def _member(row: Any) -> Member:
+    return Member(row["id"], row["title"], row["artist"], row["source"])
 
 
 def _play(stream: int, play: Play, info: DetectorInfo, state: str) -> Sequence[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +67,9 @@ async def train(
 
     files = await _files(sound, "train")
     kept = cache.build(folder / CACHE, files, seed=plan.seed)
-    # A run that goes on from another has no beginner's troubles.
-    easy = {} if plan.start_from is None else {"easy_share": 0.0}
-    recipe = Recipe(steps=plan.steps, pairs=plan.pairs, seed=plan.seed, shape=SIZES[plan.size], **easy)
+    recipe = Recipe(steps=plan.steps, pairs=plan.pairs, seed=plan.seed, shape=SIZES[plan.size])
+    if plan.start_from is not None:  # it has no beginner's troubles
+        recipe = replace(recipe, easy_share=0.0)
     drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=plan.seed)
     within_s = None if minutes is None else minutes * 60
     checkpoint = run(drawn, recipe, folder / RUN, threads=threads, within_s=within_s, start_from=plan.start_from)

@@ -9,6 +9,7 @@ Analysis, chapter 2), so beyond a level u that enough of the peaks pass, by b on
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, hypot, log, sqrt
@@ -44,9 +45,6 @@ class Peak:
     start: int
     end: int
     evidence: float
-
-    def overlaps(self, other: Peak) -> bool:
-        return self.start < other.end and other.start < self.end
 
 
 def openings(
@@ -86,7 +84,8 @@ def stretches(found: Iterable[Peak], hole_samples: int) -> list[Peak]:
 class Sorted:
     """A recording's peaks: those that must be plays of the catalog, and those of unknown audio.
 
-    sound_s: seconds of sound that the latter are from; what overlaps a play is left out.
+    unknown: only the largest of those that overlap, for near-identical tracks share their peaks, and a monitor reports
+    one play of them; nothing that overlaps a real play. sound_s: seconds of sound beside the real plays.
     """
 
     real: tuple[Peak, ...]
@@ -96,19 +95,31 @@ class Sorted:
     @classmethod
     def of(cls, peaks: Sequence[Peak], sound_s: float, default_evidence: float) -> Sorted:
         real = tuple(peak for peak in peaks if peak.evidence > REAL_TIMES * default_evidence)
-        if not real:
-            return cls((), tuple(peaks), sound_s)
-        unknown = tuple(peak for peak in peaks if not any(peak.overlaps(other) for other in real))
-        return cls(real, unknown, max(0.0, sound_s - _covered(real) / SAMPLE_RATE_HZ))
+        taken = _union(real)
+        played_s = sum(end - start for start, end in taken) / SAMPLE_RATE_HZ
+        unknown = []
+        for peak in sorted(peaks, key=lambda peak: -peak.evidence):
+            if _is_free(peak, taken):
+                insort(taken, (peak.start, peak.end))
+                unknown.append(peak)
+        return cls(real, tuple(unknown), max(0.0, sound_s - played_s))
 
 
-def _covered(peaks: Sequence[Peak]) -> int:
-    """Samples that lie in any of them."""
-    samples, until = 0, min(peak.start for peak in peaks)
-    for peak in sorted(peaks, key=lambda peak: peak.start):
-        samples += max(0, peak.end - max(until, peak.start))
-        until = max(until, peak.end)
-    return samples
+def _union(peaks: Iterable[Peak]) -> list[tuple[int, int]]:
+    """Intervals that any of them covers, in order and apart from one another."""
+    union: list[tuple[int, int]] = []
+    for start, end in sorted((peak.start, peak.end) for peak in peaks):
+        if union and start <= union[-1][1]:
+            union[-1] = union[-1][0], max(union[-1][1], end)
+        else:
+            union.append((start, end))
+    return union
+
+
+def _is_free(peak: Peak, taken: Sequence[tuple[int, int]]) -> bool:
+    """Whether it overlaps none of some intervals, which are in order and apart."""
+    before = bisect_left(taken, (peak.end,))
+    return before == 0 or taken[before - 1][1] <= peak.start
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.core.thresholds import Thresholds
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
@@ -36,6 +38,10 @@ class Detector(Protocol):
 
     @property
     def info(self) -> DetectorInfo: ...
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What its cosines are worth, until a calibration says better."""
 
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
         """Embeds every whole segment (`monitor.core.segments`) of 32 kHz mono PCM, shape (n_samples,).

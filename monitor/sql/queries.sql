@@ -11,7 +11,7 @@ insert into fingerprints (track_id, detector, version, checksum, n_segments, n_a
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (track_id, detector) do update
 set version = excluded.version, checksum = excluded.checksum, n_segments = excluded.n_segments,
-    n_audible = excluded.n_audible, dimensions = excluded.dimensions, vectors = excluded.vectors
+    n_audible = excluded.n_audible, dimensions = excluded.dimensions, vectors = excluded.vectors, related = false
 
 -- name: track_ready
 update tracks set status = 'ready' where id = $1
@@ -70,6 +70,48 @@ where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
 select t.id from fingerprints f join tracks t on t.id = f.track_id
 where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
 order by t.id
+
+-- name: tracks_unrelated
+select t.id from fingerprints f join tracks t on t.id = f.track_id
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready' and not f.related
+order by t.id
+limit $3
+
+-- name: fingerprint_related
+update fingerprints set related = true where track_id = $1 and detector = $2 and checksum = $3
+
+-- name: kinship_upsert
+insert into kinships (track_id, kin_id, share, speed, part)
+select t.id, k.id, $3, $4, $5 from tracks t, tracks k where t.id = $1 and k.id = $2
+on conflict (track_id, kin_id) do update
+set share = excluded.share, speed = excluded.speed, part = excluded.part
+
+-- name: kinships_delete
+delete from kinships where $1 in (track_id, kin_id)
+
+-- name: kinships
+select track_id, kin_id, part from kinships where track_id < kin_id order by track_id, kin_id
+
+-- name: families
+-- Of each track, what kinships lead to; of these only one on each way may be that of a part (see core/families.py).
+with recursive reached (root, track, through_part) as (
+    select distinct id, id, false from unnest($1::bigint[]) wanted (id)
+    union
+    select r.root, k.kin_id, r.through_part or k.part
+    from reached r join kinships k on k.track_id = r.track
+    where not (r.through_part and k.part)
+), members (root, track, place) as (
+    select root, track, row_number() over (partition by root order by track)
+    from (select distinct root, track from reached where track <> root) others
+    join tracks t on t.id = track and t.status = 'ready'
+)
+select m.root, t.id, t.title, t.artist, t.source
+from members m join tracks t on t.id = m.track
+where m.place <= $2
+order by m.root, m.place
+
+-- name: tracks_named
+select id, title, artist, source from tracks where id = any ($1::bigint[]) order by id
 
 -- Streams
 
@@ -178,6 +220,25 @@ where m.state = 'open'
       select from streams s left join progress p on p.stream_id = s.id
       where s.id = m.stream_id and s.removed_at is not null
         and greatest(s.removed_at, p.updated_at) < now() - interval '30 seconds'))
+
+-- Calibrations
+
+-- name: calibration_insert
+insert into calibrations (detector, version, checksum, open_evidence, fitted, fitted_low, fitted_high, rate_per_1000_h,
+                          sound_s, n_peaks, n_tail, tail_level, mean_excess, n_tracks)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+returning made_at
+
+-- name: calibration
+select open_evidence, fitted, fitted_low, fitted_high, rate_per_1000_h, sound_s, n_peaks, n_tail, tail_level,
+       mean_excess, n_tracks, made_at
+from calibrations
+where detector = $1 and version = $2 and checksum = $3
+order by id desc
+limit 1
+
+-- name: calibrations_delete
+delete from calibrations where detector = $1 and version = $2 and checksum = $3
 
 -- Reading
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.hits import Hit, plays, windows
+from tests.bench.hits import Hit, best, plays, windows
 
 HIT = Hit("a.wav", "t.flac", start_s=10.0, end_s=20.0, track_start_s=40.0, score=7.0, heard_s=20.0)
 
@@ -64,3 +64,9 @@ def test_a_long_hit_is_not_forgotten_behind_a_short_one() -> None:
 )
 def test_windows_reach_to_the_end(duration_s: float, expected: list[tuple[float, float]]) -> None:
     assert list(windows(duration_s, 10, 5)) == expected
+
+
+def test_of_a_window_the_best_hit_counts_and_windows_are_told_apart() -> None:
+    better = replace(HIT, track="u.flac", score=8.0)
+    assert best([HIT, better, replace(HIT, score=6.0)]) == [better]
+    assert len(best([HIT, later(5), replace(HIT, recording="b.wav")])) == 3

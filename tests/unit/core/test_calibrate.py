@@ -129,13 +129,34 @@ def test_what_no_unknown_audio_reaches_is_left_out_with_whatever_overlaps_it() -
     real = [peak(1, 100, 130, 90.0), peak(4, 120, 150, 60.0)]
     found = Sorted.of([small, beside, *real, beyond], 200.0, DEFAULT)
     assert found.real == tuple(real)
-    assert found.unknown == (small, beyond)
+    assert found.unknown == (beyond, small)
     assert found.sound_s == 150.0, "what two plays cover is left out once"
 
 
-def test_where_nothing_is_played_all_peaks_and_all_sound_count() -> None:
-    peaks = [peak(1, 0, 5, 8.0), peak(2, 3, 9, 12.0)]
-    assert Sorted.of(peaks, 100.0, DEFAULT) == Sorted((), tuple(peaks), 100.0)
+def test_where_nothing_is_played_all_sound_counts() -> None:
+    peaks = (peak(2, 3, 9, 12.0), peak(1, 10, 15, 8.0))
+    assert Sorted.of(peaks[::-1], 100.0, DEFAULT) == Sorted((), peaks, 100.0)
+
+
+def test_of_peaks_that_overlap_only_the_largest_counts() -> None:
+    first, best, last = peak(1, 0, 10, 8.0), peak(2, 8, 20, 12.0), peak(3, 19.5, 30, 9.0)
+    assert Sorted.of([first, best, last], 100.0, DEFAULT).unknown == (best,)
+    apart = peak(3, 20, 30, 9.0)
+    assert Sorted.of([first, best, apart, peak(4, 25, 40, 6.0)], 100.0, DEFAULT).unknown == (best, apart)
+
+
+def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> None:
+    chance = np.random.default_rng(5)
+    starts, lengths = chance.uniform(0, 1000, 200), chance.uniform(1, 20, 200)
+    evidences = chance.exponential(10.0, 200) + LEAST
+    peaks = [peak(i, *each) for i, each in enumerate(zip(starts, starts + lengths, evidences, strict=True))]
+    real = [one for one in peaks if one.evidence > REAL_TIMES * DEFAULT]
+    assert real
+    kept: list[Peak] = []
+    for one in sorted(peaks, key=lambda one: -one.evidence):
+        if one not in real and not any(one.start < other.end and other.start < one.end for other in [*real, *kept]):
+            kept.append(one)
+    assert Sorted.of(peaks, 1000.0, DEFAULT).unknown == tuple(kept)
 
 
 # Peaks
