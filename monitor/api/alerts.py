@@ -19,4 +19,6 @@ async def list_alerts(
     limit: Limit = 100,
 ) -> list[shapes.Alert]:
     """Newest first."""
-    return [shapes.Alert.of(alert) for alert in await parts.store.alerts(state, limit)]
+    found = await parts.store.alerts(state, limit)
+    families = await parts.store.families({alert.track_id for alert in found})
+    return [shapes.Alert.of(alert, families) for alert in found]

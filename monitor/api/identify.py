@@ -59,19 +59,21 @@ async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[shapes.ScanPr
             reported |= scanned.reported
             n_samples = scanned.n_samples
             yield shapes.ScanProgress(done_s=seconds(n_samples))
-    found = [await _found(parts, play, reported.get(play.id, play.end)) for play in plays]
+    families = await parts.store.families({play.track for play in plays})
+    found = [await _found(parts, play, reported.get(play.id, play.end), families) for play in plays]
     matches = [match for match in found if match is not None]
     matches.sort(key=lambda found: found.start_s)
     yield shapes.Identified(duration_s=seconds(n_samples), matches=matches)
 
 
-async def _found(parts: Airtrace, play: Play, reported: int) -> shapes.Found | None:
+async def _found(parts: Airtrace, play: Play, reported: int, families: shapes.Families) -> shapes.Found | None:
     track = await parts.store.track(play.track)
     if track is None:  # deleted during the scan
         return None
     known = shapes.Track.of(track).model_dump(include=set(shapes.PlayedTrack.model_fields))
     return shapes.Found(
         track=shapes.PlayedTrack(**known),
+        also=shapes.Relative.all_of(families.get(play.track, ())),
         detector=parts.matcher.detector.info.name,
         start_s=seconds(play.start),
         end_s=seconds(play.end),

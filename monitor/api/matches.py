@@ -29,7 +29,9 @@ async def list_matches(
 ) -> list[shapes.Match]:
     """Newest first."""
     after = None if since is None else timeline.to_clock(since)
-    return [shapes.Match.of(match) for match in await parts.store.matches(stream, state, after, limit)]
+    found = await parts.store.matches(stream, state, after, limit)
+    families = await parts.store.families({match.track_id for match in found})
+    return [shapes.Match.of(match, families) for match in found]
 
 
 @router.get("/{match_id}")
@@ -38,4 +40,4 @@ async def read(parts: Parts, match_id: uuid.UUID) -> shapes.Match:
     match = await parts.store.match(match_id)
     if match is None:
         raise NotFound(f"there is no match {match_id}")
-    return shapes.Match.of(match)
+    return shapes.Match.of(match, await parts.store.families({match.track_id}))

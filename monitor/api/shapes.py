@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -19,6 +20,24 @@ FRESH_S = 15
 GAP_DELAY_S = 60
 
 
+class Relative(BaseModel):
+    """Another track of the same family: near-identical, or a version, a stem or a part of it."""
+
+    id: int
+    title: str
+    artist: str | None
+    source: str
+
+    @classmethod
+    def all_of(cls, members: Iterable[records.Member]) -> list[Relative]:
+        return [cls(id=each.id, title=each.title, artist=each.artist, source=each.source) for each in members]
+
+
+# The other members of each track's family, where it has one; as the store gives them.
+Families = Mapping[int, Sequence[records.Member]]
+Also = Annotated[list[Relative], Field(description="Tracks near-identical to this one, which it may be instead.")]
+
+
 class Track(BaseModel):
     """A reference recording in the catalog."""
 
@@ -31,9 +50,10 @@ class Track(BaseModel):
     source: str
     duration_s: float
     added_at: datetime
+    family: list[Relative] = Field(description="The tracks near-identical to it, in whole or in part.")
 
     @classmethod
-    def of(cls, track: records.Track) -> Track:
+    def of(cls, track: records.Track, family: Iterable[records.Member] = ()) -> Track:
         known = track.metadata
         return cls(
             id=track.id,
@@ -45,7 +65,14 @@ class Track(BaseModel):
             source=known.source,
             duration_s=round(track.duration_s, 3),
             added_at=track.added_at,
+            family=Relative.all_of(family),
         )
+
+
+class Family(BaseModel):
+    """Tracks that are near-identical to one another, in whole or in part."""
+
+    tracks: list[Relative]
 
 
 class Registered(BaseModel):
@@ -127,6 +154,7 @@ class Match(Decided):
     id: uuid.UUID
     stream: StreamName
     track: PlayedTrack
+    also: Also
     detector: str
     version: str
     state: Literal["open", "closed"]
@@ -136,11 +164,12 @@ class Match(Decided):
     track_end_s: float
 
     @classmethod
-    def of(cls, match: records.Match) -> Match:
+    def of(cls, match: records.Match, families: Families) -> Match:
         return cls(
             id=match.id,
             stream=StreamName(id=match.stream_id, name=match.stream_name),
             track=PlayedTrack.model_validate(match.track),
+            also=Relative.all_of(families.get(match.track_id, ())),
             detector=match.detector,
             version=match.version,
             state="open" if match.state == "open" else "closed",
@@ -160,6 +189,7 @@ class Found(Decided):
     """One play in a recording; times are seconds into the recording."""
 
     track: PlayedTrack
+    also: Also
     detector: str
     start_s: float
     end_s: float
@@ -210,12 +240,13 @@ class Alert(BaseModel):
     state: str
     stream: str
     track: PlayedTrack
+    also: Also
     start: datetime
     end: datetime
     raised_at: datetime
 
     @classmethod
-    def of(cls, alert: records.Alert) -> Alert:
+    def of(cls, alert: records.Alert, families: Families) -> Alert:
         return cls(
             id=alert.id,
             match_id=alert.match_id,
@@ -223,6 +254,7 @@ class Alert(BaseModel):
             state=alert.state,
             stream=alert.stream_name,
             track=PlayedTrack.model_validate(alert.track),
+            also=Relative.all_of(families.get(alert.track_id, ())),
             start=timeline.to_utc(alert.starts),
             end=timeline.to_utc(alert.ends),
             raised_at=alert.raised_at,

@@ -11,8 +11,10 @@ from fastapi.responses import StreamingResponse
 from monitor.api import shapes
 from monitor.api.parts import Limit, Parts
 from monitor.api.uploads import on_disk, safe_name
+from monitor.app import Airtrace
+from monitor.core.families import families
 from monitor.errors import NotFound
-from monitor.records import Metadata
+from monitor.records import Metadata, Track
 
 router = APIRouter(prefix="/tracks", tags=["tracks"])
 
@@ -38,7 +40,7 @@ async def add(
         registered = await parts.catalog.add(path, metadata)
     if registered.known:
         response.status_code = 200
-    return shapes.Registered(known=registered.known, track=shapes.Track.of(registered.track))
+    return shapes.Registered(known=registered.known, track=await _with_family(parts, registered.track))
 
 
 @router.get("")
@@ -49,7 +51,18 @@ async def list_tracks(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> list[shapes.Track]:
     """Tracks in the order of registration; `query` looks into title, artist, album and ISRC."""
-    return [shapes.Track.of(track) for track in await parts.store.tracks(query, limit, offset)]
+    found = await parts.store.tracks(query, limit, offset)
+    kin = await parts.store.families({track.id for track in found})
+    return [shapes.Track.of(track, kin.get(track.id, ())) for track in found]
+
+
+@router.get("/families")
+async def list_families(parts: Parts, limit: Limit = 100) -> list[shapes.Family]:
+    """Tracks near-identical to one another, in whole or in part; one that holds several may be in several families."""
+    found = families(await parts.store.kinships())[:limit]
+    members = await parts.store.members({track for family in found for track in family})
+    named = [[members[track] for track in family if track in members] for family in found]
+    return [shapes.Family(tracks=shapes.Relative.all_of(family)) for family in named if len(family) > 1]
 
 
 @router.post("/rebuild")
@@ -69,10 +82,15 @@ async def read(parts: Parts, track_id: TrackId) -> shapes.Track:
     track = await parts.store.track(track_id)
     if track is None:
         raise NotFound(f"there is no track {track_id}")
-    return shapes.Track.of(track)
+    return await _with_family(parts, track)
 
 
 @router.delete("/{track_id}", status_code=204)
 async def delete(parts: Parts, track_id: TrackId) -> None:
     """Takes a track out of the catalog. Its past matches stay, with the metadata they had."""
     await parts.catalog.delete(track_id)
+
+
+async def _with_family(parts: Airtrace, track: Track) -> shapes.Track:
+    found = await parts.store.families({track.id})
+    return shapes.Track.of(track, found.get(track.id, ()))

@@ -95,17 +95,19 @@ async def _view(parts: Parts) -> View:
     store, info, now = parts.store, parts.matcher.detector.info, shapes.utc_now()
     try:
         streams = [shapes.Stream.of(stream, now) for stream in await store.streams()]
-        playing = [shapes.Match.of(match) for match in await store.matches(None, "open", None, OPEN_MOST)]
-        recent = [shapes.Match.of(match) for match in await store.matches(None, None, None, RECENT_MOST)]
-        alerts = [shapes.Alert.of(alert) for alert in await store.alerts("open", ALERTS_MOST + 1)]
+        playing = await store.matches(None, "open", None, OPEN_MOST)
+        recent = await store.matches(None, None, None, RECENT_MOST)
+        alerts = await store.alerts("open", ALERTS_MOST + 1)
+        families = await store.families({each.track_id for each in (*playing, *recent, *alerts)})
         tracks = await store.count_tracks()
     except UNREACHABLE as error:
         raise DependencyError("PostgreSQL does not answer") from error
+    open_ = [shapes.Match.of(match, families) for match in playing]
     return View(
         now=now,
-        on_air=[OnAir(stream, [match for match in playing if match.stream.id == stream.id]) for stream in streams],
-        recent=recent,
-        alerts=alerts[:ALERTS_MOST],
+        on_air=[OnAir(stream, [match for match in open_ if match.stream.id == stream.id]) for stream in streams],
+        recent=[shapes.Match.of(match, families) for match in recent],
+        alerts=[shapes.Alert.of(alert, families) for alert in alerts[:ALERTS_MOST]],
         more_alerts=len(alerts) > ALERTS_MOST,
         tracks=tracks,
         detector=info.name,
