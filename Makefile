@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 MUSIC  ?=
 
-.PHONY: demo test check music format bench bench-retrieval clean
+.PHONY: demo test check music format bench bench-retrieval bench-broadcast clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
@@ -37,6 +37,9 @@ bench: $(STAMP_DEV) music  ## the figures of the README, measured here
 
 bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, beside the peers in AIRTRACE_PEERS=DIR
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.retrieval
+
+bench-broadcast: $(STAMP_DEV) music  ## what is said to have been played in 3 hours of programmes, beside the same peers
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.broadcast
 
 format: $(STAMP_DEV)
 	@$(BIN)/ruff check --fix-only .

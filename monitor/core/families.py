@@ -124,9 +124,9 @@ def kin(new: Reference, samples: Sequence[Segment], others: Mapping[int, Referen
 def families(links: Iterable[Link]) -> list[tuple[int, ...]]:
     """The families of two and more, each in the order of its tracks; those of the oldest tracks first.
 
-    Tracks that are kin in whole are of one family, and so are those that are kin of either in whole. What is a part of
-    a track is of its family, too, but does not bring a family of its own along through what else has it as a part: an
-    hour's mix has all that is in it beside it, and each of these has the mix beside it and not one another.
+    Kin in whole, and what is kin of these in whole, are one family. A part is in the family of what it is a part of, and
+    the other way round, but leads no further: an hour's mix does not make one family of all that is in it. So a track
+    may be in several.
     """
     whole: defaultdict[int, set[int]] = defaultdict(set)
     part: defaultdict[int, set[int]] = defaultdict(set)
@@ -176,10 +176,12 @@ def _kin(track: int, whole: Sequence[Segment], other: Reference, hits: Floats, c
             longest, speed = n_alike, line.speed
         here |= alike
         _mark(there, alike, line)
+    if longest == 0:
+        return None
     share = float(here.sum()) / audible
     kin_share = float((there & (other.is_sound > 0)).sum() / other.is_sound.sum())
     is_long = longest >= STRETCH_SEGMENTS and max(share, kin_share) >= HALF
-    is_kin = longest > 0 and (is_long or min(share, kin_share) >= WHOLE)
+    is_kin = is_long or min(share, kin_share) >= WHOLE
     return Kin(track, share, kin_share, speed) if is_kin else None
 
 
