@@ -273,6 +273,6 @@ def test_of_two_versions_the_better_is_reported_and_a_play_that_began_as_the_oth
 def test_a_drone_needs_longer_than_music_that_changes() -> None:
     drone = Reference(np.stack(heard(Reference(np.repeat(track(61, 1).vectors, 80, axis=0)), range(79), noise=0.25)))
     catalog = {9: drone}
-    cousin = [v for v in heard(drone, _places(10, 30), noise=0.9, seed=4)]
+    cousin = list(heard(drone, _places(10, 30), noise=0.9, seed=4))
     assert listen(broadcast(cousin[:12], catalog), catalog=catalog)[0] == []
     assert [play.track for play in listen(broadcast(heard(drone, _places(10, 30)), catalog), catalog=catalog)[0]] == [9]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -56,7 +58,7 @@ def _listen(segments: list[Segment], cuts: list[int], gone: frozenset[int] = fro
     ended: tuple[Play, ...] = ()
     closed: list[Play] = []
     edges = sorted({0, *(cut for cut in cuts if cut < len(segments)), len(segments)})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         recent = segments[max(0, begin - REMEMBERED) : end]
         proposals = propose(recent, end - begin, T)
         references = {n: CATALOG[n] for n in tracks_needed(proposals, open_) if n in CATALOG and n not in gone}
@@ -65,6 +67,15 @@ def _listen(segments: list[Segment], cuts: list[int], gone: frozenset[int] = fro
         closed += step.closed
         assert len({play.id for play in step.open}) == len(step.open)
     return [*closed, *open_]
+
+
+def _told(plays: list[Play]) -> list[Play]:
+    """Plays in order, without the last digits: sums of other batches round otherwise."""
+    rounded = [
+        replace(play, score_sum=round(play.score_sum, 3), evidence=round(play.evidence, 2), speed=round(play.speed, 6))
+        for play in plays
+    ]
+    return sorted(rounded, key=str)
 
 
 def _check(plays: list[Play], segments: list[Segment]) -> None:
@@ -76,11 +87,11 @@ def _check(plays: list[Play], segments: list[Segment]) -> None:
         assert 0 <= play.bridged < play.end - play.start
         assert np.isfinite([play.score, play.evidence, play.speed]).all()
     by_track = sorted(plays, key=lambda play: (play.track, play.start))
-    for one, other in zip(by_track, by_track[1:], strict=False):
+    for one, other in itertools.pairwise(by_track):
         assert one.track != other.track or one.end <= other.start, "a play overlaps another of its track"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PIECES, min_size=1, max_size=6), st.lists(st.integers(1, 200), max_size=12))
 def test_plays_are_possible_and_any_cutting_gives_the_same(
     pieces: list[tuple[str, int, int, int, float]], cuts: list[int]
@@ -88,10 +99,10 @@ def test_plays_are_possible_and_any_cutting_gives_the_same(
     segments = _programme(pieces)
     whole = _listen(segments, [])
     _check(whole, segments)
-    assert sorted(_listen(segments, cuts), key=str) == sorted(whole, key=str)
+    assert _told(_listen(segments, cuts)) == _told(whole)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PIECES, min_size=1, max_size=5), st.data())
 def test_nothing_that_may_come_in_raises(pieces: list[tuple[str, int, int, int, float]], data: st.DataObject) -> None:
     """Vectors of NaN or of another model, hits on what is gone, windows that are missing, a clock that leaps."""
