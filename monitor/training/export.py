@@ -25,7 +25,7 @@ from monitor.training.train import averaged
 log = structlog.get_logger(__name__)
 Floats = NDArray[np.float32]
 
-VERSION = "naf-1"
+VERSION = "naf-2"
 OPSET = 18
 MOST_DIFFERENCE = 1e-4  # of any number, between the network that was trained and its ONNX
 LEAST_COSINE = 0.98  # of any vector in 8 bit with itself in 32
