@@ -34,7 +34,7 @@ def test_a_track_at_another_speed_is_proposed(speed: float) -> None:
 
 
 def test_a_segment_votes_once_however_many_of_its_hits_lie_there() -> None:
-    assert _proposals([_segment(0, (7, 0), (7, 1)), _segment(1, (7, 1), (7, 2))], 4.9) == []
+    assert _proposals([_segment(0, (7, 0), (7, 1)), _segment(1, (7, 1), (7, 2))], 6.5) == []
 
 
 def test_one_segment_alone_proposes_nothing() -> None:
