@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from ingest.bus import Bus
@@ -61,10 +61,9 @@ async def opened(settings: Settings, home: Home | None, *, recover: bool = True)
         catalog = Catalog(kept, vectors, detector, executor)
         if recover:
             await catalog.recover()
-        thresholds = detector.thresholds
+        matcher = Matcher(detector, vectors, kept, executor, settings.matching, detector.thresholds)
         if (calibration := await kept.calibration(detector.info)) is not None:
-            thresholds = replace(thresholds, open_evidence=calibration.open_evidence)
-        matcher = Matcher(detector, vectors, kept, executor, settings.matching, thresholds)
+            matcher.thresholds = matcher.thresholds_at(calibration.open_evidence)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
         yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor)

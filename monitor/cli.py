@@ -86,6 +86,24 @@ def tracks_list(
     _finish(commands.list_(_settings(context), query, as_json=json))
 
 
+@tracks.command("show")
+def tracks_show(
+    context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")], json: Json = False
+) -> None:
+    """Show what is known of a recording, and its family."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.show(_settings(context), track, as_json=json))
+
+
+@tracks.command("families")
+def tracks_families(context: typer.Context, limit: Limit = 100, json: Json = False) -> None:
+    """List the recordings that are near-identical to one another: edits, other tempos, stems, excerpts."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.families(_settings(context), limit, as_json=json))
+
+
 @tracks.command("delete")
 def tracks_delete(context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")]) -> None:
     """Take a recording out of the catalog."""

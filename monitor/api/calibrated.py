@@ -97,7 +97,9 @@ class InForce(BaseModel):
     default: float = Field(description="The detector's own.")
     least: float = Field(description="No calibration goes beneath.")
     tracks: int = Field(description="In the catalog now.")
-    calibration: Calibration | None = Field(description="The newest; made since this process started, if it says otherwise.")
+    calibration: Calibration | None = Field(
+        description="The newest; made since this process started, if it says otherwise."
+    )
 
 
 class Place(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, File, UploadFile
@@ -65,7 +65,7 @@ async def put(parts: Parts, wanted: shapes.Wanted) -> shapes.Calibrated:
     made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_evidence, await parts.store.count_tracks())
     if not wanted.dry_run:
         made = await parts.store.add_calibration(made, parts.matcher.detector.info)
-        parts.matcher.thresholds = replace(parts.matcher.thresholds, open_evidence=made.open_evidence)
+        parts.matcher.thresholds = parts.matcher.thresholds_at(made.open_evidence)
     largest = found.unknown[:SHOWN_MOST]
     tracks = await _tracks(parts, {where.peak.track for where in (*found.real, *largest)})
     return shapes.Calibrated(
@@ -81,9 +81,9 @@ async def put(parts: Parts, wanted: shapes.Wanted) -> shapes.Calibrated:
 @router.delete("/calibration", status_code=204)
 async def delete(parts: Parts) -> None:
     """Back to the detector's own: here at once, elsewhere at the next start."""
-    default = parts.matcher.detector.thresholds
-    await parts.store.delete_calibrations(parts.matcher.detector.info)
-    parts.matcher.thresholds = replace(parts.matcher.thresholds, open_evidence=default.open_evidence)
+    detector = parts.matcher.detector
+    await parts.store.delete_calibrations(detector.info)
+    parts.matcher.thresholds = parts.matcher.thresholds_at(detector.thresholds.open_evidence)
 
 
 async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:

@@ -13,6 +13,7 @@ from monitor.settings import Settings
 
 # A larger catalog has more that unknown audio may be like: the rate grows with it.
 GROWN_TIMES = 1.5
+LARGEST = 5  # they decide most, so one should know what they are
 COLUMNS = ("file", "at", "length", "track", "evidence")
 
 
@@ -103,8 +104,11 @@ def _print(made: dict[str, Any], *, dry_run: bool) -> None:
     print(f"{_rate(before)} at {before['open_evidence']:.1f}, which was in force")
     print("nothing is changed" if dry_run else f"in force: a play needs an evidence of {_needed(calibration)}")
     if made["heavy_tail"]:
-        output.say("careful: the largest peaks spread more than such a fit allows for; see whether they are plays:")
-        output.table(COLUMNS, list(_rows(made["largest"])), "")
+        output.say(
+            "careful: the largest peaks spread more than the fit allows for, so false plays will be more frequent"
+        )
+    print("largest peaks; leave out recordings in which they are plays, or of what the catalog has in another version:")
+    output.table(COLUMNS, list(_rows(made["largest"][:LARGEST])), "")
     if made["real_plays"]:
         output.say(f"left out, as plays of the catalog: {len(made['real_plays'])}, with whatever overlaps them")
         output.table(COLUMNS, list(_rows(made["real_plays"])), "")

@@ -1,4 +1,4 @@
-"""`airtrace tracks`: add, list, delete, rebuild."""
+"""`airtrace tracks`: add, list, show, families, delete, rebuild."""
 
 from __future__ import annotations
 
@@ -61,9 +61,43 @@ async def list_(settings: Settings, query: str | None, *, as_json: bool) -> int:
     if as_json:
         output.as_json(tracks)
     else:
-        rows = [(t["id"], t["title"], t["artist"], output.minutes(t["duration_s"]), t["source"]) for t in tracks]
+        rows = [
+            (t["id"], t["title"], t["artist"], output.minutes(t["duration_s"]), _ids(t["family"]), t["source"])
+            for t in tracks
+        ]
         empty = "no tracks yet: airtrace tracks add FILE..." if query is None else f"no track matches {query!r}"
-        output.table(("id", "title", "artist", "length", "source"), rows, empty)
+        output.table(("id", "title", "artist", "length", "family", "source"), rows, empty)
+    return 0
+
+
+async def show(settings: Settings, track: int, *, as_json: bool) -> int:
+    """Everything that is known of one track, and its family."""
+    async with connect(settings) as client:
+        known = await client.get(f"/tracks/{track}")
+    if as_json:
+        output.as_json(known)
+        return 0
+    rows = [(name, known[name]) for name in ("title", "artist", "album", "isrc", "source", "status")]
+    rows += [("length", output.minutes(known["duration_s"])), ("added (UTC)", output.clock(known["added_at"]))]
+    rows += [("family", f"{other['id']}: {_named(other)}") for other in known["family"]]
+    output.table(("track", str(track)), rows, "")
+    return 0
+
+
+async def families(settings: Settings, limit: int, *, as_json: bool) -> int:
+    """The families of two and more."""
+    async with connect(settings) as client:
+        found = await client.get("/tracks/families", limit=limit)
+    if as_json:
+        output.as_json(found)
+    else:
+        rows = [
+            (number, track["id"], track["title"], track["artist"], track["source"])
+            for number, family in enumerate(found, start=1)
+            for track in family["tracks"]
+        ]
+        empty = "no two tracks are near-identical"
+        output.table(("family", "id", "title", "artist", "source"), rows, empty)
     return 0
 
 
@@ -87,6 +121,16 @@ async def rebuild(settings: Settings, *, as_json: bool) -> int:
         failed = [(row["track"], row["file"], row["error"]) for row in rows if row["error"]]
         output.table(("id", "file", "why not"), failed, f"the index is new; {len(rows)} tracks were re-embedded")
     return 1 if any(row["error"] for row in rows) else 0
+
+
+def _ids(tracks: Sequence[dict[str, Any]]) -> str:
+    """Of a long family the first three."""
+    more = f" and {len(tracks) - 3} more" if len(tracks) > 3 else ""
+    return ", ".join(str(track["id"]) for track in tracks[:3]) + more
+
+
+def _named(track: dict[str, Any]) -> str:
+    return f"{track['artist']} - {track['title']}" if track["artist"] else str(track["title"])
 
 
 def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

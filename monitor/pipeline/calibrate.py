@@ -37,7 +37,7 @@ async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[Heard, None]:
         AudioError: the file cannot be used.
     """
     memory, cutter, n_samples, n_sounding = Memory(), Cutter(), 0, 0
-    least = noted_from(matcher.detector.thresholds)
+    thresholds = matcher.thresholds_at(noted_from(matcher.detector.thresholds))
     found: list[Peak] = []
     async with aclosing(decode.blocks(path)) as blocks:
         async for block in blocks:
@@ -46,9 +46,9 @@ async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[Heard, None]:
             for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
                 last = memory.last_start()
-                memory, new = await matcher.openings(memory, start + first, part, f"calibrate {path.name}", least)
+                memory, new = await matcher.openings(memory, start + first, part, f"calibrate {path.name}", thresholds)
                 found += new
                 n_sounding += memory.sounding_since(last)
                 yield Heard(start + first + len(part), n_sounding * HOP_SAMPLES)
-    peaks = stretches(found, matcher.thresholds.hole_samples)
+    peaks = stretches(found, thresholds.hole_samples)
     yield Heard(n_samples, n_sounding * HOP_SAMPLES, tuple(peaks))

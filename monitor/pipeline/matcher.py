@@ -68,9 +68,16 @@ class Matcher:
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
         self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
 
+    def thresholds_at(self, open_evidence: float) -> Thresholds:
+        """The detector's for plays that open at another evidence: at less, lines with fewer votes are worth a look."""
+        default = self.detector.thresholds
+        votes = default.vote_evidence * min(1.0, open_evidence / default.open_evidence)
+        memory = self.memory_samples
+        return replace(default, open_evidence=open_evidence, vote_evidence=votes, memory_samples=memory)
+
     async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
         """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
-        memory, proposals, references = await self._proposed(memory, start, pcm)
+        memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds)
         with step_timer("align"):
             step = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
@@ -87,11 +94,10 @@ class Matcher:
         return replace(memory, open=step.open, ended=step.ended), step
 
     async def openings(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, least: float
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, thresholds: Thresholds
     ) -> tuple[Memory, list[Peak]]:
-        """Like `listen`, but opens nothing: says each play that could open, at each segment, with so much evidence."""
-        memory, proposals, references = await self._proposed(memory, start, pcm)
-        thresholds = replace(self.thresholds, open_evidence=least)
+        """Like `listen`, but opens nothing: says each play that could open by these thresholds, at each segment."""
+        memory, proposals, references = await self._proposed(memory, start, pcm, thresholds)
         with step_timer("align"):
             found = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
@@ -107,12 +113,12 @@ class Matcher:
         return memory
 
     async def _proposed(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16]
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds
     ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
         """With the block in memory: the lines that its segments propose, and the vectors to judge them by."""
         memory, n_new = await self._remember(memory, start, pcm)
         with step_timer("align"):
-            proposals = propose(memory.recent, n_new, self.thresholds)
+            proposals = propose(memory.recent, n_new, thresholds)
             needed = tracks_needed(proposals, memory.open)
         with step_timer("fetch"):
             references = await self._references.of(needed)

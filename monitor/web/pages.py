@@ -98,7 +98,8 @@ async def _view(parts: Parts) -> View:
         playing = await store.matches(None, "open", None, OPEN_MOST)
         recent = await store.matches(None, None, None, RECENT_MOST)
         alerts = await store.alerts("open", ALERTS_MOST + 1)
-        families = await store.families({each.track_id for each in (*playing, *recent, *alerts)})
+        tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
+        families = await store.families(tracks_shown)
         tracks = await store.count_tracks()
     except UNREACHABLE as error:
         raise DependencyError("PostgreSQL does not answer") from error

@@ -27,6 +27,7 @@ from monitor import metrics
 from monitor.api.app import create_app
 from monitor.app import Airtrace
 from monitor.catalog import Catalog
+from monitor.core.families import Kin
 from monitor.core.match import Play
 from monitor.demo.music import cache_folder
 from monitor.detect.logmel import LogMelDetector
@@ -54,6 +55,7 @@ ROUTES = {
     ("GET", f"{API}/streams/{{name}}"),
     ("DELETE", f"{API}/streams/{{name}}"),
     ("GET", f"{API}/tracks"),
+    ("GET", f"{API}/tracks/families"),
     ("POST", f"{API}/tracks"),
     ("POST", f"{API}/tracks/rebuild"),
     ("GET", f"{API}/tracks/{{track_id}}"),
@@ -61,6 +63,10 @@ ROUTES = {
     ("POST", f"{API}/identify"),
     ("POST", f"{API}/explain"),  # test_explain.py
     ("GET", f"{API}/streams/{{name}}/explain"),
+    ("POST", f"{API}/calibrate"),  # test_calibrate.py
+    ("GET", f"{API}/calibration"),
+    ("PUT", f"{API}/calibration"),
+    ("DELETE", f"{API}/calibration"),
     ("GET", "/healthz"),
 }
 PAGES = {"/", "/live"}  # tests/web
@@ -229,6 +235,23 @@ async def a_track(store: Store, number: int, metadata: Metadata, **info: Any) ->
     return track
 
 
+async def test_families_are_listed_and_each_track_names_its_own(client: httpx2.AsyncClient, store: Store) -> None:
+    assert (await client.get(f"{API}/tracks/families")).json() == []
+    tracks = [await a_track(store, number, Metadata(f"Song {number}", "a.wav")) for number in range(1, 6)]
+    for track, other in ((0, 2), (1, 4)):
+        await store.relate(tracks[track], [Kin(tracks[other], 1.0, 1.0, 1.0)], LogMelDetector().info)
+    found = (await client.get(f"{API}/tracks/families")).json()
+    assert [[track["title"] for track in family["tracks"]] for family in found] == [
+        ["Song 1", "Song 3"],
+        ["Song 2", "Song 5"],
+    ]
+    assert (await client.get(f"{API}/tracks/families", params={"limit": 1})).json() == found[:1]
+    listed = (await client.get(f"{API}/tracks")).json()
+    families = [[other["title"] for other in track["family"]] for track in listed]
+    assert families == [["Song 3"], ["Song 5"], ["Song 1"], [], ["Song 2"]]
+    assert (await client.get(f"{API}/tracks/{tracks[2]}")).json() == listed[2]
+
+
 # Identify
 
 
@@ -247,6 +270,19 @@ async def test_an_excerpt_is_identified_with_its_position(
     assert match["end_s"] == pytest.approx(27.7, abs=1)
     assert match["track_start_s"] == pytest.approx(9.3, abs=1)
     assert match["score"] > 0.9
+    assert match["also"] == []
+
+
+async def test_what_is_identified_names_its_family(
+    whole: httpx2.AsyncClient, song: Path, songs: Songs, tmp_path: Path
+) -> None:
+    first = (await whole.post(f"{API}/tracks", files=file(song))).json()["track"]
+    quieter = written(tmp_path / "quieter.wav", (songs.one // 2).astype(np.int16))
+    second = (await whole.post(f"{API}/tracks", files=file(quieter))).json()["track"]
+    assert [other["id"] for other in second["family"]] == [first["id"]]
+    response = await whole.post(f"{API}/identify", files=file(song))
+    found = [(match["track"]["id"], [other["id"] for other in match["also"]]) for match in response.json()["matches"]]
+    assert found in ([(first["id"], [second["id"]])], [(second["id"], [first["id"]])])
 
 
 async def test_progress_comes_in_lines_and_the_result_last(whole: httpx2.AsyncClient, song: Path) -> None:
@@ -402,6 +438,33 @@ async def test_a_match_has_its_times_position_and_metadata(client: httpx2.AsyncC
         on_air.track,
     )
     assert (await client.get(f"{API}/matches/{on_air.id}")).json() == match
+
+
+async def test_a_play_names_the_family_of_its_track(
+    client: httpx2.AsyncClient, store: Store, on_air: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[], []]
+    info = LogMelDetector().info
+    other = await a_track(store, 2, Metadata("Nocturne (fast)", "/a/f.wav", "The Owls"))
+    await store.relate(other, [Kin(on_air.track, 1.0, 1.0, 1.05)], info)
+    asked: list[set[int]] = []
+    families = store.families
+
+    async def counted(tracks: set[int]) -> Any:
+        asked.append(set(tracks))
+        return await families(tracks)
+
+    monkeypatch.setattr(store, "families", counted)
+    relative = {"id": other, "title": "Nocturne (fast)", "artist": "The Owls", "source": "/a/f.wav"}
+    assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[relative], [relative]]
+    assert asked == [{on_air.track}, {on_air.track}]  # once a page
+    assert (await client.get(f"{API}/matches/{on_air.id}")).json()["also"] == [relative]
+    await store.delete_track(other)
+    assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[], []]
+
+
+async def _found(client: httpx2.AsyncClient, *nouns: str) -> list[dict[str, Any]]:
+    return [one for noun in nouns for one in (await client.get(f"{API}/{noun}")).json()]
 
 
 @pytest.mark.parametrize(

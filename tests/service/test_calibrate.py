@@ -128,6 +128,7 @@ async def set_(client: httpx2.AsyncClient, *recordings: dict[str, Any], **more: 
 async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
     client: httpx2.AsyncClient, parts: Airtrace, one: int
 ) -> None:
+    default = parts.matcher.thresholds
     before = (await client.get(f"{API}/calibration")).json()
     assert (before["open_evidence"], before["default"], before["least"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
     assert (before["calibration"], before["tracks"]) == (None, 1)
@@ -145,12 +146,12 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
     assert (made["heavy_tail"], made["real_plays"]) == (False, [])
     assert [(place["file"], place["track"]["title"]) for place in made["largest"]] == [("a.wav", "One")] * 10
 
-    assert parts.matcher.thresholds.open_evidence == kept["open_evidence"]
+    assert parts.matcher.thresholds == replace(default, open_evidence=kept["open_evidence"])
     shown = (await client.get(f"{API}/calibration")).json()
     assert (shown["open_evidence"], shown["calibration"]) == (kept["open_evidence"], kept)
 
     assert (await client.delete(f"{API}/calibration")).status_code == 204
-    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert parts.matcher.thresholds == default
     assert (await client.get(f"{API}/calibration")).json() == before
 
 
@@ -166,7 +167,9 @@ async def test_a_threshold_is_never_less_than_half_of_the_detectors_own(
 ) -> None:
     made = await set_(client, heard(one, 0.01))
     assert made["calibration"]["fitted"]["value"] < DEFAULT / 2
-    assert made["calibration"]["open_evidence"] == parts.matcher.thresholds.open_evidence == DEFAULT / 2
+    thresholds, default = parts.matcher.thresholds, LogMelDetector.thresholds
+    assert made["calibration"]["open_evidence"] == thresholds.open_evidence == DEFAULT / 2
+    assert thresholds.vote_evidence == default.vote_evidence / 2, "or no line with so little would be looked at"
     assert made["expected"]["open_evidence"] == DEFAULT / 2
 
 
@@ -312,18 +315,20 @@ async def test_the_command_calibrates_shows_and_resets(
 
     assert await command.calibrate(settings, files, rate=1.0, dry_run=True, as_json=False) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == "nothing is changed"
+    assert "nothing is changed" in said.out.splitlines()
     assert said.err.splitlines() == ["1/2 a.wav: 160 peaks in 4:00:00", "2/2 b.wav: 160 peaks in 4:00:00"]
     assert parts.matcher.thresholds.open_evidence == DEFAULT
 
     assert await command.calibrate(settings, files, rate=1.0, dry_run=False, as_json=False) == 0
     needed = parts.matcher.thresholds.open_evidence
-    basis, fitted, expected, in_force = capsys.readouterr().out.splitlines()
+    basis, fitted, expected, in_force, heading, *table = capsys.readouterr().out.splitlines()
     assert basis.startswith("8.0 h of sound, 320 peaks; the 32 largest are above ")
     assert fitted.startswith(f"for 1 false play per 1,000 h: evidence {needed:.1f} (95 %: ")
     assert expected.startswith("expected per 1,000 h: 1 (")
     assert "at 20.0, which was in force" in expected
     assert in_force == f"in force: a play needs an evidence of {needed:.1f}"
+    assert heading.startswith("largest peaks; ")
+    assert [row.split()[3] for row in table] == ["track", *["One"] * 5]
 
     assert await command.show(settings, as_json=False) == 0
     shown = capsys.readouterr().out.splitlines()

@@ -126,6 +126,23 @@ async def test_as_many_candidates_as_the_settings_allow_are_found(index: Index) 
     assert len((await index.search(vectors(1), 100))[0]) == 100
 
 
+async def test_tracks_are_left_out_and_what_was_just_put_in_is_found(index: Index) -> None:
+    one, two, three = vectors(30, 1), vectors(30, 2), vectors(30, 3)
+    for track, own in ((1, one), (2, two), (3, three)):
+        await index.insert(track, own)
+    found = await index.search(three[4:6], 30, but=[1, 2])  # no waiting: it is said what must be seen
+    assert [{hit.track for hit in hits} for hits in found] == [{3}, {3}]
+    assert [hits[0].position // HOP_SAMPLES for hits in found] == [4, 5]
+    assert {hit.track for hits in await index.search(three, 5, but=[3]) for hit in hits} == {1, 2}
+
+
+def test_milvus_lite_puts_rows_into_files_early() -> None:
+    """Else a search after a large registration takes seconds."""
+    ask = "import monitor.index, milvus_lite.constants as lite; print(lite.MEMTABLE_MEMORY_LIMIT)"
+    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True)
+    assert int(asked.stdout) == 2_000_000
+
+
 async def test_an_empty_index_finds_nothing(index: Index) -> None:
     assert await index.count() == 0
     assert await index.search(vectors(3), 5) == [(), (), ()]

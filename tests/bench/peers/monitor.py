@@ -1,0 +1,96 @@
+"""Airtrace as it is installed: tracks are registered, and recordings scanned, with its database and its index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from unittest.mock import patch
+from uuid import UUID
+
+from monitor import app
+from monitor.core.match import Play
+from monitor.detect.detector import Detector
+from monitor.embedded import home
+from monitor.errors import AudioError
+from monitor.evaluation.plays import Result
+from monitor.pipeline.scan import scan, seconds
+from monitor.records import Metadata
+from monitor.settings import Settings
+
+
+class AirtraceListener:
+    """One detector, with its own thresholds. It is made when it is first needed, and may be missing."""
+
+    kept = False  # whoever changes Airtrace wants to see what comes of it
+
+    def __init__(self, name: str, make: Callable[[], Detector]) -> None:
+        self.name = name
+        self.settings = ""
+        self._make = make
+
+    def missing(self) -> str | None:
+        try:
+            info = self._make().info
+        except Exception as error:  # whatever keeps it from being made is what to say
+            return f"cannot be made here ({type(error).__name__}: {error})"
+        self.settings = f"{info.version} {info.checksum}: Milvus Lite, PostgreSQL, thresholds as installed"
+        return None
+
+    def described(self) -> str:
+        return self.settings
+
+    def index(self, references: Sequence[Path], folder: Path) -> None:
+        asyncio.run(self._index(references, folder))
+
+    def results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:
+        return asyncio.run(self._results(folder, recordings))
+
+    async def _index(self, references: Sequence[Path], folder: Path) -> None:
+        async with self._opened(folder) as parts:
+            for path in references:
+                try:
+                    await parts.catalog.add(path, Metadata(path.stem, str(path)))
+                except AudioError as error:  # silent, or no audio: such a file is in the corpus
+                    print(f"{path.name} is not registered: {error}")
+
+    async def _results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:
+        async with self._opened(folder) as parts:
+            return [result for path in recordings for result in await _plays(parts, path)]
+
+    @asynccontextmanager
+    async def _opened(self, folder: Path) -> AsyncIterator[app.Airtrace]:
+        # The installed package has one detector; the baseline takes its place in all that opens it.
+        with home.held(folder / "home") as held, patch.object(app, "NeuralDetector", self._make):
+            async with app.opened(Settings(home=held.path), held) as parts:
+                yield parts
+
+
+async def _plays(parts: app.Airtrace, path: Path) -> list[Result]:
+    plays: list[Play] = []
+    reported: dict[UUID, int] = {}
+    async with aclosing(scan(parts.matcher, path)) as scanning:
+        async for scanned in scanning:
+            plays += scanned.plays
+            reported |= scanned.reported
+    tracks = {track: await parts.store.track(track) for track in {play.track for play in plays}}
+    return [
+        _result(path.name, Path(track.metadata.source).name, play, reported.get(play.id, play.end))
+        for play in plays
+        if (track := tracks[play.track]) is not None
+    ]
+
+
+def _result(recording: str, track: str, play: Play, reported: int) -> Result:
+    return Result(
+        recording=recording,
+        track=track,
+        start_s=seconds(play.start),
+        end_s=seconds(play.end),
+        track_start_s=seconds(play.track_start),
+        track_end_s=seconds(play.track_end),
+        speed=play.mean_speed,
+        score=play.score,
+        reported_s=seconds(reported),
+    )
