@@ -34,7 +34,7 @@ References = Mapping[int, Reference]
 SAME_LINE_SAMPLES = 2 * HOP_SAMPLES
 # So much faster or slower no station plays: a line that is moved again and again is none.
 DRIFT_MOST = 0.1
-# A segment that lies a quarter outside of the track is about so much less alike than those within; more of it is no part.
+# A segment that lies a quarter outside of the track is about so much less alike than those within; more is no part.
 # Chosen on `tune`: starts and ends are off by 0.2 s (median), to either side.
 EDGE_SHARE = 0.72
 EDGE_SEGMENTS = 2  # so many can lie partly outside
@@ -289,9 +289,7 @@ def _first(along: Along, thresholds: Thresholds) -> int:
     return stretch(along.evidence(thresholds.curve), thresholds.drop_evidence, thresholds.hole_segments)[0]
 
 
-def _is_idle(
-    proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment
-) -> bool:
+def _is_idle(proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment) -> bool:
     """Whether a play on air leaves nothing to find out about a proposal.
 
     It is where that play is, or another place of the track of one that is no longer young; or the newest segment is
@@ -389,7 +387,7 @@ class _Rival:
 
 
 def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
-    """The new play, in the place of those that it explains: the last that began with it is the same, named better now."""
+    """The new play, in the place of those that it explains: the last that began with it is the same, better named."""
     begun = [play for play in weaker if play.start >= new.start - SEGMENT_SAMPLES]
     taken = max(begun, key=lambda play: play.start, default=None)
     cut = []
