@@ -28,7 +28,7 @@ SAMPLE_EVERY = 10  # audible segments: the shortest stretch that counts has four
 SAMPLES_LEAST = 16  # of a jingle, if it has so many segments
 HITS_EACH = 8  # of a segment in one other track, where these are compared without the index
 OTHERS_MOST = 16  # of a track are looked at closely: those with most votes
-VOTERS_LEAST = 3  # segments on one line, with as much evidence: fewer are found by chance in every second track
+VOTERS_LEAST = 3  # segments on one line, and as much evidence: fewer are found by chance
 
 # Editors stretch to fit a slot, and the vectors bear that: of 7 tracks stretched to 60 and to 160 % all were found. The
 # usual speeds come first.
