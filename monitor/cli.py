@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
@@ -15,6 +16,10 @@ import typer
 
 if TYPE_CHECKING:
     from monitor.settings import Settings
+
+# Files and streams are embedded beside one another as it is: more threads of BLAS only spin, for twice the processor
+# time. numpy reads it when it is first imported, which every command does later.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class Split(StrEnum):
