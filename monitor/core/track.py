@@ -42,6 +42,8 @@ EDGE_SEGMENTS = 2  # so many can lie partly outside
 FOLLOW_EVERY = 4
 # A play this young may have begun on another repeat of the same music, or as another version: it is looked at again.
 YOUNG_SAMPLES = 30 * HOP_SAMPLES
+# A second track beside one on air may be found some tenths of a second later; half of the work is looking for it.
+JUDGE_EVERY = 4
 # In the clear the newest segment leaves no room for another track: two that are mixed are each less like the mixture.
 PLAIN, PLAIN_LEAD = 0.8, 0.2
 # Of two places of a track whose evidence differs by less, neither is more than a guess.
@@ -292,12 +294,15 @@ def _first(along: Along, thresholds: Thresholds) -> int:
 def _is_idle(proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment) -> bool:
     """Whether a play on air leaves nothing to find out about a proposal.
 
-    It is where that play is, or another place of the track of one that is no longer young; or the newest segment is
-    plainly the play's, and far less like what is proposed.
+    While one is on air, only every so many segments are looked at. It is where that play is, or another place of the
+    track of one that is no longer young; or the newest segment is plainly the play's, and far less like what is
+    proposed.
     """
     for play in open_:
         if play.end != segment.start + SEGMENT_SAMPLES:
             continue
+        if segment.start // HOP_SAMPLES % JUDGE_EVERY:
+            return True
         is_old = play.end - play.start > YOUNG_SAMPLES
         if proposal.track == play.track:
             if is_old or play.line.distance(proposal.line) <= SAME_LINE_SAMPLES:
