@@ -8,18 +8,13 @@ small set of `make music` is used. AIRTRACE_BENCH_CACHE=DIR instead of a folder 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
 
 from monitor.demo.music import cache_folder
 from monitor.detect.detector import Detector
@@ -32,6 +27,7 @@ from tests.bench.peers.chromaprint import Chromaprint
 from tests.bench.peers.olaf import Olaf, OlafOverTheAir
 from tests.bench.peers.system import Answer, System
 from tests.bench.queries import Query, Reference
+from tests.bench.runs import Speed, bench_cache, corpus_roots, key, slug, tell, timed
 from tests.bench.scoring import MISSED, Score, score, share
 
 QUERIES = 80  # a condition and length
@@ -40,36 +36,23 @@ SPEED_FILES = 20  # some 45 min
 MEASURES = ("exact", "near", "track")
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How long registering took: wall seconds, and processor seconds of all processes."""
-
-    audio_s: float
-    wall_s: float
-    cpu_s: float
-
-    def __str__(self) -> str:
-        rate, per_core = self.audio_s / self.wall_s, self.audio_s / self.cpu_s
-        return f"{rate:.0f} ({self.cpu_s / self.wall_s:.1f} cores busy; {per_core:.0f} a core)"
-
-
 def main() -> int:
     """Prints tables, and writes everything to a JSON file."""
     arguments = _arguments()
-    cache, roots = _cache(), [cache_folder(), *_corpus()]
+    cache, roots = bench_cache(), corpus_roots()
     refs = cached.references(cache, roots, arguments.distractors_s, SEED)
     asked = cached.queries(cache, roots, refs, arguments.queries, SEED)
-    _tell(f"{len(refs)} references, {sum(r.duration_s for r in refs) / 3600:.1f} h; {len(asked)} queries")
+    tell(f"{len(refs)} references, {sum(r.duration_s for r in refs) / 3600:.1f} h; {len(asked)} queries")
     result = {"references": len(refs), "hours": sum(r.duration_s for r in refs) / 3600, "seed": SEED, "systems": {}}
     for system in _systems(arguments.systems):
         if (why := system.missing()) is not None:
-            _tell(f"{system.name}: not here: {why}")
+            tell(f"{system.name}: not here: {why}")
             result["systems"][system.name] = {"missing": why}
             continue
         result["systems"][system.name] = _measured(system, cache, refs, asked, arguments)
     arguments.json.write_text(json.dumps(result, indent=1))
     print("\n".join(_report(result)))
-    _tell(f"all of it is in {arguments.json}")
+    tell(f"all of it is in {arguments.json}")
     return 0
 
 
@@ -80,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--systems", default="", help="only those whose names have this in them")
     parser.add_argument("--again", action="store_true", help="ask again what has been answered before")
     parser.add_argument("--no-speed", dest="speed", action="store_false", help="leave registration times out")
-    parser.add_argument("--json", type=Path, default=_cache() / "retrieval.json", help="where the results go")
+    parser.add_argument("--json", type=Path, default=bench_cache() / "retrieval.json", help="where the results go")
     return parser.parse_args()
 
 
@@ -121,25 +104,26 @@ def _measured(
 
 def _indexed(system: System, cache: Path, refs: Sequence[Reference]) -> tuple[Path, Speed | None]:
     """The folder with all references in it, made where there is none, and how long that took."""
-    key = _key(system.name, system.settings, [reference.path.name for reference in refs])
-    folder = cache / f"index-{_slug(system)}-{key}"
+    facts = key(system.name, system.settings, [reference.path.name for reference in refs])
+    folder = cache / f"index-{slug(system.name)}-{facts}"
     done = folder / "complete.json"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _tell(f"{system.name}: registering {len(refs)} references")
-        speed = _timed(system, [reference.path for reference in refs], folder, sum(r.duration_s for r in refs))
+        tell(f"{system.name}: registering {len(refs)} references")
+        paths, audio_s = [reference.path for reference in refs], sum(r.duration_s for r in refs)
+        speed = timed(audio_s, lambda: system.index(paths, folder))
         done.write_text(json.dumps([speed.audio_s, speed.wall_s, speed.cpu_s]))
     return folder, Speed(*json.loads(done.read_text()))
 
 
 def _answered(system: System, cache: Path, folder: Path, asked: Sequence[Query], *, again: bool) -> list[list[Answer]]:
-    kept = cache / f"answers-{_key(folder.name, asked[0].path.parent.name)}.json"
+    kept = cache / f"answers-{key(folder.name, asked[0].path.parent.name)}.json"
     if again or not kept.exists():
-        _tell(f"{system.name}: answering {len(asked)} queries")
+        tell(f"{system.name}: answering {len(asked)} queries")
         begun = time.perf_counter()
         answers = system.answers(folder, [query.path for query in asked])
-        _tell(f"{system.name}: took {time.perf_counter() - begun:.0f} s")
+        tell(f"{system.name}: took {time.perf_counter() - begun:.0f} s")
         kept.write_text(json.dumps([[(a.track, a.position_s, a.score) for a in found] for found in answers]))
     return [[Answer(*answer) for answer in found] for found in json.loads(kept.read_text())]
 
@@ -173,14 +157,7 @@ def _speed(system: System) -> Speed:
     files = [file for file in cached.music_files([cache_folder()]).values() if not file.is_g722][:SPEED_FILES]
     with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
         audio_s = sum(cached.duration_s(file) for file in files)
-        return _timed(system, [file.path for file in files], Path(folder), audio_s)
-
-
-def _timed(system: System, paths: Sequence[Path], folder: Path, audio_s: float) -> Speed:
-    before, begun = os.times(), time.perf_counter()
-    system.index(paths, folder)
-    wall_s, after = time.perf_counter() - begun, os.times()
-    return Speed(audio_s, wall_s, sum(after[:4]) - sum(before[:4]))
+        return timed(audio_s, lambda: system.index([file.path for file in files], Path(folder)))
 
 
 def _report(result: dict) -> list[str]:
@@ -215,28 +192,6 @@ def _rows(systems: dict) -> list[tuple[str, int]]:
 
 def _cell(cells: Sequence[dict], condition: str, length_s: int) -> dict:
     return next(cell for cell in cells if (cell["condition"], cell["length_s"]) == (condition, length_s))
-
-
-def _cache() -> Path:
-    chosen = os.environ.get("AIRTRACE_BENCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("airtrace")) / "bench"
-
-
-def _corpus() -> list[Path]:
-    chosen = os.environ.get("AIRTRACE_CORPUS")
-    return [Path(chosen).expanduser()] if chosen else []
-
-
-def _key(*facts: object) -> str:
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
-
-
-def _slug(system: System) -> str:
-    return "".join(character for character in system.name.lower() if character.isalnum())
-
-
-def _tell(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
