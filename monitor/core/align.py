@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.evidence import Curve, suffix_sums
+from monitor.core.evidence import Curve, stretch, suffix_sums
 from monitor.core.match import Line, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
+from monitor.core.thresholds import Thresholds
 
 Floats = NDArray[np.floating[Any]]
 
@@ -68,6 +69,10 @@ class Along:
     def without(self, chosen: NDArray[np.bool_]) -> Along:
         """As if some of the segments had not been heard."""
         return Along(self.line, np.where(chosen, np.float32(np.nan), self.scores), self.novelty)
+
+    def stretch(self, curve: Curve, thresholds: Thresholds) -> tuple[int, float]:
+        """Where the stretch up to the newest segment begins that has most evidence, and how much it has."""
+        return stretch(self.evidence(curve), thresholds.drop_evidence, thresholds.hole_segments)
 
     def since(self, first: int) -> Along:
         return Along(self.line, self.scores[first:], self.novelty[first:])
@@ -143,6 +148,12 @@ def likeness(a: Reference, line_a: Line, b: Reference, line_b: Line, starts: Seq
     outside = (at_a <= -1) | (at_a >= len(a.vectors)) | ~vectors.any(axis=1)
     alike[outside] = 0
     return alike
+
+
+def explained(theirs: Floats, alike: Floats) -> Floats:
+    """How much of a line's cosines another line would give by itself, by its own and the two tracks' likeness."""
+    share: Floats = np.maximum(np.nan_to_num(theirs), 0) * np.maximum(alike, 0)
+    return share
 
 
 def _between(reference: Reference, there: NDArray[np.float64]) -> Floats:

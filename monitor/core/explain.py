@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import FIRST_SEGMENTS, Along, fitted, likeness
-from monitor.core.evidence import Curve, stretch
+from monitor.core.align import FIRST_SEGMENTS, Along, explained, fitted, likeness
+from monitor.core.evidence import Curve
 from monitor.core.match import Line, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.similarity import likeliest, similarity
@@ -224,15 +224,11 @@ def _judge(
     along = None if reference is None else fitted(reference, past, proposal.line, thresholds.curve, -np.inf)
     if along is None:
         return None
-    first, _ = _stretch(along, thresholds.curve, thresholds)
-    _, evidence = _stretch(along, thresholds.opening, thresholds)
+    first, _ = along.stretch(thresholds.curve, thresholds)
+    _, evidence = along.stretch(thresholds.opening, thresholds)
     if np.isnan(along.scores[first:]).all():
         return None
     return _Judged(proposal.track, along, past, first, proposal.votes, evidence)
-
-
-def _stretch(along: Along, curve: Curve, thresholds: Thresholds) -> tuple[int, float]:
-    return stretch(along.evidence(curve), thresholds.drop_evidence, thresholds.hole_segments)
 
 
 def _apart(judged: Iterable[_Judged], plays: Iterable[Play]) -> list[_Judged]:
@@ -324,7 +320,7 @@ def _left(
     one: _Judged, plays: Iterable[Play], references: References, thresholds: Thresholds
 ) -> tuple[float, int | None]:
     """The evidence that is left beside the plays that fit the same sound better, and whose play explains most."""
-    left, explained = one.along, {}
+    left, taken = one.along, {}
     for play in plays:
         apart = [i < one.first or not play.start <= segment.start < play.end for i, segment in enumerate(one.past)]
         theirs = Along.of(references[play.track], one.past, play.line).without(np.array(apart))
@@ -337,7 +333,7 @@ def _left(
         elif (one.along.scores - theirs.scores)[both].sum() <= 0:
             starts = [segment.start for segment in one.past]
             alike = likeness(references[one.track], one.line, references[play.track], play.line, starts)
-            left = left.less(np.maximum(np.nan_to_num(theirs.scores), 0) * np.maximum(alike, 0))
-        explained[play.track] = float(np.nansum(before.scores) - np.nansum(left.scores))
-    by = max(explained, key=lambda track: explained[track], default=None)
-    return max(0.0, _stretch(left, thresholds.opening, thresholds)[1]), by if by and explained[by] > 0 else None
+            left = left.less(explained(theirs.scores, alike))
+        taken[play.track] = float(np.nansum(before.scores) - np.nansum(left.scores))
+    by = max(taken, key=lambda track: taken[track], default=None)
+    return max(0.0, left.stretch(thresholds.opening, thresholds)[1]), by if by and taken[by] > 0 else None

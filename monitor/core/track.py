@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import FIRST_SEGMENTS, Along, cosines, fitted, followed, likeness
-from monitor.core.evidence import Curve, stretch, suffix_sums
+from monitor.core.align import FIRST_SEGMENTS, Along, cosines, explained, fitted, followed, likeness
+from monitor.core.evidence import Curve, suffix_sums
 from monitor.core.match import Line, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.thresholds import Thresholds
@@ -202,10 +202,9 @@ def _tail(play: Play, past: Sequence[Segment]) -> Sequence[Segment]:
 def _explained(line: Line, track: int, play: Play, segments: Sequence[Segment], references: References) -> Floats:
     """How much of the cosines along a line a play of another track, or of another place, would give by itself."""
     other = references[play.track]
-    theirs = np.nan_to_num(cosines(other, segments, [play.line])[0])
+    theirs = cosines(other, segments, [play.line])[0]
     alike = likeness(references[track], line, other, play.line, [segment.start for segment in segments])
-    explained: Floats = np.maximum(theirs, 0) * np.maximum(alike, 0)
-    return explained
+    return explained(theirs, alike)
 
 
 def _with_tail(
@@ -268,7 +267,7 @@ def _candidates(
         if along is None:
             waits.judged(proposal, 0.0)
             continue
-        _, proof = stretch(along.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
+        _, proof = along.stretch(thresholds.opening, thresholds)
         waits.judged(proposal, proof)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
@@ -288,7 +287,7 @@ def _has_twin(candidate: Candidate, found: Sequence[Candidate]) -> bool:
 
 def _first(along: Along, thresholds: Thresholds) -> int:
     """Where the track was heard first, on the way back from the newest segment."""
-    return stretch(along.evidence(thresholds.curve), thresholds.drop_evidence, thresholds.hole_segments)[0]
+    return along.stretch(thresholds.curve, thresholds)[0]
 
 
 def _is_idle(proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment) -> bool:
@@ -343,7 +342,7 @@ def _admitted(
     others = (play for play in (*ended, *open_) if play.track == candidate.track and play not in weaker)
     earliest = max((play.end for play in others), default=past[0].start)
     left = left.without(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
-    _, proof = stretch(left.evidence(thresholds.opening), thresholds.drop_evidence, thresholds.hole_segments)
+    _, proof = left.stretch(thresholds.opening, thresholds)
     if proof < thresholds.open_evidence:
         return open_, []
     new = _opened(candidate, _first(left, thresholds), proof, earliest, past, play_id)
@@ -369,7 +368,7 @@ class _Rival:
         apart = np.array([start < play.start or i < candidate.first for i, start in enumerate(starts)])
         theirs = Along.of(references[play.track], past, play.line).without(apart)
         alike = likeness(references[candidate.track], candidate.line, references[play.track], play.line, starts)
-        return cls(candidate.along, theirs, np.maximum(alike, 0))
+        return cls(candidate.along, theirs, alike)
 
     @property
     def is_there(self) -> NDArray[np.bool_]:
@@ -383,11 +382,11 @@ class _Rival:
     @property
     def explains(self) -> Floats:
         """What of the candidate's cosines the play would give by itself."""
-        return np.maximum(np.nan_to_num(self.theirs.scores), 0) * self.alike
+        return explained(self.theirs.scores, self.alike)
 
     def evidence(self, curve: Curve) -> float:
         """The play's, without what the candidate would give by itself."""
-        left = self.theirs.less(np.maximum(np.nan_to_num(self.own.scores), 0) * self.alike)
+        left = self.theirs.less(explained(self.own.scores, self.alike))
         return float(suffix_sums(left.evidence(curve)).max(initial=0.0))
 
 
