@@ -87,7 +87,7 @@ def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence
         queries = np.stack([segments[i].vector for i in heard])  # type: ignore[misc]
         there = places(lines, [segments[i].start for i in heard])
         scores[:, heard] = _cosines_at(reference, queries, there)
-        novelty[:, heard] = reference.novelty[np.clip(np.round(there).astype(np.int64), 0, len(reference.novelty) - 1)]
+        novelty[:, heard] = reference.novelty[_within(np.round(there).astype(np.int64), len(reference.novelty))]
     return scores, novelty
 
 
@@ -108,11 +108,11 @@ def _cosines_at(reference: Reference, queries: Floats, there: NDArray[np.float64
     known = len(reference.vectors)
     low = np.floor(there).astype(np.int64)
     is_there = (there > -1) & (there < known)  # a segment half before the track is compared with its first
-    first = np.clip(low.min(axis=0), 0, known - 1)  # each query is compared with a few neighbours once for all lines
-    width = int((np.clip(low.max(axis=0), 0, known - 1) - first).max()) + 2
+    first = _within(low.min(axis=0), known)  # each query is compared with a few neighbours once for all lines
+    width = int((_within(low.max(axis=0), known) - first).max()) + 2
     near = np.minimum(first[:, np.newaxis] + np.arange(width), known - 1)
     products = np.einsum("jwd,jd->jw", reference.vectors[near], queries)
-    before, after = np.clip(low, 0, known - 1), np.clip(low + 1, 0, known - 1)
+    before, after = _within(low, known), _within(low + 1, known)
     rows = np.arange(len(queries))
     weight = (there - low).astype(np.float32)
     dots = (1 - weight) * products[rows, before - first] + weight * products[rows, after - first]
@@ -120,6 +120,11 @@ def _cosines_at(reference: Reference, queries: Floats, there: NDArray[np.float64
     is_there &= squares > 0
     found: Floats = np.where(is_there, dots / np.sqrt(np.where(is_there, squares, 1)), np.nan).astype(np.float32)
     return found
+
+
+def _within(indices: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """The nearest of the first n; numpy's own clip costs more than all else on arrays as small as these."""
+    return np.minimum(np.maximum(indices, 0), n - 1)
 
 
 def _squared_length(
@@ -135,7 +140,8 @@ def _squared_length(
 
 def _weighed(curve: Curve, scores: Floats, novelty: Floats) -> Floats:
     """Evidence by how much of each segment of the track is new; all of it where no likeness comes so near."""
-    beyond = np.clip((np.nan_to_num(scores) - ALIKE_MOST) / (SAME_LEAST - ALIKE_MOST), 0, 1)
+    # Of a NaN fmax takes the other; and the curve makes nothing of it.
+    beyond = np.minimum(np.fmax(scores - ALIKE_MOST, 0) * (1 / (SAME_LEAST - ALIKE_MOST)), 1)
     weighed: Floats = curve(scores) * np.maximum(novelty, beyond)
     return weighed
 
@@ -161,7 +167,7 @@ def _between(reference: Reference, there: NDArray[np.float64]) -> Floats:
     known = len(reference.vectors)
     low = np.floor(there).astype(np.int64)
     weight = (there - low).astype(np.float32)[:, np.newaxis]
-    before, after = np.clip(low, 0, known - 1), np.clip(low + 1, 0, known - 1)
+    before, after = _within(low, known), _within(low + 1, known)
     mixed = (1 - weight) * reference.vectors[before] + weight * reference.vectors[after]
     unit: Floats = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)
     return unit

@@ -27,13 +27,14 @@ class Curve:
 
     def __call__(self, cosines: Floats) -> Floats:
         """Evidence of each cosine, of the same shape; 0 for NaN, where there is nothing to compare."""
-        known = np.interp(np.nan_to_num(cosines, nan=0.0), self.cosines, self.evidence)
-        return np.where(np.isnan(cosines), 0.0, known)
+        known = np.interp(cosines, self.cosines, self.evidence)
+        known[np.isnan(known)] = 0.0
+        return known
 
 
 def suffix_sums(values: Floats) -> Floats:
     """Sums of each row from every column to the last: the shape of `values`."""
-    sums: Floats = np.flip(np.cumsum(np.flip(values, axis=-1), axis=-1), axis=-1)
+    sums: Floats = values[..., ::-1].cumsum(axis=-1)[..., ::-1]
     return sums
 
 

@@ -40,17 +40,20 @@ class Ballot:
         self._hits: defaultdict[int, deque[tuple[int, int, float]]] = defaultdict(deque)
 
     def add(self, segment: Segment) -> None:
-        """Takes a segment's hits in."""
+        """Takes a segment's hits in, but those that speak against their track."""
         worths = self._curve(np.array([hit.score for hit in segment.hits])).tolist()
         for hit, worth in zip(segment.hits, worths, strict=True):
-            self._hits[hit.track].append((segment.start, hit.position, max(0.0, worth)))
+            if worth > 0:
+                self._hits[hit.track].append((segment.start, hit.position, worth))
 
     def proposals(self, newest: Segment, least: float) -> list[Proposal]:
         """Lines through the newest segment's hits with at least so much evidence, most first."""
         found: list[Proposal] = []
         for hit in newest.hits:
+            if any(_is_near(hit, other) for other in found):
+                continue
             votes = self._support(hit, newest.start)
-            if votes >= least and not any(_is_near(hit, other) for other in found):
+            if votes >= least:
                 found.append(Proposal(hit.track, Line(newest.start, hit.position), votes, hit.score))
         found.sort(key=lambda proposal: (-proposal.votes, proposal.track, proposal.line.position))
         return found[:PROPOSALS_MOST]
@@ -60,10 +63,10 @@ class Ballot:
         while hits and hits[0][0] < start - WINDOW_SAMPLES:
             hits.popleft()
         best: dict[int, float] = {}
+        away = hit.position - start
         for then, position, worth in hits:
-            elapsed = start - then
-            if abs(hit.position - position - elapsed) <= SLACK_SAMPLES + FASTEST * elapsed:
-                best[then] = max(best.get(then, 0.0), worth)
+            if abs(away - position + then) <= SLACK_SAMPLES + FASTEST * (start - then) and worth > best.get(then, 0.0):
+                best[then] = worth
         # One segment's hits prove nothing about time.
         return sum(best.values()) if len(best) > 1 else 0.0
 
