@@ -18,43 +18,38 @@ from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, 
 Floats = NDArray[np.float32]
 Transform = Callable[..., Any]
 
-RATE_HZ = 8000  # speech, small loudspeakers and low bit rates leave little above 4 kHz
+RATE_HZ = 16_000
 DECIMATION = SAMPLE_RATE_HZ // RATE_HZ
 SEGMENT = SEGMENT_SAMPLES // DECIMATION
 HOP = HOP_SAMPLES // DECIMATION
 
-# Kaiser's formula: 62 dB for a transition of 650 Hz around 3,975, so that what folds back stays above 3,700 Hz.
-TAPS = 193
-CUTOFF_HZ = 3975.0
+# Kaiser's formula: 62 dB for a transition of a tenth of the new rate below half of it and above, so that what folds
+# back stays above 7,200 Hz, and in the lower sound above 3,700 Hz.
 KAISER_BETA = 5.7
-BLOCK = 32  # outputs of the filter at a time, as one matrix product: a third of the time of a convolution
+BLOCK = 32  # outputs of a filter at a time, as one matrix product: a third of the time of a convolution
 
-WINDOW = 1024  # 128 ms, so that neighbouring low notes are apart
-STEP = 250
-SPECTRA = (SEGMENT - WINDOW) // STEP + 1
-# The spectra lie in the middle of the segment; what is left at its ends is more than half of the filter's length.
-FIRST = (SEGMENT - WINDOW - (SPECTRA - 1) * STEP) // 2
-BANDS = 128
-LOW_HZ, HIGH_HZ = 250.0, 3700.0
+STEP = 500  # of the spectra: 31 ms, which divides the hop
+LOWER = 2  # the lower bands are taken from sound of half the rate: their spectra are finer, transforms shorter
+WINDOW_LOW = 1024  # 128 ms, so that neighbouring low notes are apart
+WINDOW_HIGH = 1024  # 64 ms
+SPECTRA = (SEGMENT - LOWER * WINDOW_LOW) // STEP + 1
+# The spectra lie in the middle of the segment; what is left at its ends is more than half of the filters' lengths.
+FIRST = (SEGMENT - LOWER * WINDOW_LOW - (SPECTRA - 1) * STEP) // 2
+LOW_BANDS, HIGH_BANDS = 128, 32
+BANDS = LOW_BANDS + HIGH_BANDS
+# What a telephone line leaves; and above it what voices leave free, up to where many recordings of voices end.
+LOW_HZ, MIDDLE_HZ, HIGH_HZ = 250.0, 3700.0, 7200.0
 FLOOR = 1e-4  # of the loudest band's power: beneath 40 dB there is mostly noise and codec
+FLOOR_HIGH = 1e-7  # the high bands' floor is no lower than so much of the loudest low band: 16 bit has little beneath
 TINY = 1e-20
 SILENCE_RMS = 10 ** (-66 / 20) * 32768  # 16 steps of 16 bit: beneath, rounding is a fifth of the sound
 BLOCK_SPECTRA = 512  # at a time: 4 MB, which stays in the cache of one core
 
 
 def decimate(pcm: NDArray[np.int16]) -> Floats:
-    """8 kHz sound in +-1 of 32 kHz PCM: shape (len(pcm) // DECIMATION,), sample i lies at sample 4 i of the PCM."""
-    n_out = len(pcm) // DECIMATION
-    blocks = -(-n_out // BLOCK)
-    matrix = _decimation_matrix()
-    step = BLOCK * DECIMATION
-    padded = np.zeros((blocks - 1) * step + len(matrix) if blocks else 0, np.float32)
-    used = pcm[: len(padded) - TAPS // 2]
-    padded[TAPS // 2 : TAPS // 2 + len(used)] = used
-    if not blocks:
-        return padded
-    frames = np.lib.stride_tricks.sliding_window_view(padded, len(matrix))[::step]
-    sound: Floats = (frames @ matrix).reshape(-1)[:n_out]
+    """16 kHz sound in +-1 of 32 kHz PCM: shape (len(pcm) // DECIMATION,), sample i lies at sample 2 i of the PCM."""
+    sound = _halved(pcm, 77, 7950 / SAMPLE_RATE_HZ)
+    sound /= 32768
     return sound
 
 
@@ -76,17 +71,28 @@ def audible(pcm: NDArray[np.int16]) -> NDArray[np.bool_]:
 
 
 def mel_power(sound: Floats, rfft: Transform = np.fft.rfft) -> Floats:
-    """Mel power of every spectrum of 8 kHz sound, from FIRST samples in: (..., samples) to (..., spectra, BANDS)."""
-    windows = np.lib.stride_tricks.sliding_window_view(sound[..., FIRST:], WINDOW, axis=-1)[..., ::STEP, :]
-    shape = windows.shape[:-1]
-    if windows.ndim > 2:  # a batch: one row after the other, whose spectra stay in the processor's cache
+    """Mel power of every spectrum of 16 kHz sound, from FIRST samples in: (..., samples) to (..., spectra, BANDS)."""
+    if sound.ndim > 1:  # a batch: one row after the other, whose spectra stay in the processor's cache
         return np.stack([mel_power(row, rfft) for row in sound])
-    taper, (low, bank) = hann(), mel_bank()
-    power = np.empty((*shape, BANDS), np.float32)
+    half = _halved(sound, 97, 3975 / RATE_HZ)
+    low = _spectra(half[FIRST // LOWER :], WINDOW_LOW, STEP // LOWER)
+    high = _spectra(sound[FIRST + (LOWER * WINDOW_LOW - WINDOW_HIGH) // 2 :], WINDOW_HIGH, STEP)[: len(low)]
+    power = np.empty((len(low), BANDS), np.float32)
+    _into(power[:, :LOW_BANDS], low, mel_bank(LOW_BANDS, LOW_HZ, MIDDLE_HZ, RATE_HZ // LOWER, WINDOW_LOW), rfft)
+    _into(power[:, LOW_BANDS:], high, mel_bank(HIGH_BANDS, MIDDLE_HZ, HIGH_HZ, RATE_HZ, WINDOW_HIGH), rfft)
+    return power
+
+
+def _spectra(sound: Floats, window: int, step: int) -> Floats:
+    view: Floats = np.lib.stride_tricks.sliding_window_view(sound, window)[::step]
+    return view
+
+
+def _into(power: Floats, windows: Floats, bank_at: tuple[int, Floats], rfft: Transform) -> None:
+    taper, (low, bank) = hann(windows.shape[1]), bank_at
     for first in range(0, len(windows), BLOCK_SPECTRA):
         spectra = rfft(windows[first : first + BLOCK_SPECTRA] * taper, axis=1)[:, low : low + bank.shape[1]]
         power[first : first + BLOCK_SPECTRA] = (spectra.real**2 + spectra.imag**2) @ bank.T
-    return power
 
 
 def per_segment(power: Floats) -> Floats:
@@ -96,41 +102,68 @@ def per_segment(power: Floats) -> Floats:
 
 
 def normalised(power: Floats) -> Floats:
-    """Images of mel power (k, BANDS, SPECTRA): logarithms above a floor, without level and contrast."""
-    floors = power.max(axis=(1, 2), keepdims=True) * FLOOR
-    logs = np.log10(np.maximum(power, floors + TINY))
-    logs -= logs.mean(axis=(1, 2), keepdims=True)
-    deviation = np.sqrt(np.square(logs).mean(axis=(1, 2), keepdims=True))
-    image: Floats = logs / np.maximum(deviation, 1e-6)
+    """Images of mel power (k, BANDS, SPECTRA): logarithms above a floor, without level and contrast.
+
+    The low and the high bands are freed of their levels apart: treble is a thousandth of most sounds' power.
+    """
+    low, high = power[:, :LOW_BANDS], power[:, LOW_BANDS:]
+    loudest = low.max(axis=(1, 2), keepdims=True)
+    image = np.empty(power.shape, np.float32)
+    deviation = _flattened(low, loudest * FLOOR, 0.0, image[:, :LOW_BANDS])
+    floors = np.maximum(high.max(axis=(1, 2), keepdims=True) * FLOOR, loudest * FLOOR_HIGH)
+    _flattened(high, floors, deviation / 2, image[:, LOW_BANDS:])
     return image
 
 
-@cache
-def hann() -> Floats:
-    """The taper of a spectrum: (WINDOW,)."""
-    return np.hanning(WINDOW).astype(np.float32)
+def _flattened(power: Floats, floors: Floats, least: Floats | float, out: Floats) -> Floats:
+    logs = np.log10(np.maximum(power, floors + TINY))
+    logs -= logs.mean(axis=(1, 2), keepdims=True)
+    deviation: Floats = np.sqrt(np.square(logs).mean(axis=(1, 2), keepdims=True))
+    np.divide(logs, np.maximum(deviation, np.maximum(least, 1e-6)), out=out)
+    return deviation
 
 
 @cache
-def mel_bank() -> tuple[int, Floats]:
-    """The first bin that counts and triangles on the mel scale, each of area one: (BANDS, bins)."""
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
-    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
-    bins_hz = np.arange(WINDOW // 2 + 1) * RATE_HZ / WINDOW
-    left, centre, right = (edges[i : BANDS + i, np.newaxis] for i in range(3))
+def hann(window: int) -> Floats:
+    """The taper of a spectrum: (window,)."""
+    return np.hanning(window).astype(np.float32)
+
+
+@cache
+def mel_bank(bands: int, low_hz: float, high_hz: float, rate_hz: int, window: int) -> tuple[int, Floats]:
+    """The first bin that counts and triangles on the mel scale, each of area one: (bands, bins)."""
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
+    edges = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
+    bins_hz = np.arange(window // 2 + 1) * rate_hz / window
+    left, centre, right = (edges[i : bands + i, np.newaxis] for i in range(3))
     bank = np.clip(np.minimum((bins_hz - left) / (centre - left), (right - bins_hz) / (right - centre)), 0, None)
     used = np.flatnonzero(bank.any(axis=0))
     bank = bank[:, used[0] : used[-1] + 1]
     return int(used[0]), (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def _halved(sound: NDArray[np.int16] | Floats, taps: int, cutoff: float) -> Floats:
+    """Every second sample of low-passed sound: (n // 2,)."""
+    n_out = len(sound) // 2
+    blocks = -(-n_out // BLOCK)
+    matrix = _halving_matrix(taps, cutoff)
+    padded = np.zeros((blocks - 1) * 2 * BLOCK + len(matrix) if blocks else 0, np.float32)
+    if not blocks:
+        return padded
+    used = sound[: len(padded) - taps // 2]
+    padded[taps // 2 : taps // 2 + len(used)] = used
+    frames = np.lib.stride_tricks.sliding_window_view(padded, len(matrix))[:: 2 * BLOCK]
+    halved: Floats = (frames @ matrix).reshape(-1)[:n_out]
+    return halved
+
+
 @cache
-def _decimation_matrix() -> Floats:
-    """The low-pass filter at BLOCK places: (inputs, BLOCK)."""
-    times = np.arange(TAPS) - TAPS // 2
-    taps = np.sinc(2 * CUTOFF_HZ / SAMPLE_RATE_HZ * times) * np.kaiser(TAPS, KAISER_BETA)
-    taps /= taps.sum() * 32768
-    matrix = np.zeros(((BLOCK - 1) * DECIMATION + TAPS, BLOCK), np.float32)
+def _halving_matrix(taps: int, cutoff: float) -> Floats:
+    """A low-pass filter at BLOCK places, two samples apart: (inputs, BLOCK). cutoff: of the rate."""
+    times = np.arange(taps) - taps // 2
+    response = np.sinc(2 * cutoff * times) * np.kaiser(taps, KAISER_BETA)
+    response /= response.sum()
+    matrix = np.zeros(((BLOCK - 1) * 2 + taps, BLOCK), np.float32)
     for i in range(BLOCK):
-        matrix[i * DECIMATION : i * DECIMATION + TAPS, i] = taps
+        matrix[i * 2 : i * 2 + taps, i] = response
     return matrix

@@ -1,6 +1,6 @@
 """What happens to a record on its way to a listener, for a whole batch at once. Pure: numpy and a generator.
 
-Sounds are float32 (batch, samples) at 8 kHz. `chosen` is always a boolean per row: the rows that something happens to.
+Sounds are float32 (batch, samples) at 16 kHz. `chosen` is always a boolean per row: the rows that something happens to.
 Each step costs a few milliseconds for 200 rows, most of them transforms of Fourier's: less than the network's own step.
 """
 
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 QUIET = 1e-6
-FOLLOWER_SAMPLES = 160  # 20 ms: how finely a compressor looks at the level
+FOLLOWER_SAMPLES = RATE_HZ // 50  # 20 ms: how finely a compressor looks at the level
 
 
 def at_level(sound: Floats, over: slice, level: float = 0.1) -> Floats:
@@ -101,6 +101,33 @@ def rounded(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
     steps = 2.0 ** rng.uniform(5, 9, (len(rows), 1)) / np.maximum(np.abs(rows).max(axis=1, keepdims=True), QUIET)
     out = sound.copy()
     out[chosen] = np.round(rows * steps) / steps
+    return out
+
+
+TREBLE_HZ = 2500.0  # from here up a bright voice is louder
+BRIGHT_DB = 18.0
+
+
+def brightened(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
+    """Rows with up to BRIGHT_DB more treble; half of them with treble made anew from what lies between 2 and 4 kHz.
+
+    Recordings of voices often end at 4 kHz, announcers do not. The sound just beneath stands in for what was cut off:
+    spectral band replication (Dietz et al., AES 112, 2002) without its envelope.
+    """
+    rows = sound[chosen]
+    if not len(rows):
+        return sound
+    spectra = rfft(rows, axis=1)
+    octaves = np.log2(np.maximum(np.arange(spectra.shape[1]) * (RATE_HZ / 2 / (spectra.shape[1] - 1)), 1) / TREBLE_HZ)
+    gain_db = rng.uniform(0, BRIGHT_DB, (len(rows), 1)) * np.clip(octaves, 0, 1)
+    quarter = spectra.shape[1] // 4
+    part = 10 ** (rng.uniform(-20, -3, (len(rows), 1)) / 20) * (rng.random((len(rows), 1)) < 0.5)
+    beneath = spectra[:, quarter : 2 * quarter] * part.astype(np.float32)
+    spectra[:, 2 * quarter : 3 * quarter] += beneath
+    spectra[:, 3 * quarter : 4 * quarter] += beneath / 2
+    spectra *= (10 ** (gain_db / 20)).astype(np.float32)
+    out = sound.copy()
+    out[chosen] = irfft(spectra, sound.shape[1], axis=1)
     return out
 
 

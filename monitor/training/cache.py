@@ -1,4 +1,4 @@
-"""The cache: all audio of a training set decoded once, 8 kHz mono 16 bit, memory-mapped, with copies.
+"""The cache: all audio of a training set decoded once, 16 kHz mono 16 bit, memory-mapped, with copies.
 
 A copy is an excerpt of a track that went through a codec, or whose tempo, pitch or speed was changed. Making it needs a
 program and a tenth of a second; a training step has a millisecond an example: so copies are made once.
@@ -53,7 +53,7 @@ STRETCH = 0.065  # tempo, pitch and speed change by up to so much
 class Clip:
     """A stretch of the cache.
 
-    kind: music, speech, noise or copy. start, samples: where in pcm.i16, at 8 kHz.
+    kind: music, speech, noise or copy. start, samples: where in pcm.i16, at 16 kHz.
     of: for a copy the name of the clip it is of; sample i of it lies at source_start + i * rate of that clip.
     """
 

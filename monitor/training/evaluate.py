@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.detect.detector import Embeddings
+from monitor.detect.spectrum import RATE_HZ
 from monitor.training import cache, conditions, voices
 from monitor.training.conditions import CONDITIONS, Condition, Sounds
 from monitor.training.corpus import AudioFile
@@ -290,8 +291,8 @@ def _joined(parts: Sequence[Pcm]) -> Pcm:
 
 
 def cached_tracks(kept: cache.Cache) -> Iterable[Track]:
-    """The music of a cache as distractors: 8 kHz sound brought back to 32 kHz."""
+    """The music of a cache as distractors: 16 kHz sound brought back to 32 kHz."""
     for clip in kept.of_kind("music"):
         sound = kept.pcm[clip.start : clip.start + clip.samples].astype(np.float32)
-        wide = cache.resample(sound, 8000, SAMPLE_RATE_HZ)
+        wide = cache.resample(sound, RATE_HZ, SAMPLE_RATE_HZ)
         yield Track(clip.track, np.round(np.clip(wide, -32768, 32767)).astype(np.int16))

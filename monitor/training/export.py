@@ -25,10 +25,11 @@ from monitor.training.train import averaged
 log = structlog.get_logger(__name__)
 Floats = NDArray[np.float32]
 
-VERSION = "naf-2"
+VERSION = "naf-3"
 OPSET = 18
 MOST_DIFFERENCE = 1e-4  # of any number, between the network that was trained and its ONNX
 LEAST_COSINE = 0.98  # of any vector in 8 bit with itself in 32
+ODD_SHARE = 0.002  # of the images may be so odd, a click in silence, that they come out otherwise
 CALIBRATION_IMAGES = 64  # at a time
 
 
@@ -128,10 +129,9 @@ def quantised(network: bytes, images: Floats) -> bytes:
         small = after.read_bytes()
     cosines = np.einsum("ij,ij->i", _run(network, images), _run(small, images))
     log.info("export.quantised", bytes=len(small), cosine_least=float(cosines.min()), cosine_mean=float(cosines.mean()))
-    if cosines.min() < LEAST_COSINE:
-        raise TrainingError(
-            f"in 8 bit a vector's cosine with itself falls to {cosines.min():.3f}: calibrate with more images"
-        )
+    least = float(np.quantile(cosines, ODD_SHARE))
+    if least < LEAST_COSINE:
+        raise TrainingError(f"in 8 bit a vector's cosine with itself falls to {least:.3f}: calibrate with more images")
     return small
 
 

@@ -23,7 +23,7 @@ Pcm = NDArray[np.int16]
 
 PAST = int(responses.LONGEST_S * RATE_HZ)  # of a heard view, for its room's sake
 HEARD = PAST + SEGMENT
-SPARE = 500  # more, because what is played faster uses more
+SPARE = 1000  # more, because what is played faster uses more
 OVER = slice(PAST, HEARD)
 SILENCE = 10.0  # rms of 16 bit beneath which a segment is drawn again
 TRIES = 4
@@ -40,6 +40,7 @@ class Strength:
     copy: played from a copy (codec, tempo, pitch). speed: of the rest, played up to `speed_most` faster or slower.
     voice: pairs whose track has a voice; alone: of these, how many are nothing else.
     noise: with something over it; snr_db from what to what; hard: share of them at no more than `hard_db`.
+    bright: of what is over the music, how many have more treble than their recordings.
     roar: of those with noise, how many have broadband noise over them that swells and fades, at `roar_db`.
     """
 
@@ -51,7 +52,8 @@ class Strength:
     noise: float = 0.85
     snr_db: tuple[float, float] = (-6.0, 12.0)
     hard: float = 0.4
-    hard_db: tuple[float, float] = (-12.0, -3.0)
+    hard_db: tuple[float, float] = (-16.0, -3.0)
+    bright: float = 0.4
     roar: float = 0.3
     roar_db: tuple[float, float] = (-3.0, 12.0)
     underneath: float = 0.15
@@ -237,6 +239,7 @@ class Pairs:
                 over[i] += self._excerpt(self._speech if rng.random() < 0.85 else self._sung, rng)
             if kind[i] != 0:
                 over[i] += self._excerpt(self._noise, rng) * 10 ** (rng.uniform(-9, 6) / 20)
+        over = augment.brightened(over, (rng.random(n) < strength.bright) & ~is_roar, rng)
         over *= 0.1 / voices.LEVEL
         is_hard = rng.random(n) < strength.hard
         snr_db = np.where(is_hard, rng.uniform(*strength.hard_db, n), rng.uniform(*strength.snr_db, n))

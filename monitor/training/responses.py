@@ -2,9 +2,10 @@
 
 All synthesised. A response is the product of a magnitude, made causal with the least delay, and of a room:
 
-    room         exponentially fading noise, fading faster at high pitch, behind a direct sound and a few reflections
-    loudspeaker  a high pass at 80 to 500 Hz, two to five resonances, a low pass at 2.5 to 4 kHz
-    line         telephone (300 to 3,400 Hz) or AM radio (up to 2 to 3.6 kHz)
+    room         exponentially fading noise, fading faster at high pitch, behind a direct sound and a few reflections;
+                 or the images of a loudspeaker in the six hard walls of a box
+    loudspeaker  a high pass at 80 to 500 Hz, two to five resonances, a low pass at 2.5 to 9 kHz
+    line         telephone (300 to 3,400 Hz) or AM radio (up to 2 to 5 kHz)
     equaliser    up to +-12 dB, smooth over the octaves; in the mildest third of the bank nothing else
 """
 
@@ -26,6 +27,11 @@ REVERBERATION_S = (0.08, 0.9)  # until 60 dB are lost
 DIRECT_DB = (-8.0, 12.0)  # of the direct sound against the room
 LEAST_GAIN_DB = -60.0
 ROOMS = 0.85  # of the responses that are not mild have one
+BOXES = 0.5  # of the rooms
+BOX_M = ((2.0, 12.0), (2.0, 9.0), (2.1, 5.0))  # from a car's size to a hall's
+WALLS = (0.45, 0.93)  # of the amplitude is reflected
+IMAGES = 7  # of the source in a pair of walls, to either side
+SOUND_M_PER_S = 343.0
 
 
 def bank(size: int, samples: int, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> Spectra:
@@ -41,7 +47,8 @@ def _one(samples: int, rank: float, rng: np.random.Generator, rate_hz: int) -> S
         gain_db += {"speaker": _speaker, "telephone": _telephone, "radio": _radio, "none": _nothing}[kind](hz, rng)
     spectrum = _causal(gain_db, samples)
     if rank >= 1 / 3 and rng.random() < ROOMS:
-        spectrum = spectrum * np.fft.rfft(_room(rng, rate_hz), samples)
+        room = _box if rng.random() < BOXES else _room
+        spectrum = spectrum * np.fft.rfft(room(rng, rate_hz), samples)
     power = float(np.mean(np.abs(spectrum) ** 2))
     scaled: Spectra = (spectrum / np.sqrt(power)).astype(np.complex64)
     return scaled
@@ -49,16 +56,16 @@ def _one(samples: int, rank: float, rng: np.random.Generator, rate_hz: int) -> S
 
 def _equaliser(hz: Doubles, rng: np.random.Generator, most_db: float) -> Doubles:
     octaves = np.log2(np.maximum(hz, 50) / 50)
-    points = np.arange(0, 8)
+    points = np.arange(0, 9)
     gains = rng.uniform(-most_db, most_db, len(points)) * rng.random()
     return np.interp(octaves, points, gains)
 
 
 def _speaker(hz: Doubles, rng: np.random.Generator) -> Doubles:
     gain = _high_pass(hz, np.exp(rng.uniform(np.log(80), np.log(500))), int(rng.integers(1, 4)))
-    gain += _low_pass(hz, rng.uniform(2500, 4000), int(rng.integers(1, 3)))
+    gain += _low_pass(hz, np.exp(rng.uniform(np.log(2500), np.log(9000))), int(rng.integers(1, 3)))
     for _ in range(rng.integers(2, 6)):
-        centre, width = np.exp(rng.uniform(np.log(200), np.log(3800))), rng.uniform(0.05, 0.5)
+        centre, width = np.exp(rng.uniform(np.log(200), np.log(7000))), rng.uniform(0.05, 0.5)
         gain += rng.uniform(-10, 10) * np.exp(-0.5 * (np.log2(np.maximum(hz, 1) / centre) / width) ** 2)
     return gain
 
@@ -68,7 +75,7 @@ def _telephone(hz: Doubles, rng: np.random.Generator) -> Doubles:
 
 
 def _radio(hz: Doubles, rng: np.random.Generator) -> Doubles:
-    return _high_pass(hz, rng.uniform(50, 200), 2) + _low_pass(hz, rng.uniform(2000, 3600), int(rng.integers(2, 8)))
+    return _high_pass(hz, rng.uniform(50, 200), 2) + _low_pass(hz, rng.uniform(2000, 5000), int(rng.integers(2, 8)))
 
 
 def _nothing(hz: Doubles, rng: np.random.Generator) -> Doubles:
@@ -112,3 +119,22 @@ def _room(rng: np.random.Generator, rate_hz: int) -> Doubles:
     tail[0] += 10 ** (rng.uniform(*DIRECT_DB) / 20)
     response: Doubles = tail
     return response
+
+
+def _box(rng: np.random.Generator, rate_hz: int) -> Doubles:
+    """A box of equal walls by its image sources (Allen and Berkley, JASA 65, 1979); the direct sound comes first."""
+    size = np.array([rng.uniform(*edge) for edge in BOX_M])
+    source, ear = (rng.uniform(0.05, 0.95, 3) * size for _ in range(2))
+    k = np.arange(-IMAGES, IMAGES + 1)
+    offsets = [
+        np.concatenate([2 * k * s + p - e, 2 * k * s - p - e]) for s, p, e in zip(size, source, ear, strict=True)
+    ]
+    walls = np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
+    metres = np.sqrt(sum(np.square(o) for o in np.meshgrid(*offsets, indexing="ij")))
+    met = sum(np.meshgrid(walls, walls, walls, indexing="ij"))
+    gains = rng.uniform(*WALLS) ** met / np.maximum(metres, 0.2)
+    gains = np.where(met > 2, gains * rng.choice([-1.0, 1.0], gains.shape), gains)  # rough walls: no hum of late images
+    samples = np.round((metres - metres.min()) / SOUND_M_PER_S * rate_hz).astype(np.int64)
+    is_early = samples < int(LONGEST_S * rate_hz)
+    response: Doubles = np.bincount(samples[is_early], gains[is_early], int(LONGEST_S * rate_hz))
+    return response / np.linalg.norm(response)

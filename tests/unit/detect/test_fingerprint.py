@@ -43,7 +43,7 @@ def _apart(detector: NeuralDetector, first: Pcm, second: Pcm) -> float:
 
 def test_it_says_what_made_its_vectors(detector: NeuralDetector) -> None:
     info = detector.info
-    assert (info.name, info.version, info.dimensions) == ("fingerprint", "naf-2", 128)
+    assert (info.name, info.version, info.dimensions) == ("fingerprint", "naf-3", 128)
     assert info.checksum == read_card().sha256[:12]
 
 

@@ -8,7 +8,7 @@ import pytest
 from monitor.training import augment, responses
 from monitor.training.augment import Floats
 
-ROWS, SAMPLES, RATE_HZ = 6, 12_000, 8000
+ROWS, SAMPLES, RATE_HZ = 6, 24_000, 16_000
 WHOLE = slice(None)
 
 
@@ -56,8 +56,8 @@ def test_speed_moves_the_pitch_and_holds_the_middle(factor: float) -> None:
     tone = np.sin(2 * np.pi * 500 * times).astype(np.float32)
     tone[: SAMPLES // 2] *= 0.1  # louder from the middle on
     heard = augment.at_speed(tone[np.newaxis], np.array([factor], np.float32), SAMPLES // 2)[0]
-    second = heard[SAMPLES // 2 : SAMPLES // 2 + 4000]
-    assert np.abs(np.fft.rfft(second * np.hanning(4000))).argmax() * 2 == pytest.approx(500 * factor, abs=2)
+    second = heard[SAMPLES // 2 : SAMPLES // 2 + 8000]
+    assert np.abs(np.fft.rfft(second * np.hanning(8000))).argmax() * 2 == pytest.approx(500 * factor, abs=2)
     assert np.abs(heard[SAMPLES // 2 + 8 : SAMPLES // 2 + 200]).max() > 0.9
     assert np.abs(heard[SAMPLES // 2 - 200 : SAMPLES // 2 - 8]).max() < 0.2
 
@@ -91,8 +91,19 @@ def test_nothing_is_changed_where_nothing_is_chosen(sound: Floats, rng: np.rando
         assert np.array_equal(change(sound, _flags(), rng), sound)
 
 
+def test_bright_rows_have_more_treble_and_others_as_much_as_before(rng: np.random.Generator) -> None:
+    low = np.fft.irfft(np.fft.rfft(rng.standard_normal((ROWS, SAMPLES)))[:, : SAMPLES // 4], SAMPLES).astype(np.float32)
+    heard = augment.brightened(low, _flags(*range(ROWS - 1)), rng)
+
+    def treble(batch: Floats) -> Floats:
+        return np.square(np.abs(np.fft.rfft(batch)[:, SAMPLES // 4 + 10 :])).sum(axis=1)
+
+    assert (treble(heard)[:-1] > 10 * treble(low)[:-1]).any()
+    assert np.array_equal(heard[-1], low[-1])
+
+
 def test_a_cut_out_is_smaller_than_the_image(rng: np.random.Generator) -> None:
-    images = np.ones((ROWS, 128, 28), np.float32)
+    images = np.ones((ROWS, 160, 28), np.float32)
     cut = augment.cut_out(images, _flags(0, 1, 2), rng)
     missing = (cut == 0).mean(axis=(1, 2))
     assert ((missing[:3] > 0) & (missing[:3] < 0.4)).all()
@@ -101,7 +112,7 @@ def test_a_cut_out_is_smaller_than_the_image(rng: np.random.Generator) -> None:
 
 
 def test_pink_noise_falls_with_pitch(rng: np.random.Generator) -> None:
-    power = (np.abs(np.fft.rfft(augment.pink(4, 8000, rng), axis=1)) ** 2).mean(axis=0)
+    power = (np.abs(np.fft.rfft(augment.pink(4, 16_000, rng), axis=1)) ** 2).mean(axis=0)
     assert 10 * np.log10(power[200:400].mean() / power[1600:3200].mean()) == pytest.approx(9, abs=1)
 
 

@@ -22,7 +22,7 @@ from monitor.training.model import Encoder, Shape  # noqa: E402
 from monitor.training.pairs import Pairs, Strength  # noqa: E402
 from monitor.training.train import Recipe, averaged, rate, strength_at, train  # noqa: E402
 
-SMALL = Shape(widths=(8, 16, 16, 16), blocks=(0, 0, 0), hidden=4)
+SMALL = Shape(widths=(8, 16, 16, 64), blocks=(0, 0, 0), hidden=4)
 TRACKS = 12
 
 
@@ -46,7 +46,7 @@ def _recipe(steps: int) -> Recipe:
 def test_a_batch_is_of_different_tracks_and_the_same_for_the_same_seed(pairs: Pairs) -> None:
     first, second, other = (pairs.batch(10, Strength(), np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert len(set(first.tracks)) == 10
-    assert first.catalog.shape == first.heard.shape == (10, 128, 28)
+    assert first.catalog.shape == first.heard.shape == (10, 160, 28)
     assert np.isfinite(first.heard).all()
     assert np.array_equal(first.heard, second.heard)
     assert not np.array_equal(first.heard, other.heard)
@@ -104,7 +104,7 @@ def test_a_run_that_was_cut_ends_as_one_that_was_not(pairs: Pairs, tmp_path: Pat
 def test_another_network_is_not_trained_on(pairs: Pairs, tmp_path: Path) -> None:
     train(pairs, _recipe(1), tmp_path, threads=1)
     with pytest.raises(TrainingError, match="another network"):
-        train(pairs, Recipe(steps=2, pairs=8, bank=4, shape=Shape((8, 16, 16, 32), (0, 0, 0))), tmp_path, threads=1)
+        train(pairs, Recipe(steps=2, pairs=8, bank=4, shape=Shape((8, 16, 32, 64), (0, 0, 0))), tmp_path, threads=1)
 
 
 def test_a_larger_network_starts_as_the_smaller_one_and_goes_on_from_there(pairs: Pairs, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_larger_network_starts_as_the_smaller_one_and_goes_on_from_there(pairs
     assert torch.allclose(before, after, atol=1e-5)
     grown = train(pairs, replace(_recipe(2), shape=shape), tmp_path / "larger", threads=1, start_from=small)
     assert averaged(grown)[0].shape == shape
-    wider = replace(_recipe(1), shape=Shape((8, 16, 16, 32), (0, 0, 0)))
+    wider = replace(_recipe(1), shape=Shape((8, 16, 32, 64), (0, 0, 0)))
     with pytest.raises(TrainingError, match="other widths"):
         train(pairs, wider, tmp_path / "wider", threads=1, start_from=small)
 
