@@ -40,11 +40,10 @@ class Ballot:
         self._hits: defaultdict[int, deque[tuple[int, int, float]]] = defaultdict(deque)
 
     def add(self, segment: Segment) -> None:
-        """Takes a segment's hits in, but those that speak against their track."""
+        """Takes a segment's hits in."""
         worths = self._curve(np.array([hit.score for hit in segment.hits])).tolist()
         for hit, worth in zip(segment.hits, worths, strict=True):
-            if worth > 0:
-                self._hits[hit.track].append((segment.start, hit.position, worth))
+            self._hits[hit.track].append((segment.start, hit.position, max(0.0, worth)))
 
     def proposals(self, newest: Segment, least: float) -> list[Proposal]:
         """Lines through the newest segment's hits with at least so much evidence, most first."""
@@ -65,7 +64,7 @@ class Ballot:
         best: dict[int, float] = {}
         away = hit.position - start
         for then, position, worth in hits:
-            if abs(away - position + then) <= SLACK_SAMPLES + FASTEST * (start - then) and worth > best.get(then, 0.0):
+            if abs(away - position + then) <= SLACK_SAMPLES + FASTEST * (start - then) and worth >= best.get(then, 0.0):
                 best[then] = worth
         # One segment's hits prove nothing about time.
         return sum(best.values()) if len(best) > 1 else 0.0

@@ -111,7 +111,7 @@ def normalised(power: Floats) -> Floats:
     image = np.empty(power.shape, np.float32)
     deviation = _flattened(low, loudest * FLOOR, 0.0, image[:, :LOW_BANDS])
     floors = np.maximum(high.max(axis=(1, 2), keepdims=True) * FLOOR, loudest * FLOOR_HIGH)
-    _flattened(high, floors, deviation / 2, image[:, LOW_BANDS:])
+    _flattened(high, floors, deviation * np.float32(0.5), image[:, LOW_BANDS:])
     return image
 
 

@@ -131,10 +131,10 @@ def _box(rng: np.random.Generator, rate_hz: int) -> Doubles:
     ]
     walls = np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
     metres = np.sqrt(sum(np.square(o) for o in np.meshgrid(*offsets, indexing="ij")))
-    met = sum(np.meshgrid(walls, walls, walls, indexing="ij"))
-    gains = rng.uniform(*WALLS) ** met / np.maximum(metres, 0.2)
+    met = walls[:, None, None] + walls[:, None] + walls
+    gains: Doubles = rng.uniform(*WALLS) ** met / np.maximum(metres, 0.2)
     gains = np.where(met > 2, gains * rng.choice([-1.0, 1.0], gains.shape), gains)  # rough walls: no hum of late images
     samples = np.round((metres - metres.min()) / SOUND_M_PER_S * rate_hz).astype(np.int64)
     is_early = samples < int(LONGEST_S * rate_hz)
-    response: Doubles = np.bincount(samples[is_early], gains[is_early], int(LONGEST_S * rate_hz))
+    response = np.bincount(samples[is_early], gains[is_early], int(LONGEST_S * rate_hz)).astype(np.float64)
     return response / np.linalg.norm(response)
