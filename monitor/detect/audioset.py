@@ -1,0 +1,84 @@
+"""The 527 classes of AudioSet that PANNs knows, and what a stretch of sound comes to: music, speech, silence, other.
+
+audioset.csv is AudioSet's class_labels_indices.csv as Google publishes it, under CC BY 4.0 (Gemmeke et al., ICASSP
+2017, https://research.google.com/audioset/).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Kind = Literal["music", "speech", "music_under_speech", "silence", "other"]
+
+CLASSES = 527
+SPEECH = (*range(8), 15)  # from "Speech" to "Speech synthesizer", and "Whispering"
+# "Singing" to "Humming"; "Music" with its instruments and styles, but no bells: most are church bells and doorbells.
+MUSIC = (*range(27, 38), *range(137, 200), *range(208, 283))
+SILENCE = 500
+# PANNs is sure of what is in front, and gives what lies beneath a voice some .2 to .4 (its probabilities are those of
+# AudioSet's raters, who seldom ticked both). Not measured by us: no corpus of ours has the labels.
+PRESENT = 0.25
+TOP = 5  # labels that are kept of each stretch; the sixth has hardly ever more than a few hundredths
+TOP_LEAST = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class, and how likely it is to be heard: 0 to 1."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a stretch of sound comes to. music, speech: the most that any of their classes has, 0 to 1.
+
+    labels: the likeliest classes, the likeliest first; none for silence.
+    """
+
+    kind: Kind
+    music: float
+    speech: float
+    labels: tuple[Label, ...]
+
+
+QUIET = Heard("silence", 0.0, 0.0, ())
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The classes in PANNs' order."""
+    text = resources.files(__package__).joinpath("audioset.csv").read_text("utf-8")
+    return tuple(row["display_name"] for row in csv.DictReader(text.splitlines()))
+
+
+def summarised(probabilities: Floats) -> Heard:
+    """What the probabilities of all classes, shape (CLASSES,), come to."""
+    music, speech = float(probabilities[list(MUSIC)].max()), float(probabilities[list(SPEECH)].max())
+    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    labels = tuple(Label(names()[i], round(float(probabilities[i]), 3)) for i in best if probabilities[i] >= TOP_LEAST)
+    return Heard(_kind(music, speech, float(probabilities[SILENCE])), round(music, 3), round(speech, 3), labels)
+
+
+def together(heard: Sequence[Floats]) -> Heard:
+    """What several stretches come to as a whole: their mean probabilities, those of silent ones are all 0."""
+    sounding = [each for each in heard if each.any()]
+    return summarised(np.mean(sounding, axis=0)) if sounding else QUIET
+
+
+def _kind(music: float, speech: float, silence: float) -> Kind:
+    if music >= PRESENT:
+        return "music_under_speech" if speech >= PRESENT else "music"
+    if speech >= PRESENT:
+        return "speech"
+    return "silence" if silence >= PRESENT else "other"
