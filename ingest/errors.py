@@ -3,6 +3,7 @@
 IngestError
 ├── WireError            a record on the bus cannot be read
 ├── BusError             the bus cannot take or give records
+│   └── UnfitBroker      its limits would lose windows
 ├── FfmpegMissing        no ffmpeg on this machine
 └── SourceError          a stream or file cannot be heard; `reason` is the coverage gap's reason
     └── UnsupportedUrl   the URL is of a kind that Airtrace does not open
@@ -21,6 +22,10 @@ class WireError(IngestError):
 
 class BusError(IngestError):
     """The bus cannot take or give records."""
+
+
+class UnfitBroker(BusError):
+    """Limits of the brokers, or of a topic, would lose windows."""
 
 
 class FfmpegMissing(IngestError):

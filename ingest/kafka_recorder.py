@@ -7,8 +7,8 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from ingest.brokers import HEADERS_MOST_BYTES, RECORD_MOST_BYTES, addresses
 from ingest.errors import BusError, WireError
-from ingest.kafka import BATCH_RECORDS, HEADERS_MOST_BYTES, RECORD_MOST_BYTES, WAKE_MS, brokers
 from ingest.recorder import Recording
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Window, decode
@@ -16,6 +16,7 @@ from ingest.wire import SAMPLE_RATE_HZ, Window, decode
 READ_TIMEOUT_S = 30.0  # connecting and, of a partition with a hundred streams, two minutes
 # A window comes after its sound, but the clock of a source that sends ahead runs ahead of Kafka's.
 AHEAD_MOST_S = 60
+WAKE_MS = 200  # how long an empty log is waited for
 
 
 class KafkaRecorder:
@@ -23,7 +24,7 @@ class KafkaRecorder:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._brokers = brokers(settings)
+        self._brokers = addresses(settings)
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> Recording:
         """See `Recorder`."""
@@ -53,13 +54,17 @@ class KafkaRecorder:
             since_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - AHEAD_MOST_S))
             first = (await consumer.offsets_for_times({topic: since_ms}))[topic]
             found: list[Window] = []
+            epoch = 0
             if first is None:
                 return Recording(())
             consumer.seek(topic, first.offset)
             while await consumer.position(topic) < next_offset:
-                fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=BATCH_RECORDS)
+                fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
                 for message in fetched.get(topic, ()):
                     window = _window(message, key)
+                    if window is not None and window.epoch < epoch:  # of a process that had lost the stream
+                        continue
+                    epoch = window.epoch if window is not None else epoch
                     if window is not None and window.start >= end:
                         return Recording(tuple(found))
                     if window is not None and window.end > begin:

@@ -17,6 +17,7 @@ from ingest.backoff import Backoff
 from ingest.bus import Bus
 from ingest.errors import SourceError
 from ingest.ffmpeg import Failure, Process
+from ingest.lease import Permit
 from ingest.lifecycle import stopped_within
 from ingest.publisher import Publisher
 from ingest.redact import redact
@@ -53,15 +54,19 @@ class Reader:
         settings: IngestSettings,
         heard_until: int | None = None,
         now: Callable[[], int] = clock_now,
+        permit: Permit | None = None,
     ) -> None:
-        """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard."""
+        """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard.
+
+        `permit`: without one nobody else publishes the stream.
+        """
         self._stream_id = stream_id
         self._url = url
         self._settings = settings
         self._now = now
         self._was_heard = heard_until is not None
         self._ledger = Ledger(stream_id, now() if heard_until is None else heard_until)
-        self._publisher = Publisher(stream_id, bus)
+        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), permit)
         self._burst_most = timeline.samples(settings.burst_most_s)
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s)
 

@@ -16,7 +16,7 @@ import os
 import struct
 import zlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ class Spool:
         finally:
             self._arrived.set()  # a caller that was cancelled may have written its record all the same
 
-    async def deliveries(self, start_at: StartAt) -> AsyncIterator[Sequence[Delivery]]:
+    async def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
         """See `Bus`. Never begins behind the committed offset: the records in between belong to nobody yet."""
         asked = await start_at(PARTITION)
         offset = self.committed if asked is None else min(asked, self.committed)
@@ -113,6 +113,14 @@ class Spool:
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """See `Bus`. An offset in front of the committed one changes nothing."""
         await self._in_thread(self._commit, offsets.get(PARTITION, 0))
+
+    async def reject(self, delivery: Delivery, error: str) -> None:
+        """See `Bus`."""
+        await self._in_thread(self._bury, delivery.offset, _framed(encode(delivery.record)), error)
+
+    def holds(self, partition: int) -> bool:
+        """See `Bus`. There is one reader."""
+        return partition == PARTITION
 
     async def _in_thread(self, call: Callable[[*Args], T], *args: *Args) -> T:
         try:
@@ -209,6 +217,11 @@ class Spool:
             del self._files[0]
 
     def _reject(self, offset: int, frame: bytes, error: str) -> None:
+        self._bury(offset, frame, error)
+        self._rejected.add(offset)
+        self._commit(self.committed)
+
+    def _bury(self, offset: int, frame: bytes, error: str) -> None:
         path = self._folder / "rejected" / f"{offset:020}"
         if not path.exists():  # else a replay came by again
             _replace(path, f"{error}\n".encode() + frame)
@@ -216,8 +229,6 @@ class Spool:
             log.error("spool.rejected", offset=offset, error=error, kept=str(path))
             for oldest in sorted(path.parent.glob("[0-9]*"))[:-REJECTED_MOST]:
                 oldest.unlink()
-        self._rejected.add(offset)
-        self._commit(self.committed)
 
 
 def _framed(encoded: Encoded) -> bytes:

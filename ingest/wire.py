@@ -1,6 +1,7 @@
 """What travels over the bus: windows of PCM and gaps, and their Kafka key, headers and bytes.
 
 The contract between ingest and monitor. A record carries the wire version; a reader refuses versions it does not know.
+Headers may be added within a version: a reader takes those that it does not find at their defaults.
 """
 
 from __future__ import annotations
@@ -10,15 +11,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest import flac
 from ingest.errors import WireError
 
-WIRE_VERSION = b"1"
+# 2: the value may be FLAC, which a reader of 1 would take for PCM. What it can read as well is still written as 1.
+WIRE_VERSIONS = (b"1", b"2")
 
 # The one PCM format of the system. 32 kHz is what PANNs' Cnn14 was trained on, keeps evidence clips worth hearing,
 # and is four times the fingerprint's 8 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono
 INTEGER_MOST = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit
+TRACE_MOST = 200  # of its own format (W3C traceparent) it has 55
+
+
+class Codec(StrEnum):
+    """How the audio of a window is written."""
+
+    PCM = "pcm"
+    FLAC = "flac"
 
 
 class GapReason(StrEnum):
@@ -40,6 +51,10 @@ class Window:
 
     `anchor` and every other instant on the wire is a *stream clock* value: samples at 32 kHz since the Unix epoch
     (see `ingest.timeline`). Sample 0 of the session sounded at `anchor`.
+
+    epoch: of the claim under which it was published (see `ingest.lease`); 0 where nobody else can.
+    is_discontinuous: the window that was published before it does not end where it begins.
+    trace: where it belongs in a trace, as W3C's `traceparent`; empty where nobody said.
     """
 
     stream_id: int
@@ -48,6 +63,9 @@ class Window:
     anchor: int
     first_sample: int
     pcm: bytes
+    epoch: int = 0
+    is_discontinuous: bool = False
+    trace: str = ""
 
     @property
     def start(self) -> int:
@@ -62,12 +80,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of a stream's wall clock without audio, and why. Instants are stream clock values."""
+    """A stretch of a stream's wall clock without audio, and why. Instants are stream clock values; epoch: as above."""
 
     stream_id: int
     start: int
     end: int
     reason: GapReason
+    epoch: int = 0
 
 
 Record = Window | Gap
@@ -83,7 +102,7 @@ class Encoded:
     value: bytes
 
 
-def encode(record: Record) -> Encoded:
+def encode(record: Record, codec: Codec = Codec.PCM) -> Encoded:
     """The key (the stream, so that one stream stays in order), headers and value of a record."""
     key = str(record.stream_id).encode()
     if isinstance(record, Window):
@@ -94,9 +113,15 @@ def encode(record: Record) -> Encoded:
             "anchor": str(record.anchor),
             "first_sample": str(record.first_sample),
             "sample_rate_hz": str(SAMPLE_RATE_HZ),
+            "codec": codec.value,
+            "epoch": str(record.epoch),
+            "discontinuity": str(int(record.is_discontinuous)),
+            "traceparent": record.trace,
         }
-        return Encoded(key, _headers(fields), record.pcm)
-    fields = {"kind": "gap", "start": str(record.start), "end": str(record.end), "reason": record.reason.value}
+        value = flac.packed(record.pcm, SAMPLE_RATE_HZ) if codec is Codec.FLAC else record.pcm
+        return Encoded(key, _headers(fields, WIRE_VERSIONS[codec is Codec.FLAC]), value)
+    places = {"start": str(record.start), "end": str(record.end)}
+    fields = {"kind": "gap", **places, "reason": record.reason.value, "epoch": str(record.epoch)}
     return Encoded(key, _headers(fields), b"")
 
 
@@ -107,8 +132,9 @@ def decode(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
         WireError: the message is not one of ours, of another version, or damaged; the message says which.
     """
     fields = dict(headers)
-    if (version := fields.get("airtrace")) != WIRE_VERSION:
-        raise WireError(f"wire version {version!r}, this reader knows {WIRE_VERSION!r}: upgrade the older side")
+    if (version := fields.get("airtrace")) not in WIRE_VERSIONS:
+        known = " and ".join(map(repr, WIRE_VERSIONS))
+        raise WireError(f"wire version {version!r}, this reader knows {known}: upgrade the older side")
     try:
         kind = fields["kind"].decode()
         stream_id = _integer(key or b"")
@@ -122,8 +148,8 @@ def decode(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes
     raise WireError(f"unknown kind of record: {kind!r}")
 
 
-def _headers(fields: dict[str, str]) -> Headers:
-    return (("airtrace", WIRE_VERSION), *((name, text.encode()) for name, text in fields.items()))
+def _headers(fields: dict[str, str], version: bytes = WIRE_VERSIONS[0]) -> Headers:
+    return (("airtrace", version), *((name, text.encode()) for name, text in fields.items()))
 
 
 def _integer(text: bytes) -> int:
@@ -137,12 +163,14 @@ def _gap(stream_id: int, fields: dict[str, bytes], reason: GapReason) -> Gap:
     start, end = _integer(fields["start"]), _integer(fields["end"])
     if end <= start:
         raise ValueError(f"a gap that ends {start - end} samples before it begins")
-    return Gap(stream_id, start, end, reason)
+    return Gap(stream_id, start, end, reason, _integer(fields.get("epoch", b"0")))
 
 
-def _window(stream_id: int, fields: dict[str, bytes], pcm: bytes) -> Window:
+def _window(stream_id: int, fields: dict[str, bytes], value: bytes) -> Window:
     if _integer(fields["sample_rate_hz"]) != SAMPLE_RATE_HZ:
         raise WireError(f"sample rate {fields['sample_rate_hz']!r} Hz, this reader takes {SAMPLE_RATE_HZ}")
+    codec = Codec(fields.get("codec", b"pcm").decode())
+    pcm = flac.unpacked(value, SAMPLE_RATE_HZ) if codec is Codec.FLAC else value
     if not pcm or len(pcm) % BYTES_PER_SAMPLE:
         raise WireError(f"{len(pcm)} bytes are not a whole number of samples")
     return Window(
@@ -152,4 +180,7 @@ def _window(stream_id: int, fields: dict[str, bytes], pcm: bytes) -> Window:
         anchor=_integer(fields["anchor"]),
         first_sample=_integer(fields["first_sample"]),
         pcm=pcm,
+        epoch=_integer(fields.get("epoch", b"0")),
+        is_discontinuous=fields.get("discontinuity", b"0") != b"0",
+        trace=fields.get("traceparent", b"").decode("ascii", "replace")[:TRACE_MOST],
     )

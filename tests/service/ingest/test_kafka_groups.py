@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import random
 import signal
 import socket
 import sys
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from ingest import metrics
+from ingest.brokers import RECORD_MOST_BYTES
 from ingest.bus import Delivery
 from ingest.errors import BusError
-from ingest.kafka import RECORD_MOST_BYTES, STOP_TIMEOUT_S, KafkaBus
+from ingest.kafka import STOP_TIMEOUT_S, KafkaBus
 from ingest.settings import KafkaSettings
 from ingest.wire import Window
 from tests.broker import kafka_settings, running
@@ -149,6 +154,103 @@ async def test_the_partitions_of_a_killed_worker_move_to_the_other(kafka: str) -
             assert sorted(survivor.asked[1:]) == [0, 1]
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+async def test_a_batch_in_hand_is_finished_before_its_partitions_go_elsewhere_unless_that_takes_too_long(
+    kafka: str, is_finished: bool
+) -> None:
+    settings = kafka_settings(kafka, partitions=2, session_timeout_s=SESSION_TIMEOUT_S)
+    async with asyncio.timeout(DEADLINE_S), KafkaBus(settings) as bus, KafkaBus(settings) as ingest:
+        for stream in STREAMS:
+            await ingest.publish(window(stream, 0))
+        async with aclosing(bus.deliveries(at_committed)) as batches:
+            taken = list(await anext(batches))
+            while len(taken) < len(STREAMS):
+                taken += await anext(batches)
+            ends = {each.partition: each.offset + 1 for each in taken}
+            revoking = revocation(bus)
+            async with consuming(settings) as other:
+                await revoking.wait()
+                assert bus.holds(0)
+                assert bus.holds(1)
+                assert not other.asked
+                if is_finished:
+                    await bus.commit(ends)
+                else:
+                    await until(lambda: other.asked)
+                    assert not bus.holds(0)
+                    assert not bus.holds(1)
+                    await bus.commit(ends)
+                seen: set[tuple[int, int]] = set()
+                going_on = asyncio.create_task(collected(batches, seen), name="going-on")
+                await until(lambda: other.asked)
+                for stream in STREAMS:
+                    await ingest.publish(window(stream, 1))
+                await until(lambda: {(stream, 1) for stream in STREAMS} <= records(other) | seen)
+                going_on.cancel()
+                with suppress(asyncio.CancelledError):
+                    await going_on
+                again = {key for key in records(other) | seen if key[1] == 0}
+    assert again == (set() if is_finished else {(stream, 0) for stream in STREAMS})
+
+
+async def test_a_batch_that_cannot_be_done_for_long_keeps_its_partitions_and_takes_nothing_more_in(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle_most_s = 2.0
+    patient = functools.partial(AIOKafkaConsumer, max_poll_interval_ms=round(idle_most_s * 1000))
+    monkeypatch.setattr("ingest.kafka_consumer.AIOKafkaConsumer", patient)
+    monkeypatch.setattr("ingest.kafka_consumer.HOLD_S", 0.3)
+    settings = kafka_settings(kafka, partitions=1, session_timeout_s=SESSION_TIMEOUT_S)
+    async with asyncio.timeout(DEADLINE_S), KafkaBus(settings) as bus:
+        await bus.publish(window(1, 0))
+        async with aclosing(bus.deliveries(at_committed)) as batches:
+            (first,) = await anext(batches)
+            revoking = revocation(bus)
+            await bus.publish(window(1, 1))
+            await until(lambda: metrics.PAUSED._value.get() == 1)
+            with suppress(TimeoutError):  # beyond two heartbeats, at which the group would be left
+                await asyncio.wait_for(revoking.wait(), idle_most_s + SESSION_TIMEOUT_S)
+            assert not revoking.is_set()
+            assert bus.holds(0)
+            await bus.commit({0: first.offset + 1})
+            assert [each.record for each in await anext(batches)] == [window(1, 1)]
+            assert metrics.PAUSED._value.get() == 0
+
+
+async def test_what_comes_soon_after_one_another_is_one_batch(kafka: str) -> None:
+    settings = kafka_settings(kafka, partitions=4, batch_records=len(STREAMS) - 2, batch_wait_s=3)
+    async with asyncio.timeout(DEADLINE_S), KafkaBus(settings) as bus:
+        batches = bus.deliveries(at_committed)
+        for stream in STREAMS:
+            await bus.publish(window(stream, 0))
+        sizes = [len(await anext(batches)), len(await anext(batches))]
+        await batches.aclose()
+    assert sizes == [len(STREAMS) - 2, 2]
+
+
+def revocation(bus: KafkaBus) -> asyncio.Event:
+    """Set when partitions are about to be taken away."""
+    begun, ours = asyncio.Event(), bus._member._ours
+    original = ours.on_partitions_revoked
+
+    async def noted(revoked) -> None:  # type: ignore[no-untyped-def]
+        begun.set()
+        await original(revoked)
+
+    ours.on_partitions_revoked = noted
+    return begun
+
+
+async def at_committed(_: int) -> int | None:
+    return None
+
+
+async def collected(batches, seen: set[tuple[int, int]]) -> None:  # type: ignore[no-untyped-def]
+    """Goes on to take what comes."""
+    async for batch in batches:
+        seen |= {(each.record.stream_id, each.record.sequence) for each in batch}
+
+
 async def test_no_record_is_given_before_the_replay_is_set(kafka: str) -> None:
     settings = kafka_settings(kafka, partitions=1)
     async with KafkaBus(settings) as bus:
@@ -243,11 +345,29 @@ async def test_a_topic_that_cannot_be_made_is_named(kafka: str) -> None:
 
 async def test_a_record_that_is_too_large_for_the_topic_is_a_bus_error(kafka: str) -> None:
     settings = kafka_settings(kafka)
-    too_large = Window(1, uuid.UUID(int=1), 0, 0, 0, bytes(RECORD_MOST_BYTES))
+    noise = random.Random(1).randbytes(RECORD_MOST_BYTES)  # FLAC makes it no smaller
+    too_large = Window(1, uuid.UUID(int=1), 0, 0, 0, noise)
     async with KafkaBus(settings) as bus:
-        with pytest.raises(BusError, match=f"does not take a record of {RECORD_MOST_BYTES} bytes"):
+        with pytest.raises(BusError, match=r"does not take a record of 2\d{6} bytes"):
             await bus.publish(too_large)
         await bus.publish(window(1, 0))
+
+
+async def test_a_producer_that_no_broker_believes_any_more_is_replaced(kafka: str) -> None:
+    """A batch that was given up while brokers were away leaves a hole in an idempotent producer's numbers."""
+    settings = kafka_settings(kafka, partitions=1)
+    async with asyncio.timeout(DEADLINE_S), KafkaBus(settings) as bus:
+        await bus.publish(window(1, 0))
+        broken = bus._producer
+        assert broken is not None
+        broken._txn_manager.increment_sequence_number(TopicPartition(settings.windows_topic, 0), 3)
+        with pytest.raises(BusError, match="OutOfOrderSequenceNumber"):
+            await bus.publish(window(1, 1))
+        for sequence in (1, 2):
+            await bus.publish(window(1, sequence))
+        assert bus._producer is not broken
+        async with consuming(settings) as worker:
+            await until(lambda: records(worker) == {(1, 0), (1, 1), (1, 2)})
 
 
 @pytest.mark.parametrize("prefix", ["", "user:secret@"])
@@ -265,7 +385,7 @@ async def test_brokers_that_cannot_be_reached_are_named_without_credentials(
 
 
 async def test_a_broker_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.kafka.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("ingest.brokers.CONNECT_TIMEOUT_S", 0.5)
 
     hung_up = asyncio.Event()
 

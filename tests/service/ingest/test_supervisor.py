@@ -18,6 +18,7 @@ from ingest import ffmpeg
 from ingest.errors import FfmpegMissing
 from ingest.reader import clock_now
 from ingest.settings import IngestSettings
+from ingest.streams import AllStreams
 from ingest.supervisor import Supervisor
 from ingest.wire import SAMPLE_RATE_HZ, GapReason, Record, Window
 from monitor import store
@@ -84,7 +85,8 @@ async def database(server: str) -> Database:
 async def supervising(database: Database, bus: Any, settings: IngestSettings) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        group.create_task(Supervisor(database.dsn, bus, settings).run(stop), name="supervisor")
+        streams = AllStreams(database.dsn, settings.poll_s)
+        group.create_task(Supervisor(streams, bus, settings).run(stop), name="supervisor")
         try:
             yield
         finally:
@@ -206,7 +208,7 @@ async def test_a_dsn_that_is_none_is_reported_without_it(
     stop = asyncio.Event()
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-            bad = "postgresql://user:hunter22@host:port/x"
+            bad = AllStreams("postgresql://user:hunter22@host:port/x", quick.poll_s)
             group.create_task(Supervisor(bad, bus, quick).run(stop), name="supervisor")
             await poll(lambda: logs)
             stop.set()
@@ -219,5 +221,6 @@ async def test_without_ffmpeg_nothing_starts(bus: Any, quick: IngestSettings, mo
         raise FfmpegMissing
 
     monkeypatch.setattr(ffmpeg, "binary", missing)
+    nowhere = AllStreams("postgresql://127.0.0.1:1/x", quick.poll_s)
     with pytest.raises(FfmpegMissing, match="apt-get install ffmpeg"):
-        await Supervisor("postgresql://127.0.0.1:1/x", bus, quick).run(asyncio.Event())
+        await Supervisor(nowhere, bus, quick).run(asyncio.Event())

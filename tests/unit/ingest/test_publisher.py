@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
 
 from ingest.errors import BusError
+from ingest.lease import Permit
 from ingest.publisher import Publisher
 from ingest.wire import Gap, GapReason, Record, Window
 
@@ -22,23 +25,31 @@ class Bus:
     """Keeps what is published; can be closed for a while, or broken."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[Record] = []  # without what the publisher adds to them
+        self.marked: list[Record] = []
         self.tried: list[Record] = []
         self.open = asyncio.Event()
         self.open.set()
         self.errors: list[Exception] = []
 
     async def publish(self, record: Record) -> None:
-        self.tried.append(record)
+        self.tried.append(unmarked(record))
         await self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
-        self.records.append(record)
+        self.marked.append(record)
+        self.records.append(unmarked(record))
 
     async def has(self, condition) -> None:  # type: ignore[no-untyped-def]
         async with asyncio.timeout(5):
             while not condition(self):  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
+
+
+def unmarked(record: Record) -> Record:
+    if isinstance(record, Window):
+        return replace(record, epoch=0, is_discontinuous=False, trace="")
+    return replace(record, epoch=0)
 
 
 def window(i: int, stream_id: int = 1) -> Window:
@@ -146,3 +157,54 @@ async def test_what_was_published_is_counted_by_stream_and_reason() -> None:
     assert value("airtrace_ingest_windows_total") == 1
     assert value("airtrace_ingest_audio_seconds_total") == 1
     assert value("airtrace_ingest_gap_seconds_total", reason="stalled") == 3
+
+
+async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belongs_in_a_trace() -> None:
+    bus = Bus()
+    publisher = Publisher(1, bus, waiting_most=2 * SECOND)
+    async with running(publisher):
+        publisher.put(window(0))
+        await bus.has(lambda bus: bus.records)
+        bus.open.clear()
+        publisher.put(window(1))
+        await bus.has(lambda bus: len(bus.tried) == 2)
+        for i in range(2, 6):
+            publisher.put(window(i))
+        bus.open.set()
+    sent = [record for record in bus.marked if isinstance(record, Window)]
+    assert [record.sequence for record in sent] == [0, 1, 4, 5]
+    assert [record.is_discontinuous for record in sent] == [True, False, True, False]
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", record.trace) for record in sent)
+    assert len({record.trace for record in sent}) == 4
+
+
+async def test_nothing_is_published_while_the_permit_has_run_out_and_all_of_it_once_it_is_renewed() -> None:
+    bus, now = Bus(), [100.0]
+    permit = Permit(7, 105.0, lambda: now[0])
+    publisher = Publisher(1, bus, permit=permit)
+    async with running(publisher):
+        publisher.put(window(0))
+        await bus.has(lambda bus: bus.records)
+        now[0] = 105.0
+        publisher.put(window(1))
+        publisher.put(window(2))
+        for _ in range(10):
+            await asyncio.sleep(0)  # every chance to publish
+        assert len(bus.tried) == 1
+        permit.extend(8, 120.0)
+    assert bus.records == [window(0), window(1), window(2)]
+    assert [record.epoch for record in bus.marked] == [7, 8, 8]
+
+
+async def test_what_waits_is_forgotten_once_the_stream_is_another_process_s() -> None:
+    bus = Bus()
+    permit = Permit(7)
+    publisher = Publisher(1, bus, permit=permit)
+    bus.errors = [BusError("away")] * 1000
+    async with asyncio.timeout(20), running(publisher):
+        publisher.put(window(0))
+        publisher.put(window(1))
+        await bus.has(lambda bus: bus.tried)
+        permit.revoke()
+    assert bus.records == []
+    assert publisher.waiting_s == 0

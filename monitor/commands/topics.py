@@ -1,0 +1,85 @@
+"""`airtrace topics`: create, check. Exit codes: 0 all is well, 3 a limit is not as it must be, 4 no broker answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ingest import topics
+from ingest.brokers import addresses
+from ingest.limits import HOUR_MS, Found, Topic
+from ingest.topics import Survey
+from monitor.commands import output
+from monitor.errors import SettingsError
+from monitor.settings import Settings
+
+FAULTY = 3
+
+
+async def create(settings: Settings, *, as_json: bool) -> int:
+    _needs_brokers(settings)
+    made = await topics.make(settings.kafka, settings.ingest.window_s)
+    return await _report(settings, made, as_json=as_json)
+
+
+async def check(settings: Settings, *, as_json: bool) -> int:
+    _needs_brokers(settings)
+    return await _report(settings, [], as_json=as_json)
+
+
+async def _report(settings: Settings, made: list[str], *, as_json: bool) -> int:
+    survey = await topics.survey(settings.kafka, settings.ingest.window_s)
+    if as_json:
+        output.as_json(_shape(settings, survey, made))
+    else:
+        _print(survey, made)
+    return FAULTY if survey.problems else 0
+
+
+def _print(survey: Survey, made: list[str]) -> None:
+    columns = ("topic", "partitions", "copies", "kept", "largest record", "compression", "")
+    rows = [_row(topic, survey.found[topic.name], made) for topic in survey.wanted]
+    output.table(columns, rows, "")
+    for problem in survey.problems:
+        output.say(f"airtrace: {problem if problem.loses else f'differs: {problem}'}")
+
+
+def _row(topic: Topic, found: Found | None, made: list[str]) -> tuple[object, ...]:
+    if found is None:
+        return (topic.name, *5 * ("",), "missing")
+    config = found.config
+    kept = _kept(config.get("retention.ms"))
+    facts = (kept, config.get("max.message.bytes"), config.get("compression.type"))
+    return (topic.name, found.partitions, found.copies, *facts, "made" if topic.name in made else "there")
+
+
+def _kept(milliseconds: str | None) -> str:
+    if milliseconds is None:
+        return ""
+    return "for ever" if int(milliseconds) < 0 else f"{int(milliseconds) / HOUR_MS:g} h"
+
+
+def _shape(settings: Settings, survey: Survey, made: list[str]) -> dict[str, Any]:
+    wanted = [
+        {
+            "name": topic.name,
+            "made": topic.name in made,
+            "wanted": {"partitions": topic.partitions, **topic.config},
+            "found": _found_shape(survey.found[topic.name], topic),
+        }
+        for topic in survey.wanted
+    ]
+    problems = [asdict(problem) for problem in survey.problems]
+    return {"brokers": addresses(settings.kafka), "topics": wanted, "problems": problems}
+
+
+def _found_shape(found: Found | None, topic: Topic) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    config = {name: found.config.get(name) for name in topic.config}
+    return {"partitions": found.partitions, "copies": found.copies, "leaderless": found.leaderless, **config}
+
+
+def _needs_brokers(settings: Settings) -> None:
+    if not settings.kafka.bootstrap:
+        raise SettingsError("`airtrace topics` needs AIRTRACE_KAFKA__BOOTSTRAP; `airtrace run` needs no topics")

@@ -1,0 +1,290 @@
+"""Ingest processes that are killed, paused or cut off: others take over in time, no stream is heard by two at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ingest.settings import KafkaSettings
+from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window, decode
+from monitor import store
+from monitor.demo.programme import Recording
+from monitor.demo.station import Station
+from monitor.full import servers
+from tests.acceptance.command import PATIENCE, Airtrace, Running, until
+from tests.acceptance.sound import excerpt, on_air
+from tests.broker import kafka_settings, running
+
+pytestmark = pytest.mark.timeout(400)
+
+LEASE_S = 4.0
+BUFFER_S = 6.0
+STREAMS = 4
+PATIENCE_S = 90.0
+BUSY_S = 6.0  # what a machine with more to do than it can may add
+STATE = "select stream_id, epoch, holder, expires_at > now() as good from leases order by stream_id"
+
+
+@dataclass
+class Site:
+    """A station, a database with streams of it, a Kafka, and processes that listen."""
+
+    airtrace: Airtrace
+    dsn: str
+    kafka: KafkaSettings
+    postgres: servers.Server
+
+    def ingest(self) -> Running:
+        return self.airtrace.start("ingest")
+
+    def leases(self) -> dict[int, tuple[int, uuid.UUID | None]]:
+        """Epoch and holder of each stream; no holder where the lease has run out."""
+        rows = asyncio.run(_rows(self.dsn, STATE))
+        return {row["stream_id"]: (row["epoch"], row["holder"] if row["good"] else None) for row in rows}
+
+    def shares(self) -> list[int]:
+        """How many streams each holder has, the fewest first."""
+        holders = [holder for _, holder in self.leases().values() if holder is not None]
+        return sorted(holders.count(holder) for holder in set(holders))
+
+    def until(self, truth: Callable[[], object], *processes: Running, seconds: float = PATIENCE_S) -> None:
+        until(truth, seconds, lambda: f"{self.leases()} {[process.log[-2000:] for process in processes]}")
+
+    def records(self) -> dict[int, list[Record]]:
+        """All that was published, by stream, in the order of the log."""
+        streams: dict[int, list[Record]] = {}
+        for record in asyncio.run(_published(self.kafka)):
+            streams.setdefault(record.stream_id, []).append(record)
+        return streams
+
+    def newest(self, stream: int) -> int:
+        """Clock at the end of the newest window."""
+        return max((each.end for each in self.records().get(stream, ()) if isinstance(each, Window)), default=0)
+
+    def until_all_go_on(self, *processes: Running) -> None:
+        """Each stream has windows that it does not have now."""
+        since = {stream: self.newest(stream) for stream in range(1, STREAMS + 1)}
+        self.until(lambda: all(self.newest(stream) > end for stream, end in since.items()), *processes)
+
+
+async def _rows(dsn: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        return await connection.fetch(query)
+    finally:
+        await connection.close()
+
+
+async def _published(settings: KafkaSettings) -> list[Record]:
+    partitions = [TopicPartition(settings.windows_topic, number) for number in range(settings.partitions)]
+    records: list[Record] = []
+    async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        ends = await consumer.end_offsets(partitions)
+        for partition, end in ends.items():
+            while await consumer.position(partition) < end:
+                for message in (await consumer.getmany(partition, timeout_ms=1000)).get(partition, ()):
+                    records.append(decode(message.key, message.headers, message.value))
+    return records
+
+
+def accepted(records: list[Record]) -> list[Record]:
+    """What a worker takes: nothing of an epoch that is older than one it has seen."""
+    taken: list[Record] = []
+    for record in records:
+        if not taken or record.epoch >= taken[-1].epoch:
+            taken.append(record)
+    return taken
+
+
+def assert_heard_by_one_at_a_time(records: list[Record]) -> None:
+    """Epochs only rise, and no two windows that a worker takes are of the same moment."""
+    taken = accepted(records)
+    assert [record.epoch for record in taken] == sorted(record.epoch for record in taken)
+    windows = [record for record in taken if isinstance(record, Window)]
+    for one, two in pairwise(windows):
+        assert one.end <= two.start, (one.epoch, two.epoch, (one.end - two.start) / SAMPLE_RATE_HZ)
+    sessions = {window.session_id: window.epoch for window in windows}
+    assert all(window.is_discontinuous for window in windows if window.first_sample == 0)
+    assert len(sessions) >= len({record.epoch for record in windows}) - 1
+
+
+async def _prepare(dsn: str, url: str) -> None:
+    async with store.opened(dsn, 2) as opened:
+        for number in range(STREAMS):
+            assert await opened.add_stream(f"radio-{number}", url)
+
+
+@pytest.fixture
+def station(catalog: tuple[Recording, ...]) -> Iterator[Station]:
+    """More of it than any test needs."""
+    with on_air(np.tile(excerpt(catalog[0], 0, 50), (8, 1))) as station:
+        yield station
+
+
+@contextmanager
+def _site(folder: Path, url: str, bootstrap: str) -> Iterator[Site]:
+    kafka = kafka_settings(bootstrap, partitions=2)
+    postgresql, dsn = servers.postgresql(folder)
+    with servers.serving(postgresql):
+        asyncio.run(_prepare(dsn, url))
+        own = {
+            "AIRTRACE_DATABASE__DSN": dsn,
+            "AIRTRACE_INGEST__LEASE_S": str(LEASE_S),
+            "AIRTRACE_INGEST__BUFFER_S": str(BUFFER_S),
+            "AIRTRACE_INGEST__WINDOW_S": "0.5",
+            "AIRTRACE_METRICS__PORT": "0",
+            **{f"AIRTRACE_KAFKA__{name.upper()}": str(value) for name, value in _named(kafka).items()},
+        }
+        command = Airtrace(folder / "no home", folder, {**PATIENCE, **own})
+        try:
+            yield Site(command, dsn, kafka, postgresql)
+        finally:
+            command.end()
+
+
+def _named(kafka: KafkaSettings) -> dict[str, object]:
+    names = ("bootstrap", "windows_topic", "rejected_topic", "matches_topic", "group", "partitions")
+    return {name: getattr(kafka, name) for name in names}
+
+
+@pytest.fixture
+def site(tmp_path: Path, kafka: str, station: Station) -> Iterator[Site]:
+    with _site(tmp_path, station.url, kafka) as made:
+        yield made
+
+
+def test_the_streams_of_a_killed_ingest_are_taken_over_within_the_lease(site: Site) -> None:
+    one, two = site.ingest(), site.ingest()
+    site.until(lambda: site.shares() == [2, 2], one, two)
+    site.until_all_go_on(one, two)
+    before = site.leases()
+    one.kill()
+    killed_s = time.monotonic()
+    site.until(lambda: site.shares() == [STREAMS], two, seconds=LEASE_S + BUSY_S)
+    took_s = time.monotonic() - killed_s
+    assert two.events("lease.changed")
+    after = site.leases()
+    moved = [stream for stream in before if after[stream][1] != before[stream][1]]
+    assert len(moved) == 2, "those of the living stayed"
+    assert all(after[stream][0] > before[stream][0] for stream in moved)
+    site.until_all_go_on(two)
+    two.stop()
+    assert all(holder is None for _, holder in site.leases().values())
+    for stream, records in site.records().items():
+        assert_heard_by_one_at_a_time(records)
+        assert {record.epoch for record in records} >= ({after[stream][0]} if stream in moved else set())
+        reasons = {record.reason for record in records if isinstance(record, Gap)}
+        assert GapReason.DROPPED not in reasons
+    print(f"taken over after {took_s:.1f} s with a lease of {LEASE_S:.0f} s")
+
+
+def test_a_paused_ingest_loses_its_streams_and_publishes_nothing_of_them_when_it_goes_on(site: Site) -> None:
+    one, two = site.ingest(), site.ingest()
+    site.until(lambda: site.shares() == [2, 2], one, two)
+    site.until_all_go_on(one, two)
+    before = site.leases()
+    os.kill(one.process.pid, signal.SIGSTOP)
+    try:
+        site.until(lambda: site.shares() == [STREAMS], two)
+        site.until_all_go_on(two)
+        after = site.leases()
+    finally:
+        os.kill(one.process.pid, signal.SIGCONT)
+    one.wait_for(lambda: [each for each in one.events("lease.changed") if each["change"] == "lost"])
+    moved = {stream for stream in before if after[stream][1] != before[stream][1]}
+    lost = {each["stream"] for each in one.events("lease.changed") if each["change"] == "lost"}
+    assert lost == moved
+    site.until(lambda: site.shares() == [2, 2], one, two)  # it takes its share again
+    site.until_all_go_on(one, two)
+    one.stop()
+    two.stop()
+    for records in site.records().values():
+        assert_heard_by_one_at_a_time(records)
+
+
+def test_on_sigterm_streams_are_given_up_at_once_and_all_that_was_heard_is_published(site: Site) -> None:
+    one, two = site.ingest(), site.ingest()
+    site.until(lambda: site.shares() == [2, 2], one, two)
+    site.until_all_go_on(one, two)
+    before = site.leases()
+    one.stop()
+    site.until(lambda: site.shares() == [STREAMS], two, seconds=BUSY_S)  # the lease would have run longer
+    after = site.leases()
+    moved = [stream for stream in before if after[stream][1] != before[stream][1]]
+    site.until_all_go_on(two)
+    two.stop()
+    records = site.records()
+    for stream in moved:
+        assert_heard_by_one_at_a_time(records[stream])
+        windows = [record for record in records[stream] if isinstance(record, Window)]
+        for (last, first), epochs in (((a, b), (a.epoch, b.epoch)) for a, b in pairwise(windows)):
+            if epochs == (before[stream][0], after[stream][0]):
+                assert (first.start - last.end) / SAMPLE_RATE_HZ < BUSY_S + LEASE_S
+
+
+def test_while_postgresql_is_away_for_longer_than_a_lease_nothing_is_lost(site: Site) -> None:
+    one = site.ingest()
+    site.until(lambda: site.shares() == [STREAMS], one)
+    site.until_all_go_on(one)
+    before = site.leases()
+    site.postgres.stop()
+    time.sleep(LEASE_S + 1)  # what is tried, not what is waited for; the buffer holds more
+    held = site.records()
+    site.postgres.start()
+    site.until(lambda: site.shares() == [STREAMS], one)
+    site.until_all_go_on(one)
+    one.stop()
+    after = site.leases()
+    assert all(after[stream][0] == before[stream][0] + 1 for stream in before), "the same claims, made again"
+    for stream, records in site.records().items():
+        assert_heard_by_one_at_a_time(records)
+        windows = [record for record in records if isinstance(record, Window)]
+        assert len({window.session_id for window in windows}) == 1
+        assert all(one.end == two.start for one, two in pairwise(windows)), "nothing is missing"
+        newest = max(record.end for record in held[stream])
+        assert any(record.start >= newest for record in windows if record.epoch == before[stream][0] + 1)
+
+
+def test_when_the_broker_is_away_for_longer_than_the_buffer_the_dropped_seconds_are_gaps(
+    tmp_path: Path, station: Station
+) -> None:
+    (tmp_path / "kafka").mkdir()
+    with running(tmp_path / "kafka") as broker:
+        if broker.server is None or not broker.is_real:
+            pytest.skip("only a broker of our own, that keeps its log, can be stopped")
+        with _site(tmp_path, station.url, broker.bootstrap) as site:
+            one = site.ingest()
+            site.until(lambda: site.shares() == [STREAMS], one)
+            site.until_all_go_on(one)
+            away_s = time.monotonic()
+            broker.server.stop()
+            time.sleep(BUFFER_S + 4)  # what is tried, not what is waited for
+            broker.server.start()
+            site.until_all_go_on(one)
+            away_s = time.monotonic() - away_s  # seconds on a machine with nothing else to do, a minute on a busy one
+            one.stop()
+            assert one.events("publisher.dropping")
+            for records in site.records().values():
+                for before, behind in pairwise(records):
+                    assert before.end == behind.start, "every moment is accounted for"
+                dropped = [each for each in records if isinstance(each, Gap) and each.reason is GapReason.DROPPED]
+                dropped_s = sum(each.end - each.start for each in dropped) / SAMPLE_RATE_HZ
+                assert 1 <= dropped_s <= away_s - BUFFER_S + 1, "the newest is kept: as much as the buffer takes"
+                assert_heard_by_one_at_a_time(records)
+                behind_gap = [two for one, two in pairwise(records) if one in dropped]
+                assert all(isinstance(each, Window) and each.is_discontinuous for each in behind_gap)
