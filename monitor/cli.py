@@ -11,6 +11,7 @@ from enum import StrEnum
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
 
 import typer
 
@@ -29,6 +30,13 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Published(StrEnum):
+    """A model whose file can be fetched."""
+
+    PANNS = "panns"
+    PANNS_16K = "panns-16k"
+
+
 class Size(StrEnum):
     """Of a network to train."""
 
@@ -40,6 +48,7 @@ class Size(StrEnum):
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
+TrackId = Annotated[int, typer.Argument(min=1, metavar="ID")]
 Home = Annotated[Path | None, typer.Option("--home", help="Where everything is kept (AIRTRACE_HOME).")]
 
 FULL = "Full mode: processes over Kafka, PostgreSQL and Milvus"
@@ -52,13 +61,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 tracks = typer.Typer(help="The catalog of reference recordings.", no_args_is_help=True)
+catalog = typer.Typer(help="The catalog as a whole: in step with its index, carried elsewhere.", no_args_is_help=True)
 streams = typer.Typer(help="The feeds that are monitored.", no_args_is_help=True)
 app.add_typer(tracks, name="tracks")
+app.add_typer(catalog, name="catalog")
 app.add_typer(streams, name="streams")
 model = typer.Typer(
     help="The fingerprint's weights: what they are, how good, and how they are made.", no_args_is_help=True
 )
 app.add_typer(model, name="model")
+models = typer.Typer(help="The files of all models: which are here, and how the others come here.")
+app.add_typer(models, name="models")
+topics = typer.Typer(help="The topics of the full mode in Kafka.", no_args_is_help=True)
+app.add_typer(topics, name="topics", rich_help_panel=FULL)
 
 
 @app.callback()
@@ -70,25 +85,43 @@ def common(context: typer.Context, home: Home = None) -> None:
 @tracks.command("add")
 def tracks_add(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Audio files, or directories of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE|DIR...", help="Audio files, or directories of them.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV or JSON with `file` and what is known of it: title, artist, isrc, ...")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of a CSV manifest, where it is not UTF-8 or UTF-16.")] = "utf-8",
+    report: Annotated[Path | None, typer.Option(help="Write a row for each file here: .csv or .json.")] = None,
     json: Json = False,
 ) -> None:
-    """Register recordings; audio that is there already is recognised."""
-    from monitor.commands import tracks as commands
+    """Register recordings; audio that is there already is recognised, so it can be broken off and run again."""
+    from monitor.commands import intake as commands
 
-    _finish(commands.add(_settings(context), paths, as_json=json))
+    if not paths and manifest is None:
+        raise typer.BadParameter("give files, directories or a manifest", context)
+    _finish(
+        commands.add(
+            _settings(context), paths or [], manifest_path=manifest, encoding=encoding, report=report, as_json=json
+        )
+    )
 
 
 @tracks.command("list")
 def tracks_list(
     context: typer.Context,
-    query: Annotated[str | None, typer.Argument(help="Part of a title, artist, album or ISRC.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="Part of a title, artist, album, label, rights holder, code or own id.")
+    ] = None,
+    status: Annotated[
+        Literal["pending", "ready", "failed", "retiring", "retired"] | None, typer.Option(help="Only those.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the catalog."""
     from monitor.commands import tracks as commands
 
-    _finish(commands.list_(_settings(context), query, as_json=json))
+    _finish(commands.list_(_settings(context), query, status, as_json=json))
 
 
 @tracks.command("show")
@@ -109,6 +142,83 @@ def tracks_families(context: typer.Context, limit: Limit = 100, json: Json = Fal
     _finish(commands.families(_settings(context), limit, as_json=json))
 
 
+@tracks.command("edit")
+def tracks_edit(
+    context: typer.Context,
+    track: TrackId,
+    title: Annotated[str | None, typer.Option()] = None,
+    artist: Annotated[str | None, typer.Option()] = None,
+    album: Annotated[str | None, typer.Option()] = None,
+    label: Annotated[str | None, typer.Option()] = None,
+    rights_holder: Annotated[str | None, typer.Option()] = None,
+    isrc: Annotated[str | None, typer.Option()] = None,
+    iswc: Annotated[str | None, typer.Option()] = None,
+    upc: Annotated[str | None, typer.Option()] = None,
+    territories: Annotated[str | None, typer.Option(help="ISO 3166-1 codes: DE,AT,CH.")] = None,
+    valid_from: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
+    valid_until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
+    own_id: Annotated[str | None, typer.Option(help="What you call it.")] = None,
+    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A field of your own.")] = None,
+    json: Json = False,
+) -> None:
+    """Change what is known of a recording besides its sound; an empty text takes it away."""
+    from monitor.commands import tracks as commands
+
+    named = {"title": title, "artist": artist, "album": album, "label": label, "rights_holder": rights_holder}
+    codes = {"isrc": isrc, "iswc": iswc, "upc": upc, "territories": territories}
+    others = {"valid_from": valid_from, "valid_until": valid_until, "own_id": own_id}
+    said = {name: value for name, value in {**named, **codes, **others}.items() if value is not None}
+    _finish(commands.edit(_settings(context), track, said, field or [], as_json=json))
+
+
+@tracks.command("replace")
+def tracks_replace(context: typer.Context, track: TrackId, file: Path, json: Json = False) -> None:
+    """Give a recording's entry another recording: its excluded intervals go, its past matches stay."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.replace(_settings(context), track, file, as_json=json))
+
+
+@tracks.command("exclude")
+def tracks_exclude(
+    context: typer.Context,
+    track: TrackId,
+    intervals: Annotated[
+        list[str] | None, typer.Argument(metavar="FROM-TO...", help="In the recording: 0-12.5 or 1:02-1:10.5.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="Why: a sample library's intro, a news sting.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Let all of it match again.")] = False,
+    json: Json = False,
+) -> None:
+    """Say which parts of a recording never match, instead of those that were said before."""
+    from monitor.commands import tracks as commands
+    from monitor.commands.times import interval
+
+    if bool(intervals) == none:
+        raise typer.BadParameter("give intervals, or else --none", context)
+    try:
+        parsed = [interval(each) for each in intervals or []]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), context) from error
+    _finish(commands.exclude(_settings(context), track, parsed, note, as_json=json))
+
+
+@tracks.command("retire")
+def tracks_retire(context: typer.Context, track: TrackId, json: Json = False) -> None:
+    """Take a recording out of matching and keep all that is known of it."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.retire(_settings(context), track, as_json=json))
+
+
+@tracks.command("restore")
+def tracks_restore(context: typer.Context, track: TrackId, json: Json = False) -> None:
+    """Take a retired recording back into matching; its audio is not needed."""
+    from monitor.commands import tracks as commands
+
+    _finish(commands.restore(_settings(context), track, as_json=json))
+
+
 @tracks.command("delete")
 def tracks_delete(context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")]) -> None:
     """Take a recording out of the catalog."""
@@ -123,6 +233,74 @@ def tracks_rebuild(context: typer.Context, json: Json = False) -> None:
     from monitor.commands import tracks as commands
 
     _finish(commands.rebuild(_settings(context), as_json=json))
+
+
+@tracks.command("enrol")
+def tracks_enrol(context: typer.Context, json: Json = False) -> None:
+    """Give recordings that have none their PANNs vectors, from their files: for `airtrace similar`."""
+    from monitor.commands import similar as commands
+
+    _finish(commands.enrol(_settings(context), as_json=json))
+
+
+@catalog.command("about")
+def catalog_about(context: typer.Context, json: Json = False) -> None:
+    """Say what the catalog and its index have."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.about(_settings(context), as_json=json))
+
+
+@catalog.command("verify")
+def catalog_verify(
+    context: typer.Context,
+    mend: Annotated[bool, typer.Option("--mend", help="Mend what is found, from PostgreSQL.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare the index with PostgreSQL, vector by vector."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.verify(_settings(context), mend=mend, as_json=json))
+
+
+@catalog.command("rebuild")
+def catalog_rebuild(context: typer.Context, json: Json = False) -> None:
+    """Build the index anew from the stored vectors; no audio is needed, and searches go on."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.rebuild(_settings(context), as_json=json))
+
+
+@catalog.command("prune")
+def catalog_prune(context: typer.Context, json: Json = False) -> None:
+    """Delete the vectors that models of the past have left, once no process uses them."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.prune(_settings(context), as_json=json))
+
+
+@catalog.command("export")
+def catalog_export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; packed where it ends in .gz.")],
+    json: Json = False,
+) -> None:
+    """Write the whole catalog with its fingerprints into one file."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.export(_settings(context), file, as_json=json))
+
+
+@catalog.command("import")
+def catalog_import(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What an export wrote.")],
+    json: Json = False,
+) -> None:
+    """Take recordings over from an export, without their audio; what is known already stays as it is."""
+    from monitor.commands import catalog as commands
+
+    _finish(commands.take_over(_settings(context), file, as_json=json))
 
 
 @streams.command("add")
@@ -201,6 +379,50 @@ def scan(
     from monitor.commands import scan as commands
 
     _finish(commands.scan(_settings(context), files, results=results, as_json=json))
+
+
+@app.command()
+def similar(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A clip to find the like of.")
+    ] = None,
+    stream: Stream = None,
+    review: Annotated[
+        Literal["pending", "confirmed", "dismissed"] | None, typer.Option(help="Only those that were so reviewed.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Most rows.")] = 10,
+    json: Json = False,
+) -> None:
+    """Find the recordings that sound most like a clip; without one, list what on the streams resembles the catalog."""
+    from monitor.commands import similar as commands
+
+    if file is not None:
+        _finish(commands.search(_settings(context), file, limit, as_json=json))
+    _finish(commands.list_(_settings(context), stream, review, limit, as_json=json))
+
+
+@app.command()
+def review(
+    context: typer.Context,
+    similar: Annotated[
+        UUID, typer.Argument(metavar="UUID", help="Of a similar match, as `airtrace similar` lists it.")
+    ],
+    said: Annotated[Literal["pending", "confirmed", "dismissed"], typer.Argument(help="What you heard.")],
+    note: Annotated[str | None, typer.Option(help="What to remember of it.")] = None,
+) -> None:
+    """Say what you heard when you listened to a similar match."""
+    from monitor.commands import similar as commands
+
+    _finish(commands.review(_settings(context), str(similar), said, note))
+
+
+@app.command()
+def sounds(context: typer.Context, stream: Stream = None, limit: Limit = 100, json: Json = False) -> None:
+    """What streams sounded like, ten seconds by ten seconds: music, speech, music under speech, silence, other."""
+    from monitor.commands import similar as commands
+
+    _finish(commands.sounds(_settings(context), stream, limit, as_json=json))
 
 
 @app.command()
@@ -294,6 +516,22 @@ def run(
     if port is not None:
         settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
     _finish(serving.run(settings, parent))
+
+
+@topics.command("create")
+def topics_create(context: typer.Context, json: Json = False) -> None:
+    """Make the topics that are missing, as the settings say; then check."""
+    from monitor.commands import topics as commands
+
+    _finish(commands.create(_settings(context), as_json=json))
+
+
+@topics.command("check")
+def topics_check(context: typer.Context, json: Json = False) -> None:
+    """See whether brokers and topics take and keep every window; exit code 3 where a limit does not."""
+    from monitor.commands import topics as commands
+
+    _finish(commands.check(_settings(context), as_json=json))
 
 
 @app.command(rich_help_panel=FULL)
@@ -414,6 +652,30 @@ def model_train(
     _finish(commands.train(sound, folder, plan, threads=threads, minutes=minutes, int8=int8))
 
 
+@models.callback(invoke_without_command=True)
+def models_list(context: typer.Context, json: Json = False) -> None:
+    """List the models, and whether their files are here and as they were published."""
+    if context.invoked_subcommand is None:
+        from monitor.commands import models as commands
+
+        _finish(commands.list_(_settings(context), as_json=json))
+
+
+@models.command("fetch")
+def models_fetch(
+    context: typer.Context,
+    name: Annotated[Published, typer.Argument(help="Which.")],
+    url: Annotated[str | None, typer.Option(help="Where from instead of Zenodo.")] = None,
+    how: Annotated[
+        bool, typer.Option("--how", help="Only say what to put where, for a machine without internet.")
+    ] = False,
+) -> None:
+    """Download a model's file, or go on where that was broken off; what is not the published file is refused."""
+    from monitor.commands import models as commands
+
+    _finish(commands.fetch(_settings(context), name.value, url, how=how))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -459,14 +721,16 @@ def _explain_usage(error: typer.TyperException) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from ingest.errors import BusError, IngestError
+    from ingest.errors import BusError, IngestError, UnfitBroker
     from monitor.errors import AirtraceError
 
     told = list(_leaves(error))
     if all(isinstance(each, AirtraceError | IngestError) for each in told):
         first = told[0]
         print(f"airtrace: {' '.join(str(first).split())}", file=sys.stderr)
-        return first.exit_code if isinstance(first, AirtraceError) else 4 if isinstance(first, BusError) else 1
+        if isinstance(first, AirtraceError):
+            return first.exit_code
+        return 3 if isinstance(first, UnfitBroker) else 4 if isinstance(first, BusError) else 1
     if isinstance(told[0], OSError) and told[0].errno in (ENOSPC, EDQUOT):
         print("airtrace: the disk is full: make room on it, then run this again", file=sys.stderr)
         return 4

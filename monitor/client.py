@@ -50,8 +50,26 @@ class Client:
     async def put(self, path: str, **options: Any) -> Any:
         return await self._call("PUT", path, **options)
 
+    async def patch(self, path: str, **options: Any) -> Any:
+        return await self._call("PATCH", path, **options)
+
     async def delete(self, path: str) -> Any:
         return await self._call("DELETE", path)
+
+    async def raw_lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of a long answer as they come, each with its end."""
+        try:
+            async with self._http.stream("GET", f"/api/v1{path}") as response:
+                if response.is_error:
+                    await response.aread()
+                    raise Refused(_problem(response))
+                rest = b""
+                async for data in response.aiter_bytes():
+                    *whole, rest = (rest + data).split(b"\n")
+                    for line in whole:
+                        yield line + b"\n"
+        except httpx2.TransportError as error:
+            raise _unreachable(error) from error
 
     async def lines(self, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
         """The JSON lines of a long answer, as they come; a problem among them is raised."""

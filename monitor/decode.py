@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import stat
 import tempfile
@@ -19,26 +20,46 @@ from ingest.errors import FfmpegMissing, SourceError
 from ingest.wire import BYTES_PER_SAMPLE
 from monitor.core.segments import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.errors import AudioError, DependencyError
+from monitor.intake.protection import is_protected
 
 log = structlog.get_logger(__name__)
 
 BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
 COPY_FRAMES = 1 << 16
+COPY_MOST_BYTES = 8_000_000_000  # 6 h in stereo; only rare kinds of files are copied
+STALL_S = 300.0  # without a sample: a damaged file can keep ffmpeg busy for ever
 # libsndfile gives these to libmpg123, which complains on standard error whatever its caller wants.
 MPEG = re.compile(rb"ID3|\xff[\xe0-\xff]")
 MPEG_SUFFIXES = frozenset({".mp1", ".mp2", ".mp3"})
 
 
-async def blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
+async def blocks(path: Path, most_s: float = math.inf) -> AsyncGenerator[NDArray[np.int16], None]:
     """The whole file, a minute at a time.
 
     Whoever stops before the end closes it, so that ffmpeg ends at once.
 
     Raises:
-        AudioError: it is not there, empty, no audio, or shorter than one segment.
+        AudioError: it is not there, empty, no audio, protected, shorter than one segment, or longer than `most_s`.
         DependencyError: there is no ffmpeg.
     """
-    _check(path)
+    check(path)
+    if await asyncio.to_thread(is_protected, path):
+        raise AudioError("protected", f"{path.name}: protected against copying (DRM); get it without")
+    n_samples = 0
+    async with aclosing(_decoded(path)) as decoded:
+        async for block in decoded:
+            n_samples += len(block)
+            if n_samples > most_s * SAMPLE_RATE_HZ:
+                raise AudioError("too_long", f"{path.name}: longer than {most_s / 3600:g} h (catalog.track_most_h)")
+            yield block
+    if n_samples < SEGMENT_SAMPLES:
+        raise AudioError(
+            "too_short", f"{path.name}: {n_samples / SAMPLE_RATE_HZ:.2f} s of audio, at least 1 s is needed"
+        )
+
+
+async def _decoded(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
+    """By ffmpeg, or where that cannot by libsndfile."""
     n_samples = 0
     try:
         async with aclosing(_in_blocks(path)) as decoded:
@@ -53,15 +74,15 @@ async def blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
             raise AudioError("damaged", f"{path.name}: decoding stopped after {decoded_s} s: {error}") from error
         async with aclosing(_through_sndfile(path, error)) as decoded:
             async for block in decoded:
-                n_samples += len(block)
                 yield block
-    if n_samples < SEGMENT_SAMPLES:
-        raise AudioError(
-            "too_short", f"{path.name}: {n_samples / SAMPLE_RATE_HZ:.2f} s of audio, at least 1 s is needed"
-        )
 
 
-def _check(path: Path) -> None:
+def check(path: Path) -> None:
+    """Refuses what is no file with something in it.
+
+    Raises:
+        AudioError: `reason` says why.
+    """
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):  # a pipe would keep us waiting, a device has no end
@@ -77,13 +98,22 @@ async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
     """What ffmpeg reads."""
     waiting = bytearray()
     async with aclosing(ffmpeg.decode(path)) as pieces:
-        async for piece in pieces:
+        while piece := await _next(pieces, path):
             waiting += piece
             if len(waiting) >= BYTES_PER_SAMPLE * BLOCK_SAMPLES:
                 yield np.frombuffer(bytes(waiting), "<i2")
                 waiting.clear()
     if waiting:
         yield np.frombuffer(bytes(waiting), "<i2")
+
+
+async def _next(pieces: AsyncGenerator[bytes, None], path: Path) -> bytes:
+    """The next piece; empty at the end."""
+    try:
+        async with asyncio.timeout(STALL_S):
+            return await anext(pieces, b"")
+    except TimeoutError as error:
+        raise AudioError("stalled", f"{path.name}: no sample within {STALL_S:.0f} s of decoding") from error
 
 
 async def _through_sndfile(path: Path, refused: SourceError) -> AsyncGenerator[NDArray[np.int16], None]:
@@ -117,9 +147,13 @@ def _is_mpeg(path: Path) -> bool:
 def _copy(path: Path, copy: Path) -> None:
     import soundfile  # loads a shared library: only for the rare file that needs it
 
+    n_bytes = 0
     with (
         soundfile.SoundFile(path) as source,
         soundfile.SoundFile(copy, "w", source.samplerate, source.channels, "FLOAT", format="RF64") as target,
     ):
         for block in source.blocks(COPY_FRAMES, dtype="float32"):  # libsndfile reads floats as integers unscaled
+            n_bytes += block.nbytes
+            if n_bytes > COPY_MOST_BYTES:
+                raise AudioError("too_long", f"{path.name}: more than {COPY_MOST_BYTES // 10**9} GB once it is decoded")
             target.write(block)

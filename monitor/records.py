@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.match import Play
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.detect.detector import DetectorInfo
+from monitor.detect.detector import DetectorInfo, grid
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is known about a recording besides its sound. `source` is the path or name that it came from."""
+    """What is known about a recording besides its sound. `source` is the path or name that it came from.
+
+    territories: ISO 3166-1 codes, none for everywhere. own_id: what its owner calls it. fields: whatever else.
+    """
 
     title: str
     source: str
     artist: str | None = None
     album: str | None = None
     isrc: str | None = None
+    label: str | None = None
+    rights_holder: str | None = None
+    iswc: str | None = None
+    upc: str | None = None
+    territories: tuple[str, ...] = ()
+    valid_from: date | None = None
+    valid_until: date | None = None
+    own_id: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """An interval of a track that never matches, in samples, and why."""
+
+    starts: int
+    ends: int
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A reference recording in the catalog."""
+    """A reference recording in the catalog.
+
+    status: pending, ready, failed (`error` says why), retiring or retired. detectors: whose vectors are stored.
+    """
 
     id: int
     status: str
     metadata: Metadata
     duration_s: float
     added_at: datetime
+    sha256: bytes = b""
+    excluded: tuple[Excluded, ...] = ()
+    detectors: tuple[str, ...] = ()
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +139,7 @@ class Coverage:
     ends: int
     state: str
     reason: str | None
+    stream_id: int = 0  # 0 where nobody asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +188,16 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Up to where a stream is processed (stream clock), and where that lies in the log."""
+    """Up to where a stream is processed (stream clock), and where that lies in the log.
+
+    epoch: the newest claim on the stream whose windows were processed (see `ingest.lease`).
+    """
 
     position: int
     partition: int
     offset: int
     replay_offset: int
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +229,15 @@ class Batch:
     def is_stop(self) -> bool:
         """Whether nothing was heard: a monitor that stops closes its plays, which may go on when it is back."""
         return self.expected == self.progress.position
+
+
+def without(vectors: NDArray[np.float32], excluded: Iterable[Excluded], detector: str) -> NDArray[np.float32]:
+    """Vectors with those of every segment zeroed that has a sample in an excluded interval: as if it were silence."""
+    kept, of = vectors.copy(), grid(detector)
+    for each in excluded:
+        first = max(0, (each.starts - of.length_samples) // of.hop_samples + 1)
+        kept[first : -(-each.ends // of.hop_samples)] = 0
+    return kept
 
 
 def _identity(track: dict[str, object]) -> int:

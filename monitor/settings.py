@@ -19,12 +19,13 @@ from pydantic_settings import (
 
 from ingest.settings import IngestSettings, KafkaSettings
 from monitor.errors import SettingsError
+from monitor.pipeline.pace import Policy
 
 PREFIX = "AIRTRACE_"
 # Read by us before there are settings, or by tests, benchmarks and the demo only.
 NOT_SETTINGS = (
     *("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE"),
-    *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_"),
+    *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_", "AIRTRACE_FULL_"),
 )
 
 
@@ -44,13 +45,42 @@ class MilvusSettings(_Section):
 
     uri: str | None = Field(None, description="http://host:19530, or a Milvus Lite file; empty: one in the home.")
     token: SecretStr | None = Field(None, description="user:password or API key of the server.")
+    index: Literal["auto", "FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "DISKANN"] = Field(
+        "auto", description="Kind of index (deploy/README.md); after a change: `airtrace catalog rebuild`."
+    )
+
+
+class CatalogSettings(_Section):
+    """What is registered."""
+
+    track_most_h: float = Field(24, gt=0, le=200, description="Longest recording, in hours; longer ones are refused.")
 
 
 class MatchingSettings(_Section):
     """How streams are matched."""
 
     top_k: int = Field(10, ge=1, le=100, description="Candidates taken from the index per segment.")
+    backlog: Policy = Field(
+        Policy.CATCH_UP,
+        description="What a worker does about a stream that is too far behind: catch_up, or skip to the newest.",
+    )
+    backlog_most_s: float = Field(60, ge=5, le=86_400, description="What is too far behind real time, in seconds.")
     memory_s: float = Field(60, ge=20, le=600, description="Audio that a worker remembers per stream, in seconds.")
+
+
+class PannsSettings(_Section):
+    """PANNs, the second detector: what sounds similar, and what kind of sound it is. Needs `airtrace models fetch`."""
+
+    enabled: bool = Field(True, description="Whether PANNs is used at all where its checkpoint is.")
+    model: Literal["panns", "panns-16k"] = Field("panns", description="Which of the published checkpoints.")
+    checkpoint: Path | None = Field(None, description="Weights of your own in that model's shape; empty: in the home.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one.")
+    threads: int = Field(1, ge=1, le=64, description="Processor threads of the network.")
+    register_tracks: bool = Field(True, description="Whether new tracks get PANNs vectors when they are registered.")
+    listen: bool = Field(True, description="Whether workers label what streams sound like, and look for similar sound.")
+    similar_score: float = Field(0.9, gt=0, lt=1, description="Least cosine of a passage that counts as similar.")
+    keep_days: int = Field(90, ge=1, le=36_500, description="How long labels of streams are kept, in days.")
+    gate: bool = Field(False, description="Whether fingerprints of what sounds like speech alone are not searched.")
 
 
 class ApiSettings(_Section):
@@ -99,7 +129,9 @@ class Settings(BaseSettings):
     milvus: MilvusSettings = MilvusSettings()
     kafka: KafkaSettings = KafkaSettings()
     ingest: IngestSettings = IngestSettings()
+    catalog: CatalogSettings = CatalogSettings()
     matching: MatchingSettings = MatchingSettings()
+    panns: PannsSettings = PannsSettings()
     api: ApiSettings = ApiSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

@@ -1,4 +1,4 @@
-"""Writes configs/settings.schema.json, configs/settings.md and configs/airtrace.example.yaml from the settings.
+"""Writes settings.schema.json, settings.md and airtrace.example.yaml in configs/, and events.schema.json of the events.
 
 `python -m monitor.settings_doc` writes them, `--check` fails when they are not what the settings say.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from monitor.events import Event
 from monitor.settings import PREFIX, Settings
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -31,7 +32,7 @@ over secrets, secrets over YAML. What nobody knows is refused.
 
 def documents() -> dict[str, str]:
     """The generated files and their text."""
-    schema = Settings.model_json_schema()
+    schema, events = Settings.model_json_schema(), Event.model_json_schema(mode="serialization")
     schema["properties"]["home"].pop("default", None)
     rows = "".join(
         f"| `{PREFIX}{key.upper().replace('.', '__')}` | `{key}` | {_shown(field)} | {field.description} |\n"
@@ -40,6 +41,7 @@ def documents() -> dict[str, str]:
     return {
         "settings.schema.json": json.dumps(schema, indent=2, sort_keys=True) + "\n",
         "settings.md": HEAD + rows,
+        "events.schema.json": json.dumps(events, indent=2, sort_keys=True) + "\n",
         "airtrace.example.yaml": _example(),
     }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests import broker
+from tests import broker, panns
 
 # Kafka
 
@@ -27,3 +28,14 @@ def kafka(any_kafka: broker.Broker) -> str:
     if not any_kafka.is_real:
         pytest.skip("Tansu cannot do this: set AIRTRACE_TEST_KAFKA=host:port, or have ../shared/kafka and java")
     return any_kafka.bootstrap
+
+
+# PANNs
+
+
+@pytest.fixture(scope="session")
+def panns_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the true shape and size that tells tunes from babble; made once a session."""
+    pytest.importorskip("torch", reason="PANNs is not installed: pip install 'airtrace[panns]'")
+    pytest.importorskip("torchlibrosa", reason="PANNs is not installed: pip install 'airtrace[panns]'")
+    return panns.make(tmp_path_factory.mktemp("panns") / "Cnn14.pth")

@@ -42,6 +42,7 @@ def dashboard() -> model.Dashboard:
     rows = {
         "Listening": _listening(),
         "Matching": _matching(),
+        "Sounds (PANNs)": _sounds(),
         "Alerts": _alerts(),
         "Catalog": _catalog(),
         "HTTP": _http(),
@@ -117,6 +118,31 @@ def _listening() -> list[Panel]:
             "none",
             "Sessions that gave audio. A steady stream has none; each reconnect begins one.",
         ),
+        _chart(
+            "Streams by process",
+            {"{{instance}}": "sum by (instance) (airtrace_ingest_leases)"},
+            "none",
+            "Streams that each `airtrace ingest` holds the lease of. They share them out; `airtrace run` needs none.",
+        ),
+        _chart(
+            "Leases in an hour",
+            {"{{change}}": "sum by (change) (increase(airtrace_ingest_lease_changes_total[1h]))"},
+            "none",
+            "taken_over: a process died. lost: one was paused, or cut off. regained: the database was away.",
+        ),
+        _chart(
+            "Windows dropped in an hour",
+            {
+                "not taken by the bus, stream {{stream}}": (
+                    f"sum by (stream) (increase(airtrace_ingest_dropped_windows_total{{{ANY}}}[1h]))"
+                ),
+                "of a lost lease, stream {{stream}}": (
+                    f"sum by (stream) (increase(airtrace_worker_fenced_total{{{ANY}}}[1h]))"
+                ),
+            },
+            "none",
+            "Not taken: brokers were away for longer than the buffer lasts; gaps now. Of a lost lease: no harm.",
+        ),
     ]
 
 
@@ -168,6 +194,21 @@ def _matching() -> list[Panel]:
             "Batches given up and read again: nothing is lost, but the delay grows. Refused: gone to the dead letters.",
         ),
         _chart(
+            "Records behind",
+            {
+                "partition {{partition}}": "max by (partition) (airtrace_bus_lag_records)",
+                "paused {{instance}}": "max by (instance) (airtrace_bus_paused)",
+            },
+            "none",
+            "In Kafka and not worked off. Paused is 1 while a worker waits for PostgreSQL or Milvus.",
+        ),
+        _chart(
+            "Seconds skipped in an hour",
+            {"stream {{stream}}": f"sum by (stream) (increase(airtrace_worker_skipped_seconds_total{{{ANY}}}[1h]))"},
+            "s",
+            "Came too late to be matched, where matching.backlog is skip; gaps in the coverage.",
+        ),
+        _chart(
             "Matches opened in an hour",
             {
                 "stream {{stream}} {{detector}}": (
@@ -186,6 +227,47 @@ def _matching() -> list[Panel]:
     ]
 
 
+def _sounds() -> list[Panel]:
+    """Empty where PANNs is not in use."""
+    buckets = f"sum by (le) (rate(airtrace_panns_batch_seconds_bucket{PER}))"
+    return [
+        _chart(
+            "What streams sound like",
+            {"{{kind}}": f"sum by (kind) (rate(airtrace_panns_passages_total{PER})) * 10"},
+            "none",
+            "Seconds per second, over all streams: what PANNs takes them for.",
+            stacked=True,
+        ),
+        _chart(
+            "Similar matches in an hour",
+            {"stream {{stream}}": f"sum by (stream) (increase(airtrace_similar_total{{{ANY}}}[1h]))"},
+            "none",
+            "Sounds like a track, to be reviewed; no plays.",
+        ),
+        _chart(
+            "PANNs behind",
+            {
+                "passages waiting": "sum(airtrace_panns_waiting_passages)",
+                "seconds dropped in an hour": "sum(increase(airtrace_panns_dropped_seconds_total[1h]))",
+            },
+            "none",
+            "More than a few waiting: it needs a GPU, more threads or fewer streams. Fingerprints never wait for it.",
+        ),
+        _chart(
+            "PANNs batch, 95th percentile",
+            {"network": f"histogram_quantile(0.95, {buckets})"},
+            "s",
+            "One batch of up to eight passages of ten seconds in twenty took longer.",
+        ),
+        _chart(
+            "Searches saved by the gate",
+            {"segments": f"sum(rate(airtrace_worker_gated_segments_total{PER}))"},
+            "ops",
+            "Segments a second that were not searched, because PANNs heard speech alone (panns.gate).",
+        ),
+    ]
+
+
 def _alerts() -> list[Panel]:
     return [
         _chart(
@@ -194,6 +276,19 @@ def _alerts() -> list[Panel]:
             "none",
             "Matches that somebody must see, over all streams.",
             stacked=True,
+        ),
+        _chart(
+            "Events in an hour",
+            {"{{type}}": "sum by (type) (increase(airtrace_events_total[1h]))"},
+            "none",
+            "Sent to the topic of matches, for other systems.",
+            stacked=True,
+        ),
+        _chart(
+            "Events waiting",
+            {"waiting": "max(airtrace_events_waiting)"},
+            "none",
+            "Not sent yet. They wait while the brokers are away, and none is lost.",
         ),
         _chart(
             "Monitoring rules that fire",

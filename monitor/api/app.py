@@ -14,7 +14,21 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.requests import Request
 
 from monitor import metrics
-from monitor.api import alerts, calibration, coverage, explain, health, identify, matches, problems, streams, tracks
+from monitor.api import (
+    alerts,
+    calibration,
+    catalog,
+    coverage,
+    explain,
+    health,
+    identify,
+    matches,
+    problems,
+    similar,
+    sounds,
+    streams,
+    tracks,
+)
 from monitor.api.access import OnlyKnownHosts
 from monitor.api.uploads import SizeLimit
 from monitor.app import Airtrace
@@ -32,7 +46,7 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.airtrace = airtrace
     problems.install(app)
-    nouns = (tracks, streams, matches, alerts, coverage, identify, explain, calibration)
+    nouns = (tracks, catalog, streams, matches, alerts, coverage, identify, explain, calibration, sounds, similar)
     for noun in nouns:
         app.include_router(noun.router, prefix="/api/v1")
     app.include_router(health.router)

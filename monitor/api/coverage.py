@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from ingest import timeline
 from monitor.api import shapes
+from monitor.api.heard import sounds_of
 from monitor.api.matches import Since, StreamName
 from monitor.api.parts import Limit, Parts
 
@@ -18,4 +19,6 @@ async def list_coverage(
 ) -> list[shapes.Coverage]:
     """Intervals per stream, newest first; every second that a stream was monitored is in exactly one."""
     after = None if since is None else timeline.to_clock(since)
-    return [shapes.Coverage.of(interval) for interval in await parts.store.coverage(stream, after, limit)]
+    found = await parts.store.coverage(stream, after, limit)
+    sounds = await sounds_of(parts.store, found)
+    return [shapes.Coverage.of(interval, sound) for interval, sound in zip(found, sounds, strict=True)]

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime
 
 from ingest import timeline
 from monitor.api import shapes
+from monitor.api.heard import sounds_of
 from monitor.api.parts import Limit, Parts
 from monitor.errors import NotFound
 
@@ -31,7 +32,8 @@ async def list_matches(
     after = None if since is None else timeline.to_clock(since)
     found = await parts.store.matches(stream, state, after, limit)
     families = await parts.store.families({match.track_id for match in found})
-    return [shapes.Match.of(match, families) for match in found]
+    sounds = await sounds_of(parts.store, found)
+    return [shapes.Match.of(match, families, sound) for match, sound in zip(found, sounds, strict=True)]
 
 
 @router.get("/{match_id}")
@@ -40,4 +42,5 @@ async def read(parts: Parts, match_id: uuid.UUID) -> shapes.Match:
     match = await parts.store.match(match_id)
     if match is None:
         raise NotFound(f"there is no match {match_id}")
-    return shapes.Match.of(match, await parts.store.families({match.track_id}))
+    (sound,) = await sounds_of(parts.store, [match])
+    return shapes.Match.of(match, await parts.store.families({match.track_id}), sound)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ingest.errors import SourceError
-from monitor.errors import AirtraceError, AudioError, DependencyError
+from monitor.errors import AirtraceError, DependencyError
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +71,7 @@ def line_of(error: Exception) -> str:
 
 
 def _facts(error: AirtraceError) -> dict[str, Any]:
-    reason = error.reason if isinstance(error, AudioError) else None
-    return {"status": error.status, "title": error.title, "detail": str(error), "reason": reason}
+    return {"status": error.status, "title": error.title, "detail": str(error), "reason": error.reason}
 
 
 def problem(status: int, title: str, detail: str, headers: Any = None, **more: Any) -> JSONResponse:

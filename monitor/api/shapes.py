@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from ingest import timeline
 from ingest.redact import redact
 from monitor import records
+from monitor.core.segments import SAMPLE_RATE_HZ
 
 # Audio at most this old is live: two windows, a batch and a slow transaction.
 FRESH_S = 15
@@ -38,17 +39,46 @@ Families = Mapping[int, Sequence[records.Member]]
 Also = Annotated[list[Relative], Field(description="Tracks near-identical to this one, which it may be instead.")]
 
 
+class Excluded(BaseModel):
+    """An interval of a track that never matches: a sample library's intro, a news sting."""
+
+    start_s: float = Field(ge=0, le=1e7)
+    end_s: float = Field(gt=0, le=1e7)
+    note: str | None = Field(None, max_length=500, pattern=r"^[^\x00]*$")
+
+    @classmethod
+    def of(cls, excluded: records.Excluded) -> Excluded:
+        starts_s, ends_s = excluded.starts / SAMPLE_RATE_HZ, excluded.ends / SAMPLE_RATE_HZ
+        return cls(start_s=round(starts_s, 3), end_s=round(ends_s, 3), note=excluded.note)
+
+    def record(self) -> records.Excluded:
+        return records.Excluded(round(self.start_s * SAMPLE_RATE_HZ), round(self.end_s * SAMPLE_RATE_HZ), self.note)
+
+
 class Track(BaseModel):
     """A reference recording in the catalog."""
 
     id: int
-    status: str
+    status: Literal["pending", "ready", "failed", "retiring", "retired"]
+    error: str | None = Field(description="Why it failed.")
     title: str
     artist: str | None
     album: str | None
     isrc: str | None
+    label: str | None
+    rights_holder: str | None
+    iswc: str | None
+    upc: str | None
+    territories: list[str] = Field(description="ISO 3166-1 codes; none: everywhere.")
+    valid_from: date | None
+    valid_until: date | None
+    own_id: str | None
+    fields: dict[str, str]
     source: str
     duration_s: float
+    audio_sha256: str = Field(description="Of its audio as 32 kHz mono samples of 16 bits: what it is known by.")
+    detectors: list[str] = Field(description="The detectors that it is registered with.")
+    excluded: list[Excluded] = Field(description="Intervals that never match.")
     added_at: datetime
     family: list[Relative] = Field(description="The tracks near-identical to it, in whole or in part.")
 
@@ -58,12 +88,25 @@ class Track(BaseModel):
         return cls(
             id=track.id,
             status=track.status,
+            error=track.error,
             title=known.title,
             artist=known.artist,
             album=known.album,
             isrc=known.isrc,
+            label=known.label,
+            rights_holder=known.rights_holder,
+            iswc=known.iswc,
+            upc=known.upc,
+            territories=list(known.territories),
+            valid_from=known.valid_from,
+            valid_until=known.valid_until,
+            own_id=known.own_id,
+            fields=dict(known.fields),
             source=known.source,
             duration_s=round(track.duration_s, 3),
+            audio_sha256=track.sha256.hex(),
+            detectors=list(track.detectors),
+            excluded=[Excluded.of(each) for each in track.excluded],
             added_at=track.added_at,
             family=Relative.all_of(family),
         )
@@ -108,6 +151,9 @@ class Stream(BaseModel):
     state: Literal["listening", "gap", "waiting", "not_running"]
     reason: str | None
     heard_until: datetime | None
+    behind_s: float | None = Field(
+        None, description="How long ago the newest sound was that plays were looked for in, in seconds."
+    )
 
     @classmethod
     def of(cls, stream: records.StreamStatus, now: datetime) -> Stream:
@@ -119,6 +165,7 @@ class Stream(BaseModel):
             state=_state(stream.state, heard_until, now),
             reason=stream.reason,
             heard_until=heard_until,
+            behind_s=max(0.0, round((now - heard_until).total_seconds(), 1)) if heard_until else None,
         )
 
 
@@ -135,6 +182,11 @@ class PlayedTrack(BaseModel):
     artist: str | None = None
     album: str | None = None
     isrc: str | None = None
+    label: str | None = None
+    rights_holder: str | None = None
+    iswc: str | None = None
+    upc: str | None = None
+    own_id: str | None = None
     source: str
 
 
@@ -146,6 +198,17 @@ class Decided(BaseModel):
     evidence: float = Field(description="Logarithm of how much likelier the track is there than not.")
     bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
     ambiguous: bool = Field(description="Another place of the same track would fit as well.")
+
+
+class Sound(BaseModel):
+    """What an interval of a stream sounded like in its last 24 hours, by PANNs."""
+
+    kind: Literal["music", "speech", "music_under_speech", "silence", "other"] = Field(description="For most of it.")
+    listened_s: float = Field(description="Seconds of it that PANNs has listened to.")
+    shares: dict[str, float] = Field(description="Which part of these was of which kind.")
+
+
+Sounding = Annotated[Sound | None, Field(description="What it sounded like; null where PANNs has not listened.")]
 
 
 class Match(Decided):
@@ -162,9 +225,10 @@ class Match(Decided):
     end: datetime
     track_start_s: float
     track_end_s: float
+    sound: Sounding = None
 
     @classmethod
-    def of(cls, match: records.Match, families: Families) -> Match:
+    def of(cls, match: records.Match, families: Families, sound: Sound | None = None) -> Match:
         return cls(
             id=match.id,
             stream=StreamName(id=match.stream_id, name=match.stream_name),
@@ -182,6 +246,7 @@ class Match(Decided):
             evidence=round(match.evidence, 2),
             bridged_s=round(match.bridged_s, 3),
             ambiguous=match.is_ambiguous,
+            sound=sound,
         )
 
 
@@ -219,15 +284,17 @@ class Coverage(BaseModel):
     end: datetime
     state: Literal["covered", "gap"]
     reason: str | None
+    sound: Sounding = None
 
     @classmethod
-    def of(cls, coverage: records.Coverage) -> Coverage:
+    def of(cls, coverage: records.Coverage, sound: Sound | None = None) -> Coverage:
         return cls(
             stream=coverage.stream_name,
             start=timeline.to_utc(coverage.starts),
             end=timeline.to_utc(coverage.ends),
             state="covered" if coverage.state == "covered" else "gap",
             reason=coverage.reason,
+            sound=sound,
         )
 
 

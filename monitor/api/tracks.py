@@ -1,11 +1,13 @@
-"""Tracks: add, list, read, delete."""
+"""Tracks: add, list, read, edit, replace, exclude from, retire, restore, delete."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Path, Query, Response, UploadFile
+import orjson
+from fastapi import APIRouter, Body, File, Form, Path, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
 from monitor.api import shapes
@@ -13,31 +15,66 @@ from monitor.api.parts import Limit, Parts
 from monitor.api.uploads import on_disk, safe_name
 from monitor.app import Airtrace
 from monitor.core.families import families
-from monitor.errors import NotFound
+from monitor.errors import DetailsError, NotFound
+from monitor.intake import tags
+from monitor.intake.details import Details, checked
 from monitor.records import Metadata, Track
 
 router = APIRouter(prefix="/tracks", tags=["tracks"])
 
 TrackId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Text = Annotated[str | None, Form(max_length=500, pattern=r"^[^\x00]*$")]
+Upload = Annotated[UploadFile, File(description="An audio file of any kind that ffmpeg or libsndfile reads.")]
+Source = Annotated[str | None, Form(max_length=4000, pattern=r"^[^\x00]*$")]
+EXCLUDED_MOST = 1000
 
 
 @router.post("", status_code=201)
 async def add(
     parts: Parts,
     response: Response,
-    file: Annotated[UploadFile, File(description="An audio file of any kind that ffmpeg or libsndfile reads.")],
+    file: Upload,
     title: Text = None,
     artist: Text = None,
     album: Text = None,
-    isrc: Annotated[str | None, Form(pattern=r"^[A-Z]{2}[A-Z0-9]{3}\d{7}$", examples=["DEA622100001"])] = None,
-    source: Annotated[str | None, Form(max_length=4000, pattern=r"^[^\x00]*$")] = None,
+    label: Text = None,
+    rights_holder: Text = None,
+    isrc: Annotated[str | None, Form(max_length=100, examples=["DEA622100001"])] = None,
+    iswc: Annotated[str | None, Form(max_length=100, examples=["T-034.524.680-1"])] = None,
+    upc: Annotated[str | None, Form(max_length=100, examples=["036000291452"])] = None,
+    territories: Annotated[str | None, Form(max_length=2000, examples=["DE, AT, CH"])] = None,
+    valid_from: Annotated[str | None, Form(max_length=100, examples=["2026-01-31"])] = None,
+    valid_until: Annotated[str | None, Form(max_length=100)] = None,
+    own_id: Text = None,
+    fields: Annotated[
+        str | None, Form(max_length=200_000, description="A JSON object of texts.", examples=['{"genre": "Jazz"}'])
+    ] = None,
+    source: Source = None,
 ) -> shapes.Registered:
-    """Registers a recording. The same audio again is recognised (200), not doubled."""
+    """Registers a recording. The same audio again is recognised (200), not doubled, and keeps what is known of it.
+
+    What is not said is read from the file's tags; without a title there either, the file's name is taken.
+    """
+    said = {
+        "title": title,
+        "artist": artist,
+        "album": album,
+        "label": label,
+        "rights_holder": rights_holder,
+        "isrc": isrc,
+        "iswc": iswc,
+        "upc": upc,
+        "territories": territories,
+        "valid_from": valid_from,
+        "valid_until": valid_until,
+        "own_id": own_id,
+        "fields": _object(fields) if fields else None,
+    }
+    details = checked({name: value for name, value in said.items() if value})
     name = safe_name(file.filename)
     async with on_disk(file) as path:
-        metadata = Metadata(title or path.stem, source or name, artist, album, isrc)
-        registered = await parts.catalog.add(path, metadata)
+        known: dict[str, Any] = {"title": path.stem, **await asyncio.to_thread(tags.read, path), **details.given()}
+        registered = await parts.catalog.add(path, Metadata(source=source or name, **known))
     if registered.known:
         response.status_code = 200
     return shapes.Registered(known=registered.known, track=await _with_family(parts, registered.track))
@@ -47,11 +84,14 @@ async def add(
 async def list_tracks(
     parts: Parts,
     query: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
+    status: Annotated[
+        Literal["pending", "ready", "failed", "retiring", "retired"] | None, Query(description="Only those.")
+    ] = None,
     limit: Limit = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> list[shapes.Track]:
-    """Tracks in the order of registration; `query` looks into title, artist, album and ISRC."""
-    found = await parts.store.tracks(query, limit, offset)
+    """Tracks in the order of registration; `query` looks into names, rights holders, codes and own ids."""
+    found = await parts.store.tracks(query, limit, offset, status)
     kin = await parts.store.families({track.id for track in found})
     return [shapes.Track.of(track, kin.get(track.id, ())) for track in found]
 
@@ -85,6 +125,40 @@ async def read(parts: Parts, track_id: TrackId) -> shapes.Track:
     return await _with_family(parts, track)
 
 
+@router.patch("/{track_id}")
+async def edit(parts: Parts, track_id: TrackId, details: Details) -> shapes.Track:
+    """Changes what is known of a track: what is said, and nothing else. Past matches keep what they had."""
+    return await _with_family(parts, await parts.catalog.edit(track_id, details.given()))
+
+
+@router.put("/{track_id}/audio")
+async def replace(parts: Parts, track_id: TrackId, file: Upload, source: Source = None) -> shapes.Track:
+    """Gives a track another recording. Its excluded intervals go, past matches stay as they were reported."""
+    name = safe_name(file.filename)
+    async with on_disk(file) as path:
+        return await _with_family(parts, await parts.catalog.replace(track_id, path, source or name))
+
+
+@router.put("/{track_id}/excluded")
+async def exclude(
+    parts: Parts, track_id: TrackId, excluded: Annotated[list[shapes.Excluded], Body(max_length=EXCLUDED_MOST)]
+) -> shapes.Track:
+    """Sets the intervals that never match, instead of those that were set. Takes effect at once, also on air."""
+    return await _with_family(parts, await parts.catalog.exclude(track_id, [each.record() for each in excluded]))
+
+
+@router.post("/{track_id}/retire")
+async def retire(parts: Parts, track_id: TrackId) -> shapes.Track:
+    """Takes a track out of matching and keeps all else: past matches stay, one on air ends, it can be restored."""
+    return await _with_family(parts, await parts.catalog.retire(track_id))
+
+
+@router.post("/{track_id}/restore")
+async def restore(parts: Parts, track_id: TrackId) -> shapes.Track:
+    """Takes a retired track back into matching, without its audio."""
+    return await _with_family(parts, await parts.catalog.restore(track_id))
+
+
 @router.delete("/{track_id}", status_code=204)
 async def delete(parts: Parts, track_id: TrackId) -> None:
     """Takes a track out of the catalog. Its past matches stay, with the metadata they had."""
@@ -94,3 +168,10 @@ async def delete(parts: Parts, track_id: TrackId) -> None:
 async def _with_family(parts: Airtrace, track: Track) -> shapes.Track:
     found = await parts.store.families({track.id})
     return shapes.Track.of(track, found.get(track.id, ()))
+
+
+def _object(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise DetailsError("fields", f"fields: a JSON object of texts is needed ({error})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -78,22 +79,41 @@ def length_s(match: dict[str, Any]) -> float:
 
 
 class Steps:
-    """Progress of a countable job: a bar on a terminal, a line a step elsewhere, nothing when quiet."""
+    """Progress of a countable job: a bar on a terminal, a line a step elsewhere, nothing when quiet.
 
-    def __init__(self, progress: Progress | None, total: int, *, quiet: bool) -> None:
+    With a unit it says how much of it is done a second, and how long the rest takes at that rate.
+    """
+
+    def __init__(self, progress: Progress | None, total: int, *, quiet: bool, unit: str | None = None) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=total) if progress else None
         self._quiet = quiet
         self._total = total
         self._done = 0
+        self._unit = unit
+        self._amount = 0.0
+        self._begun = time.monotonic()
 
-    def done(self, text: str) -> None:
-        """One more is done."""
+    def start(self) -> None:
+        """The rate and the time left count from here."""
+        self._begun = time.monotonic()
+
+    def done(self, text: str, amount: float = 0.0) -> None:
+        """One more is done, of so many units."""
         self._done += 1
+        self._amount += amount
+        text += self._pace()
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=escape(printable(text)))
         elif not self._quiet:
             say(f"{self._done}/{self._total} {text}")
+
+    def _pace(self) -> str:
+        if self._unit is None or self._done == 0:
+            return ""
+        elapsed_s = max(1e-3, time.monotonic() - self._begun)
+        left_s = elapsed_s / self._done * (self._total - self._done)
+        return f" ({self._amount / elapsed_s:.0f} {self._unit}, {minutes(left_s)} left)"
 
     def failed(self, text: str) -> None:
         """One more is done with, in vain: a line that stays."""
@@ -112,14 +132,14 @@ class Steps:
 
 
 @contextmanager
-def steps(total: int, *, quiet: bool) -> Iterator[Steps]:
+def steps(total: int, *, quiet: bool, unit: str | None = None) -> Iterator[Steps]:
     """Shows progress on standard error while it lasts."""
     err = console(stderr=True)
     if quiet:
         yield Steps(None, total, quiet=True)
     elif not err.is_terminal:
-        yield Steps(None, total, quiet=False)
+        yield Steps(None, total, quiet=False, unit=unit)
     else:
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         with Progress(*columns, console=err, transient=True) as progress:
-            yield Steps(progress, total, quiet=False)
+            yield Steps(progress, total, quiet=False, unit=unit)

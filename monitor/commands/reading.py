@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from monitor.client import Client, connect
@@ -19,7 +20,7 @@ async def matches(settings: Settings, stream: str | None, state: str | None, lim
         output.as_json(found)
     else:
         columns = ("start (UTC)", "length", "stream", "track", "position", "score", "state")
-        output.table(columns, [_match(match) for match in found], "no matches yet")
+        _table(columns, found, [_match(match) for match in found], "no matches yet")
     return 0
 
 
@@ -35,7 +36,8 @@ async def coverage(settings: Settings, stream: str | None, limit: int, *, as_jso
             (i["stream"], output.clock(i["start"]), output.minutes(output.length_s(i)), i["state"], i["reason"])
             for i in intervals
         ]
-        output.table(("stream", "from (UTC)", "length", "state", "reason"), rows, "nothing was listened to yet")
+        columns = ("stream", "from (UTC)", "length", "state", "reason")
+        _table(columns, intervals, rows, "nothing was listened to yet")
     return 0
 
 
@@ -51,6 +53,23 @@ async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: 
         ]
         output.table(("id", "raised (UTC)", "severity", "state", "stream", "track"), rows, "no alerts")
     return 0
+
+
+def _table(
+    columns: Sequence[str], found: Sequence[dict[str, Any]], rows: Sequence[tuple[object, ...]], empty: str
+) -> None:
+    """Prints rows; where PANNs has listened to any of them, with what they sound like."""
+    if any(each["sound"] for each in found):
+        columns = (*columns, "sounds like")
+        rows = [(*row, _sound(each["sound"])) for row, each in zip(rows, found, strict=True)]
+    output.table(columns, rows, empty)
+
+
+def _sound(sound: dict[str, Any] | None) -> str:
+    """For most of it, and for how much of what was listened to."""
+    if sound is None:
+        return ""
+    return f"{sound['kind'].replace('_', ' ')} ({sound['shares'][sound['kind']]:.0%})"
 
 
 async def _check(client: Client, stream: str | None) -> None:

@@ -13,15 +13,23 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import start_http_server
 
+from ingest.bus import Bus
+from ingest.kafka import KafkaBus
+from ingest.lease import Terms
+from ingest.leases import LeasedStreams
 from ingest.lifecycle import stop_event
 from ingest.spool import Spool
+from ingest.streams import AllStreams, Streams
 from ingest.supervisor import Supervisor
 from monitor import app
 from monitor.embedded import home
 from monitor.errors import DependencyError, SettingsError
+from monitor.pipeline.pace import Pace
+from monitor.pipeline.relay import Relay
 from monitor.pipeline.worker import Worker
 from monitor.serving import served
 from monitor.settings import Settings
+from monitor.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -39,16 +47,19 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         url = await stack.enter_async_context(served(parts, settings.api.host, settings.api.port))
         stack.enter_context(held.announced(url))
         log.info("airtrace.running", page=url, api=f"{url}/docs", metrics=f"{url}/metrics", home=str(settings.home))
-        worker = Worker(bus, parts.store, parts.matcher)
+        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.watched(parts))
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
-            listening = group.create_task(Supervisor(parts.dsn, bus, settings.ingest).run(stop), name="ingest")
+            relaying = group.create_task(_relay(bus, parts.store), name="relay")
+            supervisor = Supervisor(_streams(settings, parts.dsn), bus, settings.ingest)
+            listening = group.create_task(supervisor.run(stop), name="ingest")
             watching = group.create_task(_gone(parent), name="parent") if parent else working
             await _first(stop, working, listening, watching)
             await listening
             if isinstance(bus, Spool):
                 await _drained(bus)
             working.cancel()
+            relaying.cancel()
             watching.cancel()
         await worker.close_all()
     log.info("airtrace.stopped")
@@ -63,7 +74,8 @@ async def ingest(settings: Settings) -> int:
     _serve_metrics(settings)
     async with app.bus(settings, None) as bus:
         log.info("ingest.running")
-        await Supervisor(settings.database.dsn.get_secret_value(), bus, settings.ingest).run(stop)
+        streams = _streams(settings, settings.database.dsn.get_secret_value())
+        await Supervisor(streams, bus, settings.ingest).run(stop)
     log.info("ingest.stopped")
     return 0
 
@@ -78,10 +90,14 @@ async def worker(settings: Settings) -> int:
     _serve_metrics(settings)
     async with app.opened(settings, None) as parts, app.bus(settings, None) as bus:
         log.info("worker.running")
+        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.watched(parts))
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(Worker(bus, parts.store, parts.matcher).run(), name="worker")
+            working = group.create_task(worker.run(), name="worker")
+            relaying = group.create_task(_relay(bus, parts.store), name="relay")
             await _first(stop, working)
+            await _finished(worker)
             working.cancel()
+            relaying.cancel()
     log.info("worker.stopped")
     return 0
 
@@ -96,6 +112,32 @@ async def api(settings: Settings) -> int:
         await stop.wait()
     log.info("api.stopped")
     return 0
+
+
+def _streams(settings: Settings, dsn: str) -> Streams:
+    """Over Kafka others may read streams, too, so that each is claimed; the spool's one process has them all."""
+    if settings.kafka.bootstrap:
+        return LeasedStreams(dsn, Terms.within(settings.ingest.lease_s, settings.ingest.poll_s))
+    return AllStreams(dsn, settings.ingest.poll_s)
+
+
+async def _relay(bus: Bus, store: Store) -> None:
+    """Tells others of matches, where there is a bus to do it over."""
+    if isinstance(bus, KafkaBus) and store.outbox is not None:
+        await Relay(store.outbox, bus.tell).run()
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(settings.matching.backlog, settings.matching.backlog_most_s)
+
+
+async def _finished(worker: Worker) -> None:
+    """Until the batch in hand is written and committed, or the deadline is over: then it is read again later."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            await worker.drained()
+    except TimeoutError:
+        log.warning("worker.batch_left")
 
 
 async def _first(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:

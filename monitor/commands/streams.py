@@ -30,15 +30,20 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
         output.as_json(streams)
     else:
         rows = [
-            (stream["name"], _state(stream), output.clock(stream["heard_until"]), stream["url"]) for stream in streams
+            (stream["name"], _state(stream), output.clock(stream["heard_until"]), _behind(stream), stream["url"])
+            for stream in streams
         ]
-        columns = ("name", "state", "heard until (UTC)", "url")
+        columns = ("name", "state", "heard until (UTC)", "behind", "url")
         output.table(columns, rows, "no streams yet: airtrace streams add NAME URL")
     return 0
 
 
 def _state(stream: dict[str, Any]) -> str:
     return f"{stream['state']} ({stream['reason']})" if stream["reason"] else str(stream["state"])
+
+
+def _behind(stream: dict[str, Any]) -> str:
+    return "" if stream["behind_s"] is None else f"{stream['behind_s']:.0f} s"
 
 
 async def remove(settings: Settings, name: str) -> int:

@@ -1,63 +1,29 @@
-"""`airtrace tracks`: add, list, show, families, delete, rebuild."""
+"""`airtrace tracks`: all of it but adding, which is in intake.py."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monitor.client import Client, Refused, connect
+from monitor.client import connect
 from monitor.commands import output
-from monitor.errors import AirtraceError
+from monitor.commands.intake import Steady
+from monitor.errors import AirtraceError, DetailsError
+from monitor.intake.details import checked
 from monitor.settings import Settings
 
-# In a directory, only files with these endings are tried; a file that is named outright always is.
-AUDIO_SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in (
-        *(
-            "aac",
-            "ac3",
-            "aif",
-            "aiff",
-            "amr",
-            "ape",
-            "au",
-            "caf",
-            "dsf",
-            "flac",
-            "g722",
-            "gsm",
-            "m4a",
-            "m4b",
-            "mka",
-            "mp2",
-        ),
-        *("mp3", "mp4", "mpc", "oga", "ogg", "opus", "ra", "rf64", "snd", "spx", "tta", "voc", "w64", "wav", "webm"),
-        *("weba", "wma", "wv"),
-    )
-)
+PAGE_TRACKS = 10_000  # the API gives no more at once
 
 
-async def add(settings: Settings, paths: Sequence[Path], *, as_json: bool) -> int:
-    """Registers files and directories; the exit code is 1 when any file could not be used."""
-    files, missing = _files(paths)
-    rows = [_failed(path, f"{path.name}: there is no such file or directory") for path in missing]
-    with output.steps(len(files) + len(missing), quiet=as_json) as shown:
-        for row in rows:
-            _show(row, shown)
-        if files:
-            async with connect(settings) as client:
-                rows += await _add_all(client, files, shown)
-    _report(rows, as_json=as_json)
-    return 1 if any(row["status"] == "failed" for row in rows) or not rows else 0
-
-
-async def list_(settings: Settings, query: str | None, *, as_json: bool) -> int:
+async def list_(settings: Settings, query: str | None, status: str | None = None, *, as_json: bool) -> int:
+    """All tracks, or those with a text in their names, codes or ids."""
     async with connect(settings) as client:
-        tracks = await client.get("/tracks", query=query, limit=10_000)
+        tracks: list[dict[str, Any]] = []
+        while page := await client.get("/tracks", query=query, status=status, limit=PAGE_TRACKS, offset=len(tracks)):
+            tracks += page
+            if len(page) < PAGE_TRACKS:
+                break
     if as_json:
         output.as_json(tracks)
     else:
@@ -65,8 +31,12 @@ async def list_(settings: Settings, query: str | None, *, as_json: bool) -> int:
             (t["id"], t["title"], t["artist"], output.minutes(t["duration_s"]), _ids(t["family"]), t["source"])
             for t in tracks
         ]
+        columns: tuple[str, ...] = ("id", "title", "artist", "length", "family", "source")
+        if any(t["status"] != "ready" for t in tracks):  # rare enough to be seen only where it says something
+            columns = (*columns[:4], "status", *columns[4:])
+            rows = [(*row[:4], t["status"], *row[4:]) for row, t in zip(rows, tracks, strict=True)]  # type: ignore[misc]
         empty = "no tracks yet: airtrace tracks add FILE..." if query is None else f"no track matches {query!r}"
-        output.table(("id", "title", "artist", "length", "family", "source"), rows, empty)
+        output.table(columns, rows, empty if status is None else f"no track is {status}")
     return 0
 
 
@@ -78,6 +48,12 @@ async def show(settings: Settings, track: int, *, as_json: bool) -> int:
         output.as_json(known)
         return 0
     rows = [(name, known[name]) for name in ("title", "artist", "album", "isrc", "source", "status")]
+    more = ("label", "rights_holder", "iswc", "upc", "valid_from", "valid_until", "own_id", "error")
+    rows += [(name.replace("_", " "), known[name]) for name in more if known[name]]
+    rows += [("territories", " ".join(known["territories"]))] if known["territories"] else []
+    rows += [(name, value) for name, value in sorted(known["fields"].items())]
+    rows += [("excluded", _interval(each)) for each in known["excluded"]]
+    rows += [("detectors", ", ".join(known["detectors"]))]
     rows += [("length", output.minutes(known["duration_s"])), ("added (UTC)", output.clock(known["added_at"]))]
     rows += [("family", f"{other['id']}: {_named(other)}") for other in known["family"]]
     output.table(("track", str(track)), rows, "")
@@ -98,6 +74,62 @@ async def families(settings: Settings, limit: int, *, as_json: bool) -> int:
         ]
         empty = "no two tracks are near-identical"
         output.table(("family", "id", "title", "artist", "source"), rows, empty)
+    return 0
+
+
+async def edit(settings: Settings, track: int, said: dict[str, str], fields: Sequence[str], *, as_json: bool) -> int:
+    """Changes what is known of a track; `fields` are NAME=VALUE, and an empty value takes one away."""
+    details = checked(said).model_dump(mode="json", exclude_unset=True)
+    async with connect(settings) as client:
+        if fields:
+            known = await client.get(f"/tracks/{track}")
+            details["fields"] = _fields(known["fields"], fields)
+        if not details:
+            raise DetailsError("nothing", "nothing to change: see airtrace tracks edit --help")
+        changed = await client.patch(f"/tracks/{track}", json=details)
+    _tell(changed, f"changed track {track}", as_json=as_json)
+    return 0
+
+
+async def replace(settings: Settings, track: int, file: Path, *, as_json: bool) -> int:
+    """Gives a track another recording."""
+    try:
+        with file.open("rb") as opened:
+            async with connect(settings) as client:
+                steady = Steady(opened, file.name, settings.api.upload_most_mb * 1_000_000)
+                changed = await client.put(
+                    f"/tracks/{track}/audio",
+                    files={"file": (output.sendable(file.name), steady)},
+                    data={"source": output.sendable(str(file.absolute()))},
+                )
+    except OSError as error:
+        raise AirtraceError(f"{file}: {error.strerror}") from error
+    _tell(changed, f"replaced the audio of track {track}; its past matches stay", as_json=as_json)
+    return 0
+
+
+async def exclude(
+    settings: Settings, track: int, intervals: Sequence[tuple[float, float]], note: str | None, *, as_json: bool
+) -> int:
+    """Sets the intervals of a track that never match, in seconds; none takes all away."""
+    body = [{"start_s": start_s, "end_s": end_s, "note": note} for start_s, end_s in intervals]
+    async with connect(settings) as client:
+        changed = await client.put(f"/tracks/{track}/excluded", json=body)
+    _tell(changed, f"{len(changed['excluded'])} intervals of track {track} never match", as_json=as_json)
+    return 0
+
+
+async def retire(settings: Settings, track: int, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        changed = await client.post(f"/tracks/{track}/retire")
+    _tell(changed, f"retired track {track}; its past matches stay; airtrace tracks restore {track}", as_json=as_json)
+    return 0
+
+
+async def restore(settings: Settings, track: int, *, as_json: bool) -> int:
+    async with connect(settings) as client:
+        changed = await client.post(f"/tracks/{track}/restore")
+    _tell(changed, f"track {track} is {changed['status']}", as_json=as_json)
     return 0
 
 
@@ -123,6 +155,28 @@ async def rebuild(settings: Settings, *, as_json: bool) -> int:
     return 1 if any(row["error"] for row in rows) else 0
 
 
+def _tell(track: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(track)
+    else:
+        output.say(text)
+
+
+def _fields(known: dict[str, str], changes: Sequence[str]) -> dict[str, str]:
+    fields = dict(known)
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name:
+            raise DetailsError("fields", f"{change!r}: NAME=VALUE is needed")
+        fields[name] = value
+    return {name: value for name, value in fields.items() if value}
+
+
+def _interval(excluded: dict[str, Any]) -> str:
+    note = f" ({excluded['note']})" if excluded["note"] else ""
+    return f"{excluded['start_s']:g}-{excluded['end_s']:g} s{note}"
+
+
 def _ids(tracks: Sequence[dict[str, Any]]) -> str:
     """Of a long family the first three."""
     more = f" and {len(tracks) - 3} more" if len(tracks) > 3 else ""
@@ -131,86 +185,3 @@ def _ids(tracks: Sequence[dict[str, Any]]) -> str:
 
 def _named(track: dict[str, Any]) -> str:
     return f"{track['artist']} - {track['title']}" if track["artist"] else str(track["title"])
-
-
-def _files(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Every file that is meant, and every path that is not there."""
-    files: list[Path] = []
-    missing: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files.extend(_audio_below(path))
-        elif path.exists():
-            files.append(path)
-        else:
-            missing.append(path)
-    return list(dict.fromkeys(file.absolute() for file in files)), missing
-
-
-def _audio_below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
-            yield path
-
-
-async def _add_all(client: Client, files: Sequence[Path], shown: output.Steps) -> list[dict[str, Any]]:
-    """One row a file, in the order of the files; as many at once as there are cores to decode them."""
-    at_once = asyncio.Semaphore(min(4, os.cpu_count() or 1))
-
-    async def one(path: Path) -> dict[str, Any]:
-        async with at_once:
-            row = await _add_one(client, path)
-        _show(row, shown)
-        return row
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(path), name=f"add {path.name}") for path in files]
-    return [task.result() for task in tasks]
-
-
-def _show(row: dict[str, Any], shown: output.Steps) -> None:
-    path = Path(row["file"])
-    if row["error"]:  # by its whole path: there may be many of the name
-        shown.failed(f"{path}: {row['error'].removeprefix(f'{path.name}: ')}")
-    else:
-        shown.done(f"{row['status']} {path.name}")
-
-
-async def _add_one(client: Client, path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            answer = await client.post(
-                "/tracks",
-                files={"file": (output.sendable(path.name), file)},
-                data={"source": output.sendable(str(path))},
-            )
-    except Refused as error:
-        if error.exit_code == 4:
-            raise
-        return _failed(path, str(error), error.problem.get("reason"))
-    except OSError as error:
-        return _failed(path, f"{path.name}: {error.strerror}", "unreadable")
-    status = "known" if answer["known"] else "added"
-    return _row(path, status, track=answer["track"]["id"])
-
-
-def _failed(path: Path, error: str, reason: str | None = "missing") -> dict[str, Any]:
-    return _row(path, "failed", reason=reason, error=output.sendable(error))
-
-
-def _row(
-    path: Path, status: str, *, track: int | None = None, reason: str | None = None, error: str | None = None
-) -> dict[str, Any]:
-    file = output.sendable(str(path))
-    return {"file": file, "status": status, "track": track, "reason": reason, "error": error}
-
-
-def _report(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        output.as_json(rows)
-        return
-    if not rows:
-        raise AirtraceError("no audio files there: name files, or a directory that has some")
-    counts = {status: sum(row["status"] == status for row in rows) for status in ("added", "known", "failed")}
-    out = output.console()
-    out.print(f"{counts['added']} added, {counts['known']} known already, {counts['failed']} failed")

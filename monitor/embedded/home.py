@@ -3,6 +3,7 @@
 home.json      the layout's version        lock       held while a process uses the home
 postgres/      the database                run.json   address of the running `airtrace run`, and its pid
 milvus.db      the vectors                 spool/     windows on their way
+models/        checkpoints that were fetched (monitor/detect/checkpoints.py); full mode reads them here, too
 """
 
 from __future__ import annotations

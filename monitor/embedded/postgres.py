@@ -40,19 +40,27 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
     Raises:
         DependencyError: it does not start; the message has the server's last words.
     """
-    data, password_file, log_file = folder / "data", folder / "password", folder / "server.log"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (data / "PG_VERSION").exists():
-        await _create(folder, data, password_file)
-    await _stop_orphan(data)
-    port = _free_port()
-    dsn = f"postgresql://{USER}:{quote(_password(password_file))}@127.0.0.1:{port}/postgres"
-    process = await _start(data, port, log_file)
+    log_file = folder / "server.log"
+    command, dsn = await prepared(folder, _free_port())
+    process = await _run(command, log_file)
     try:
         await _wait_until_ready(dsn, process, log_file)
         yield dsn
     finally:
         await asyncio.shield(_stop(process))
+
+
+async def prepared(folder: Path, port: int) -> tuple[list[str], str]:
+    """The command that serves `folder` (made if need be) on a port of loopback, and the DSN."""
+    data, password_file = folder / "data", folder / "password"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (data / "PG_VERSION").exists():
+        await _create(folder, data, password_file)
+    await _stop_orphan(data)
+    options = {**OPTIONS, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
+    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+    command = [*_unprivileged(), _binary("postgres"), "-D", str(data), *settings]
+    return command, f"postgresql://{USER}:{quote(_password(password_file))}@127.0.0.1:{port}/postgres"
 
 
 def _password(file: Path) -> str:
@@ -111,12 +119,6 @@ async def _create(folder: Path, data: Path, password_file: Path) -> None:
     if failed:
         raise DependencyError(f"PostgreSQL cannot make its database: {_last_words(folder / 'server.log')}")
     unfinished.rename(data)
-
-
-async def _start(data: Path, port: int, log_file: Path) -> asyncio.subprocess.Process:
-    options = {**OPTIONS, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
-    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    return await _run([*_unprivileged(), _binary("postgres"), "-D", str(data), *settings], log_file)
 
 
 async def _run(command: Sequence[str], log_file: Path) -> asyncio.subprocess.Process:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from monitor import metrics
 from monitor.core.calibrate import Peak, openings
-from monitor.core.match import Play, Reference, Segment
+from monitor.core.match import Hit, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.core.thresholds import Thresholds
 from monitor.core.track import Step, advance, propose, tracks_needed
 from monitor.core.votes import Proposal
 from monitor.detect.detector import Detector
 from monitor.index import Index
+from monitor.pipeline.searches import Searches
 from monitor.settings import MatchingSettings
 from monitor.store import Store
 
@@ -61,10 +62,11 @@ class Matcher:
         thresholds: Thresholds,
     ) -> None:
         self.detector = detector
-        self._index = index
+        self._searches = Searches(index, settings.top_k)
         self._references = References(store, detector)
         self._executor = executor
-        self._top_k = settings.top_k
+        # Whether a stream, by its name, is worth a search from a stream clock value on (sounds/watch.py).
+        self.needs_search: Callable[[str, int], bool] = lambda name, start: True
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
         self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
 
@@ -77,7 +79,8 @@ class Matcher:
 
     async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
         """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
-        memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds)
+        is_searched = bool(memory.open) or self.needs_search(name, start)
+        memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds, is_searched)
         with step_timer("align"):
             step = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
@@ -113,38 +116,49 @@ class Matcher:
         return memory
 
     async def _proposed(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds, is_searched: bool = True
     ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
         """With the block in memory: the lines that its segments propose, and the vectors to judge them by."""
-        memory, n_new = await self._remember(memory, start, pcm)
+        memory, n_new = await self._remember(memory, start, pcm, is_searched)
         with step_timer("align"):
-            proposals = propose(memory.recent, n_new, thresholds)
+            proposals = await asyncio.get_running_loop().run_in_executor(
+                self._executor, propose, memory.recent, n_new, thresholds
+            )
             needed = tracks_needed(proposals, memory.open)
         with step_timer("fetch"):
             references = await self._references.of(needed)
         return memory, proposals, references
 
-    async def _remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> tuple[Memory, int]:
+    async def _remember(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], is_searched: bool = True
+    ) -> tuple[Memory, int]:
         last = memory.last_start()
-        segments = [segment for segment in await self._segments(start, pcm) if last is None or segment.start > last]
+        found = await self._segments(start, pcm, is_searched)
+        segments = [segment for segment in found if last is None or segment.start > last]
         if not segments:
             return memory, 0
         horizon = segments[0].start - self.memory_samples
         remembered = (segment for segment in memory.recent if segment.start >= horizon)
         return replace(memory, recent=(*remembered, *segments)), len(segments)
 
-    async def _segments(self, start: int, pcm: NDArray[np.int16]) -> list[Segment]:
+    async def _segments(self, start: int, pcm: NDArray[np.int16], is_searched: bool) -> list[Segment]:
         with step_timer("embed"):
             embeddings = await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed, pcm)
         metrics.SEGMENTS.labels(self.detector.info.name).inc(len(embeddings.vectors))
         audible = np.flatnonzero(embeddings.audible)
         with step_timer("search"):
-            hits = await self._index.search(embeddings.vectors[audible], self._top_k) if len(audible) else []
+            hits = await self._hits(embeddings.vectors[audible], is_searched)
         found = dict(zip(audible.tolist(), hits, strict=True))
         return [
             Segment(start + i * HOP_SAMPLES, embeddings.vectors[i] if i in found else None, found.get(i, ()))
             for i in range(len(embeddings.vectors))
         ]
+
+    async def _hits(self, vectors: NDArray[np.float32], is_searched: bool) -> list[tuple[Hit, ...]]:
+        if not is_searched:  # the vectors stay: a play that is found later reaches back over them
+            metrics.GATED.inc(len(vectors))
+            return [()] * len(vectors)
+        return await self._searches.hits(vectors) if len(vectors) else []
 
     def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
         info = self.detector.info
@@ -159,28 +173,30 @@ class References:
         self._info = detector.info
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._cache: OrderedDict[int, Reference] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[int, Reference]] = OrderedDict()
 
     async def of(self, tracks: Collection[int]) -> dict[int, Reference]:
         """The vectors of those of the tracks that are in the catalog now."""
         if not tracks:
             return {}
-        there = await self._store.still_ready(tracks)
-        found = {track: self._cache[track] for track in there if track in self._cache}
-        if missing := there - found.keys():
+        there = await self._store.revisions(tracks)
+        kept = {track: self._cache[track] for track in there if track in self._cache}
+        found = {track: reference for track, (revision, reference) in kept.items() if revision == there[track]}
+        if missing := there.keys() - found.keys():
+            # Should a track change in between, these are newer than their revision, and fetched again next time.
             found |= await self._store.references(missing, self._info)
         for track, reference in found.items():
-            self._keep(track, reference)
+            self._keep(track, there[track], reference)
         return found
 
-    def _keep(self, track: int, reference: Reference) -> None:
+    def _keep(self, track: int, revision: int, reference: Reference) -> None:
         """As the one that was used last; those that were not used for longest make room."""
         if (known := self._cache.pop(track, None)) is not None:
-            self._bytes -= known.vectors.nbytes
-        self._cache[track] = reference
+            self._bytes -= known[1].vectors.nbytes
+        self._cache[track] = revision, reference
         self._bytes += reference.vectors.nbytes
         while self._bytes > self._most_bytes:
-            _, oldest = self._cache.popitem(last=False)
+            _, (_, oldest) = self._cache.popitem(last=False)
             self._bytes -= oldest.vectors.nbytes
 
 

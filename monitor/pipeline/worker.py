@@ -1,19 +1,22 @@
 """The worker: from the bus to one transaction per stream and batch. Owns the streams' memories, never their truth.
 
 A stream's state is a pure function of the last minute of records and of what is stored: after a crash or a rebalance
-the worker reads that minute again without deciding anything (`Matcher.remember`), then goes on.
+the worker reads that minute again without deciding anything (`Matcher.remember`), then goes on. A partition that it had
+before a rebalance, and nobody else since, it goes on with at once: what is stored is what it wrote itself.
 
-The steps of a batch, for each stream in it:
+The steps of a batch, for each stream in it, several at a time:
     1. recall    the stream's memory; on the first batch from PostgreSQL: where it is, which plays are on air
-    2. account   every record for the coverage ledger: listened to, a gap with its reason, or lost
+    2. account   every record for the coverage ledger: listened to, a gap with its reason, or lost (`pace.py`)
     3. match     embed, search, fetch exact vectors, decide (`matcher.py`)
     4. write     matches, alerts, coverage and progress in one transaction
     5. remember  only now does the new memory replace the old one
 then, for all streams of the batch together:
     6. commit    the offsets; records read again later lie before the stored progress and change nothing
 
-What cannot be done now is tried again, for those streams that are not done; what can never be done is tried record by
-record, and the record that it is due to is left out: the ledger books it as lost.
+What cannot be done now is tried again, for those streams that are not done, while the bus takes nothing more in; what
+can never be done is tried record by record, and the record that it is due to is left out: the ledger books it as lost.
+What belongs to another worker by then is left to it: of two that write a stream, the second finds it elsewhere than
+it began from (`StaleProgress`), and goes on from there with what it has heard.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 import asyncpg
@@ -36,7 +40,9 @@ from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, StaleProgress
 from monitor.pipeline.listener import Listener, Outcome
 from monitor.pipeline.matcher import Matcher, Memory, step_timer
-from monitor.records import Batch
+from monitor.pipeline.pace import Pace
+from monitor.records import Batch, Progress
+from monitor.sounds.watch import Watch
 from monitor.store import UNREACHABLE, Store
 
 log = structlog.get_logger(__name__)
@@ -45,6 +51,8 @@ T = TypeVar("T")
 ORPHANS_EVERY_S = 15
 RETRY_FIRST_S = 0.5
 RETRY_MOST_S = 10.0
+# Their searches go together into one call, and their transactions share the connections (database.pool_most).
+STREAMS_AT_ONCE = 8
 # So many records in a row that cannot be matched are not the records' fault: better to stop while the bus keeps them.
 REJECTED_MOST = 20
 
@@ -57,19 +65,41 @@ LASTING = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 class Worker:
     """One consumer of the bus."""
 
-    def __init__(self, bus: Bus, store: Store, matcher: Matcher) -> None:
+    def __init__(
+        self, bus: Bus, store: Store, matcher: Matcher, pace: Pace | None = None, watch: Watch | None = None
+    ) -> None:
         self._bus = bus
         self._store = store
         self._matcher = matcher
+        self._pace = pace or Pace()
+        self._watch = watch
         self._listeners: dict[int, Listener] = {}
+        self._stale: set[int] = set()  # streams that another worker has written
         self._rejected = 0  # records in a row
+        self._working = asyncio.Semaphore(STREAMS_AT_ONCE)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._is_stopping = False
 
     async def run(self) -> None:
         """Until cancelled. What a cancelled batch did not write is read again by the next worker."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._close_orphans(), name="close-orphans")
-            async for deliveries in self._bus.deliveries(self._start_at):
-                await self._take(deliveries)
+            if self._watch is not None:
+                group.create_task(self._watch.run(), name="sounds")
+            backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+            while True:
+                try:
+                    await self._consume(backoff)
+                except BusError as error:  # its replay begins anew
+                    wait_s = backoff.next_s()
+                    log.warning("worker.no_records", error=str(error), wait_s=round(wait_s, 1))
+                    await asyncio.sleep(wait_s)
+
+    async def drained(self) -> None:
+        """Begins no other batch; returns when the one in hand is written and committed."""
+        self._is_stopping = True
+        await self._idle.wait()
 
     async def close_all(self) -> None:
         """Closes the plays of all streams: for a monitor that stops listening altogether."""
@@ -81,13 +111,38 @@ class Worker:
                     log.warning("worker.not_closed", stream=stream, error=str(error) or type(error).__name__)
 
     async def _start_at(self, partition: int) -> int | None:
-        """A partition was given to us: whatever we remember may be out of date, its last minute must come again."""
-        self._listeners = {
-            stream: listener
-            for stream, listener in self._listeners.items()
-            if listener.progress is not None and listener.progress.partition != partition
-        }
+        """A partition was given to us: its last minute must come again, unless nobody has had it since we had it."""
+        stored = await _until_done(lambda: self._store.progress_in(partition))
+        known = self._in_partition(partition)
+        if stored and all(known.get(stream) == progress for stream, progress in stored.items()):
+            return None
+        for stream in known:
+            self._forget(stream)
         return await _until_done(lambda: self._store.replay_from(partition))
+
+    def _in_partition(self, partition: int) -> dict[int, Progress]:
+        """How far the streams are that we remember of a partition."""
+        places = {stream: listener.progress for stream, listener in self._listeners.items()}
+        return {stream: at for stream, at in places.items() if at is not None and at.partition == partition}
+
+    def _forget_others(self) -> None:
+        """Of streams whose partitions went elsewhere, nothing stays."""
+        for stream, listener in list(self._listeners.items()):
+            if listener.progress is None or not self._bus.holds(listener.progress.partition):
+                self._forget(stream)
+
+    async def _consume(self, backoff: Backoff) -> None:
+        async with aclosing(self._bus.deliveries(self._start_at)) as batches:
+            async for deliveries in batches:
+                if self._is_stopping:
+                    await asyncio.Event().wait()
+                self._idle.clear()
+                self._forget_others()
+                try:
+                    await self._take(deliveries)
+                finally:
+                    self._idle.set()
+                backoff.reset()
 
     async def _take(self, deliveries: Sequence[Delivery]) -> None:
         waiting = _by_stream(deliveries)
@@ -96,9 +151,20 @@ class Worker:
 
     async def _take_streams(self, waiting: dict[int, list[Delivery]]) -> None:
         """Takes each stream's records, and out of `waiting` what is done: a second try does nothing twice."""
-        for stream in sorted(waiting):
-            await self._take_stream(stream, waiting[stream])
-            del waiting[stream]
+        streams = sorted(waiting)
+        taking = (self._take_ours(stream, waiting[stream]) for stream in streams)
+        results = await asyncio.gather(*taking, return_exceptions=True)
+        for stream, result in zip(streams, results, strict=True):
+            if result is None:
+                del waiting[stream]
+        failed = [result for result in results if result is not None]
+        for error in sorted(failed, key=_is_passing):  # a bug is not hidden behind a database that is away
+            raise error
+
+    async def _take_ours(self, stream: int, deliveries: Sequence[Delivery]) -> None:
+        async with self._working:
+            if ours := [delivery for delivery in deliveries if self._bus.holds(delivery.partition)]:
+                await self._take_stream(stream, ours)
 
     async def _take_stream(self, stream: int, deliveries: Sequence[Delivery]) -> None:
         try:
@@ -110,16 +176,18 @@ class Worker:
                 for delivery in deliveries:
                     await self._take_stream(stream, [delivery])
             else:
-                self._reject(deliveries[0], error)
+                await self._reject(deliveries[0], error)
         else:
             self._rejected = 0
 
-    def _reject(self, delivery: Delivery, error: Exception) -> None:
+    async def _reject(self, delivery: Delivery, error: Exception) -> None:
         self._rejected += 1
         if self._rejected > REJECTED_MOST:
             raise error
         place = {"partition": delivery.partition, "offset": delivery.offset}
         log.error("worker.rejected", stream=delivery.record.stream_id, **place, exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        await _until_done(lambda: self._bus.reject(delivery, reason))
 
     async def _commit(self, deliveries: Sequence[Delivery]) -> None:
         with step_timer("commit"):
@@ -131,17 +199,20 @@ class Worker:
         if listener is None:
             log.warning("worker.unknown_stream", stream=stream, records=len(deliveries))
             return
-        outcome = await listener.hear(deliveries)
+        outcome = await listener.hear(deliveries, self._pace.is_late)
         if outcome.progress != listener.progress:
             try:
                 await self._write(stream, listener, outcome)
             except StaleProgress:
-                self._listeners.pop(stream, None)
+                self._stale.add(stream)
                 raise
         self._listeners[stream] = outcome.listener
+        if self._watch is not None:
+            self._watch.hear(stream, deliveries)
 
     async def _recall(self, stream: int) -> Listener | None:
-        if (listener := self._listeners.get(stream)) is not None:
+        listener = self._listeners.get(stream)
+        if listener is not None and stream not in self._stale:
             return listener
         if not await self._store.stream_exists(stream):
             return None
@@ -149,8 +220,13 @@ class Worker:
         info, thresholds = self._matcher.detector.info, self._matcher.thresholds
         open_plays = await self._store.open_plays(stream, info, thresholds.hole_samples)
         since = 0 if progress is None else progress.position - thresholds.memory_samples
-        ended = await self._store.ended_plays(stream, info, since)
-        return Listener.recalled(str(stream), self._matcher, progress, Memory(open=open_plays, ended=ended))
+        plays = Memory(open=open_plays, ended=await self._store.ended_plays(stream, info, since))
+        self._stale.discard(stream)
+        if listener is not None:
+            # Kept before the batch is heard: should it fail, this is still what is stored.
+            self._listeners[stream] = listener.refreshed(progress, plays)
+            return self._listeners[stream]
+        return Listener.recalled(str(stream), self._matcher, progress, plays)
 
     async def _write(self, stream: int, listener: Listener, outcome: Outcome) -> None:
         info = self._matcher.detector.info
@@ -183,8 +259,12 @@ class Worker:
             await asyncio.sleep(ORPHANS_EVERY_S)
 
     def _forget(self, stream: int) -> None:
-        """Of a stream that was removed, neither a minute of vectors nor its metrics stay."""
+        """Of a stream that was removed, or went to another worker, neither a minute of vectors nor its metrics stay."""
         self._listeners.pop(stream, None)
+        self._stale.discard(stream)
+        self._pace.forget(stream)
+        if self._watch is not None:
+            self._watch.forget(stream)
         for metric in (metrics.MATCHES_OPEN, metrics.DELAY_SECONDS):
             metric.remove(stream)
 
@@ -209,6 +289,10 @@ def _will_pass(error: Exception) -> bool:
     return isinstance(error, PASSING) and not isinstance(error, LASTING)
 
 
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, Exception) and _will_pass(error)
+
+
 def _by_stream(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:
     streams: defaultdict[int, list[Delivery]] = defaultdict(list)
     for delivery in deliveries:
@@ -225,6 +309,11 @@ def _next_offsets(deliveries: Sequence[Delivery]) -> dict[int, int]:
 
 def _report(batch: Batch, outcome: Outcome) -> None:
     metrics.WINDOWS.labels(batch.stream_id).inc(outcome.windows)
+    metrics.FENCED.labels(batch.stream_id).inc(outcome.fenced)
+    if outcome.skipped:
+        skipped_s = outcome.skipped / SAMPLE_RATE_HZ
+        metrics.SKIPPED_SECONDS.labels(batch.stream_id).inc(skipped_s)
+        log.info("worker.skipped", stream=batch.stream_id, skipped_s=round(skipped_s, 1))
     for play in outcome.opened:
         log.info("match.opened", stream=batch.stream_id, track=play.track, score=round(play.score, 3))
     for play in outcome.closed:

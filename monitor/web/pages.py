@@ -14,9 +14,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ingest import timeline
 from ingest.wire import GapReason
-from monitor.api import shapes
+from monitor.api import heard, shapes
 from monitor.api.parts import Parts
+from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError
 from monitor.store import UNREACHABLE
 
@@ -25,6 +27,8 @@ router = APIRouter(include_in_schema=False)
 OPEN_MOST = 200  # matches on air at once; more could not be looked at
 RECENT_MOST = 30  # about two hours of one music station
 ALERTS_MOST = 20  # what one can act on; the API has them all
+SIMILAR_MOST = 20
+SOUNDS_FRESH_S = 60  # a passage of ten seconds, and the time that PANNs may take to come to it
 
 # The page loads only what Airtrace serves, runs nothing inline, and cannot be framed by others.
 HEADERS = {
@@ -34,6 +38,13 @@ HEADERS = {
     "Cache-Control": "no-store",  # the back button must not show an old state as if it were now
 }
 
+KINDS = {
+    "music": "music",
+    "speech": "speech",
+    "music_under_speech": "music under speech",
+    "silence": "silence",
+    "other": "neither music nor speech",
+}
 STATES = {"listening": "Listening", "gap": "Gap", "waiting": "Waiting", "not_running": "Not running"}
 REASONS: dict[str, str] = {
     GapReason.CONNECTING: "connecting",
@@ -49,10 +60,11 @@ REASONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class OnAir:
-    """A stream, and what is on air there now."""
+    """A stream, what is on air there now, and what it sounds like where PANNs listens."""
 
     stream: shapes.Stream
     matches: list[shapes.Match]
+    sounds: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,7 @@ class View:
     recent: list[shapes.Match]
     alerts: list[shapes.Alert]
     more_alerts: bool
+    similar: list[heard.Similar]
     tracks: int
     detector: str
     model: str
@@ -98,6 +111,10 @@ async def _view(parts: Parts) -> View:
         playing = await store.matches(None, "open", None, OPEN_MOST)
         recent = await store.matches(None, None, None, RECENT_MOST)
         alerts = await store.alerts("open", ALERTS_MOST + 1)
+        similar = await store.similars(None, "pending", SIMILAR_MOST)
+        fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
+        sounds = await store.sounds_now([stream.id for stream in streams], fresh)
+        recent_sounds = await heard.sounds_of(store, recent)
         tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
         families = await store.families(tracks_shown)
         tracks = await store.count_tracks()
@@ -106,10 +123,14 @@ async def _view(parts: Parts) -> View:
     open_ = [shapes.Match.of(match, families) for match in playing]
     return View(
         now=now,
-        on_air=[OnAir(stream, [match for match in open_ if match.stream.id == stream.id]) for stream in streams],
-        recent=[shapes.Match.of(match, families) for match in recent],
+        on_air=[
+            OnAir(stream, [match for match in open_ if match.stream.id == stream.id], sounds.get(stream.id))
+            for stream in streams
+        ],
+        recent=[shapes.Match.of(match, families, sound) for match, sound in zip(recent, recent_sounds, strict=True)],
         alerts=[shapes.Alert.of(alert, families) for alert in alerts[:ALERTS_MOST]],
         more_alerts=len(alerts) > ALERTS_MOST,
+        similar=[heard.Similar.of(each) for each in similar],
         tracks=tracks,
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
@@ -154,7 +175,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(iso=_iso, utc=_utc, clock=_clock, reason=_reason)
-    environment.globals.update(states=STATES, version=version("airtrace"))
+    environment.globals.update(states=STATES, kinds=KINDS, version=version("airtrace"))
     return environment
 
 

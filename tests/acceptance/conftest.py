@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 from monitor.demo.errors import DemoError
 from monitor.demo.music import cache_folder, fetch
 from monitor.demo.programme import Recording
+from monitor.full import servers
+from tests.acceptance import cluster as full
 from tests.acceptance.command import Airtrace
+from tests.broker import Broker
 
 # Of a minute or so, registered in seconds, and without repeats: a position means something anywhere in them.
 TRACKS = ("highscoremusic", "Dystopic-Mayhem", "track13", "track22", "track7")
@@ -70,3 +74,56 @@ def stocked(airtrace: Airtrace, stock: Path) -> Airtrace:
     """The command, on a home that has the catalog."""
     subprocess.run(["cp", "-a", stock, airtrace.home], check=True)  # with its owners: PostgreSQL looks at them
     return airtrace
+
+
+# The full mode
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    any_kafka: Broker, kafka: str, catalog: tuple[Recording, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[full.Cluster]:
+    """Apache Kafka, a Milvus server and PostgreSQL, with the catalog in them."""
+    if not servers.has_milvus():
+        pytest.skip("no Milvus server to test with (Milvus Lite is for one process): pip install milvus==2.3.5")
+    folder = tmp_path_factory.mktemp("cluster")
+    with full.raised(folder, kafka, any_kafka.server, [track.path for track in catalog]) as made:
+        yield made
+
+
+@pytest.fixture
+def stage(cluster: full.Cluster, tmp_path: Path) -> Iterator[full.Stage]:
+    """A database and topics of the test's own; no process outlives it."""
+    made = cluster.stage(tmp_path, full.STREAMS)
+    yield made
+    made.airtrace.end()
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """The moments of a test, the same each time."""
+    return random.Random(f"{full.SEED}/{request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def broadcast(catalog: tuple[Recording, ...], unknown: Recording) -> full.Broadcast:
+    """What the kill tests broadcast."""
+    known, (strange,) = full.decoded(catalog), full.decoded([unknown]).values()
+    return full.broadcast(known, strange, full.STREAMS, full.LENGTH_S, full.SEED)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    cluster: full.Cluster, broadcast: full.Broadcast, tmp_path_factory: pytest.TempPathFactory
+) -> full.Found:
+    """What is found of the broadcast when nothing happens: by one worker."""
+    stage = cluster.stage(tmp_path_factory.mktemp("undisturbed"), full.STREAMS)
+    try:
+        stage.worker()
+        with stage.fed(broadcast):
+            pass
+        stage.wait_until_done(broadcast)
+        stage.stop()
+        return stage.found()
+    finally:
+        stage.airtrace.end()

@@ -309,7 +309,7 @@ def test_what_a_registration_has_done_is_kept_when_it_is_broken_off(
         assert len(run.get("tracks")) == len(paths)
         clip = write_wav(airtrace.folder / "clip.wav", *(excerpt(track, 20, 8) for track in catalog))
         (scanned,) = airtrace.json("scan", clip)
-    assert {match["track"]["title"] for match in scanned["matches"]} == {track.path.stem for track in catalog}
+    assert {match["track"]["source"] for match in scanned["matches"]} == {str(track.path) for track in catalog}
 
 
 def test_commands_that_come_at_once_wait_for_one_another(stocked: Airtrace) -> None:

@@ -18,14 +18,14 @@ PNG = b"\x89PNG\r\n"
 @pytest.fixture
 def mixed(tmp_path: Path, catalog: tuple[Recording, ...], unknown: Recording) -> Path:
     """8 s of unknown music, 15 s of a track from 20 s on, 6 s of silence, 12 s of unknown music."""
-    parts = (excerpt(unknown, 5, 8), excerpt(catalog[1], 20, 15), silence(6), excerpt(unknown, 20, 12))
+    parts = (excerpt(unknown, 5, 8), excerpt(catalog[2], 20, 15), silence(6), excerpt(unknown, 20, 12))
     return write_wav(tmp_path / "mixed.wav", *parts)
 
 
 def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     stocked: Airtrace, mixed: Path, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
-    title, picture = catalog[1].path.stem, tmp_path / "why.png"
+    title, picture = catalog[2].path.stem, tmp_path / "why.png"
     number = {track["title"]: track["id"] for track in stocked.json("tracks", "list")}
     another = number[catalog[0].path.stem]
     said = stocked("explain", mixed, "--at", "0:12", "--for", 5, "--png", picture)

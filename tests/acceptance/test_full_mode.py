@@ -34,6 +34,7 @@ def servers(tmp_path: Path, kafka: str) -> Iterator[dict[str, str]]:
             "AIRTRACE_KAFKA__BOOTSTRAP": kafka,
             "AIRTRACE_KAFKA__WINDOWS_TOPIC": f"windows-{own}",
             "AIRTRACE_KAFKA__REJECTED_TOPIC": f"rejected-{own}",
+            "AIRTRACE_KAFKA__MATCHES_TOPIC": f"matches-{own}",
             "AIRTRACE_KAFKA__GROUP": f"workers-{own}",
             "AIRTRACE_METRICS__PORT": "0",
             "AIRTRACE_API__PORT": "0",

@@ -89,9 +89,9 @@ def test_streams_and_tracks_are_listed_and_removed(stocked: Airtrace, catalog: t
 
         tracks = stocked.json("tracks", "list")
         assert {track["source"] for track in tracks} == {str(track.path) for track in catalog}
-        table = stocked("tracks", "list", catalog[1].path.stem).out.splitlines()
+        table = stocked("tracks", "list", catalog[2].path.stem).out.splitlines()
         assert len(table) == 2
-        assert str(catalog[1].path) in table[1]
+        assert str(catalog[2].path) in table[1]
         stocked("tracks", "delete", tracks[0]["id"])
         stocked("tracks", "delete", tracks[0]["id"], exits=None).complains("there is no track", code=1)
         assert tracks[0]["id"] not in [track["id"] for track in stocked.json("tracks", "list")]
@@ -113,7 +113,7 @@ def test_streams_and_tracks_are_kept_without_a_monitor_that_runs(stocked: Airtra
 def test_a_scan_says_where_in_a_recording_a_track_is_and_nothing_of_what_is_unknown(
     stocked: Airtrace, catalog: tuple[Recording, ...], unknown: Recording, tmp_path: Path, with_run: bool
 ) -> None:
-    known, other = catalog[1], excerpt(unknown, 5, 8)
+    known, other = catalog[2], excerpt(unknown, 5, 8)
     mixed = write_wav(tmp_path / "mixed [take 1].wav", other, excerpt(known, 20.3, 15), other)
     alien = write_wav(tmp_path / "alien.wav", excerpt(unknown, 0, 20))
     with _perhaps_running(stocked, with_run):

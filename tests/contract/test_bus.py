@@ -91,6 +91,7 @@ class KafkaRig:
             assert headers["source_topic"].decode() == self._settings.windows_topic
             assert headers["source_partition"].isdigit()
             assert headers["source_offset"].isdigit()
+            assert {"airtrace", "kind"} <= headers.keys(), "the headers that it came with"
             assert letter.key == ALIEN.key
         return [(dict(letter.headers)["error"].decode(), letter.value) for letter in letters]
 
@@ -158,6 +159,8 @@ async def test_what_is_published_comes_out_bit_by_bit(rig: Rig) -> None:
         Gap(1, ANCHOR, ANCHOR + 1, GapReason.STALLED),
         *(Gap(1, ANCHOR + n, ANCHOR + n + 1, reason) for n, reason in enumerate(GapReason)),
         Window(1, uuid.uuid4(), 2**40, ANCHOR, 2**50, bytes(range(256))),
+        Window(1, SESSION, 1, ANCHOR, 0, bytes(64), epoch=7, is_discontinuous=True, trace="00-ab-cd-00"),
+        Gap(1, ANCHOR, ANCHOR + 1, GapReason.STOPPED, epoch=8),
     ]
     async with rig.opened() as bus:
         await publish(bus, sent)
@@ -332,6 +335,22 @@ async def test_a_record_that_cannot_be_read_goes_to_the_dead_letters(rig: Rig) -
     ((error, content),) = await rig.dead_letters()
     assert "wire version" in error
     assert ALIEN.value in content
+    assert metrics.REJECTED._value.get() == before + 1
+
+
+async def test_a_record_of_no_use_goes_to_the_dead_letters_as_it_was_and_the_reader_goes_on(rig: Rig) -> None:
+    before = metrics.REJECTED._value.get()
+    async with rig.opened() as bus:
+        await publish(bus, windows(1, 0, 3))
+        taken = await take(bus, 3)
+        await bus.reject(taken[1], "ZeroDivisionError: a bug")
+        await bus.commit(behind(taken[2]))
+    async with rig.opened() as bus:
+        await bus.publish(window(1, 3))
+        assert records(await take(bus, 1)) == [window(1, 3)]
+    ((error, content),) = await rig.dead_letters()
+    assert error == "ZeroDivisionError: a bug"
+    assert window(1, 1).pcm in content
     assert metrics.REJECTED._value.get() == before + 1
 
 

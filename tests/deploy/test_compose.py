@@ -219,10 +219,28 @@ def test_the_build_gets_all_that_it_copies_and_nothing_else(deploy: Path, docker
     assert {*project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], project["project"]["readme"]} <= copied
 
 
-def test_the_image_has_no_extras_and_no_torch(deploy: Path, dockerfile: str) -> None:
-    assert re.findall(r"pip install (.*)", dockerfile) == ["/wheels/*.whl"]
+def test_the_image_has_no_extras_and_no_torch_unless_it_is_told_to(deploy: Path, dockerfile: str) -> None:
+    assert re.findall(r"pip install (.*)", dockerfile) == ['"$(echo /wheels/*.whl)${EXTRAS}"']
+    assert re.findall(r"^ARG EXTRAS=(.*)$", dockerfile, re.MULTILINE) == ['""']
     project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())["project"]
     assert not any(re.match(r"torch|panns", name) for name in project["dependencies"])
+
+
+def test_the_override_for_panns_in_the_readme_is_taken_and_adds_it_to_worker_and_api(
+    compose: Any, deploy: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "deploy"
+    shutil.copytree(deploy, copied, ignore=shutil.ignore_patterns(".env", "secrets"))
+    override = (copied / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+    (copied / "compose.override.yaml").write_text(override)
+    more = ("-f", copied / "compose.override.yaml")  # Compose takes it by itself where no file is named
+    done = compose(*more, "config", folder=copied, **dict.fromkeys(REQUIRED, "x"))
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    with_panns = {name for name, each in services.items() if each.get("build", {}).get("args") == {"EXTRAS": "[panns]"}}
+    assert with_panns == {"worker", "api"}
+    assert all(services[name]["environment"]["AIRTRACE_HOME"] == "/airtrace" for name in with_panns)
+    assert all("AIRTRACE_KAFKA__BOOTSTRAP" in services[name]["environment"] for name in with_panns)
 
 
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not on this machine")

@@ -60,6 +60,17 @@ ROUTES = {
     ("POST", f"{API}/tracks/rebuild"),
     ("GET", f"{API}/tracks/{{track_id}}"),
     ("DELETE", f"{API}/tracks/{{track_id}}"),
+    ("PATCH", f"{API}/tracks/{{track_id}}"),  # test_api_catalog.py
+    ("PUT", f"{API}/tracks/{{track_id}}/audio"),
+    ("PUT", f"{API}/tracks/{{track_id}}/excluded"),
+    ("POST", f"{API}/tracks/{{track_id}}/retire"),
+    ("POST", f"{API}/tracks/{{track_id}}/restore"),
+    ("GET", f"{API}/catalog"),
+    ("POST", f"{API}/catalog/verify"),
+    ("POST", f"{API}/catalog/rebuild"),
+    ("POST", f"{API}/catalog/prune"),
+    ("GET", f"{API}/catalog/export"),
+    ("POST", f"{API}/catalog/import"),
     ("POST", f"{API}/identify"),
     ("POST", f"{API}/explain"),  # test_explain.py
     ("GET", f"{API}/streams/{{name}}/explain"),
@@ -67,10 +78,16 @@ ROUTES = {
     ("GET", f"{API}/calibration"),
     ("PUT", f"{API}/calibration"),
     ("DELETE", f"{API}/calibration"),
+    ("GET", f"{API}/sounds"),  # test_sounds.py
+    ("POST", f"{API}/sounds/search"),
+    ("POST", f"{API}/sounds/enrol"),
+    ("GET", f"{API}/similar"),
+    ("GET", f"{API}/similar/{{similar_id}}"),
+    ("PUT", f"{API}/similar/{{similar_id}}"),
     ("GET", "/healthz"),
 }
 PAGES = {"/", "/live"}  # tests/web
-LISTS = [f"{API}/{noun}" for noun in ("tracks", "streams", "matches", "alerts", "coverage")]
+LISTS = [f"{API}/{noun}" for noun in ("tracks", "streams", "matches", "alerts", "coverage", "sounds", "similar")]
 
 
 def _settings(tmp_path: Path, **api: Any) -> Settings:

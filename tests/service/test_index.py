@@ -46,7 +46,7 @@ def info() -> DetectorInfo:
 async def index(uri: str, info: DetectorInfo) -> AsyncIterator[Index]:
     async with index_module.opened(uri, None, info) as opened:
         yield opened
-        await opened._call("drop_collection", opened.collection)
+        await opened.drop()
 
 
 def vectors(n: int, seed: int = 1) -> np.ndarray:
@@ -162,7 +162,7 @@ async def test_what_was_inserted_is_there_when_opened_again(uri: str, info: Dete
     async with index_module.opened(uri, None, info) as again:
         assert await again.count() == 30
         assert await found(again, vectors(30)[4:6]) == [(1, 4), (1, 5)]
-        await again._call("drop_collection", again.collection)
+        await again.drop()
 
 
 async def test_models_do_not_see_each_others_vectors(index: Index, uri: str, info: DetectorInfo) -> None:
@@ -171,7 +171,7 @@ async def test_models_do_not_see_each_others_vectors(index: Index, uri: str, inf
     if uri.startswith("http"):
         async with index_module.opened(uri, None, other) as second:
             assert await second.count() == 0
-            await second._call("drop_collection", second.collection)
+            await second.drop()
     else:  # one file, one process, one client
         second = Index(index._client, other, index._run)
         await second.open()
@@ -180,12 +180,12 @@ async def test_models_do_not_see_each_others_vectors(index: Index, uri: str, inf
 
 async def test_a_collection_whose_making_was_interrupted_is_finished(uri: str, info: DetectorInfo) -> None:
     async with index_module.opened(uri, None, info) as first:
-        await first._call("drop_collection", first.collection)
+        await first.drop()
         await first._guard(first._create)  # killed before the vector index was there
     async with index_module.opened(uri, None, info) as again:
         await again.insert(1, vectors(30))
         assert await found(again, vectors(30)[:1]) == [(1, 0)]
-        await again._call("drop_collection", again.collection)
+        await again.drop()
 
 
 async def test_processes_that_start_at_once_make_one_collection(info: DetectorInfo) -> None:
@@ -200,7 +200,67 @@ async def test_processes_that_start_at_once_make_one_collection(info: DetectorIn
 
     assert max(await asyncio.gather(one(1), one(2), one(3))) == 30
     async with index_module.opened(server, None, info) as opened:
-        await opened._call("drop_collection", opened.collection)
+        await opened.drop()
+
+
+# What is in, and a new index beside the old one
+
+
+async def test_the_rows_of_a_range_of_tracks_come_in_their_order(index: Index) -> None:
+    for track in (3, 1, 2, 2**38):
+        await index.insert(track, vectors(20, track % 100))
+    rows = await index.rows(1, 3)
+    assert rows.ids.tolist() == [track << 24 | segment for track in (1, 2) for segment in range(20)]
+    assert rows.vectors == pytest.approx(np.concatenate([vectors(20, 1), vectors(20, 2)]))
+    assert rows.n_rows == 40
+    assert len((await index.rows(3, None)).ids) == 40
+    nothing = await index.rows(4, 2**38)
+    assert (len(nothing.ids), nothing.vectors.shape, nothing.n_rows) == (0, (0, DIMENSIONS), 0)
+
+
+async def test_a_row_that_is_there_twice_is_counted_twice_and_goes_with_its_track(index: Index, uri: str) -> None:
+    await index.insert(1, vectors(20))
+    await index._call("insert", index._alias, [{"id": 1 << 24, "track": 1, "vector": vectors(1)[0]}])
+    rows = await index.rows(1, 2)
+    if uri.startswith("http"):  # a server of 2.3.5 leaves it out altogether
+        assert rows.n_rows == 21 > len(rows.ids)
+    else:  # Milvus Lite takes it for the same row
+        assert rows.n_rows == len(rows.ids) == 20
+    await index.delete(1)
+    assert await index.count() == 0
+
+
+async def test_a_new_index_takes_the_place_of_the_old_one_and_is_found_by_others(
+    index: Index, uri: str, info: DetectorInfo
+) -> None:
+    await index.insert(1, vectors(30, 1))
+    before = index.collection
+    for track in (2, 3):  # there and back: the two names are used in turn
+        async with index.building() as new:
+            await new.insert(track, vectors(30, track))
+            assert await found(index, vectors(30, track - 1)[:1]) == [(track - 1, 0)]
+        assert await index.count() == 30
+        assert await found(index, vectors(30, track)[4:6]) == [(track, 4), (track, 5)]
+    assert index.collection == before
+    await index.insert(4, vectors(10, 4))
+    if uri.startswith("http"):
+        async with index_module.opened(uri, None, info) as other:
+            assert (await other.count(), other.collection) == (40, before)
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "n_vectors", "kind"),
+    [
+        ("auto", "milvus.db", 0, "FLAT"),
+        ("auto", "milvus.db", 10**6, "HNSW"),
+        ("auto", "http://milvus:19530", 0, "HNSW"),
+        ("IVF_SQ8", "milvus.db", 0, "IVF_SQ8"),
+    ],
+)
+def test_the_kind_of_index_follows_from_where_it_is_and_how_large(
+    setting: str, where: str, n_vectors: int, kind: str
+) -> None:
+    assert index_module.chosen(setting, where, n_vectors) == kind
 
 
 # What cannot be opened

@@ -432,7 +432,7 @@ async def test_vectors_come_back_as_they_were_up_to_half_precision(store: Store)
 async def test_a_pending_track_is_not_matched(store: Store) -> None:
     track = await ready_track(store)
     assert await store.mark_pending(track)
-    assert (await store.references([track], INFO), await store.still_ready([track])) == ({}, set())
+    assert (await store.references([track], INFO), await store.revisions([track])) == ({}, {})
     assert await store.pending_tracks() == [track]
     assert not await store.mark_pending(track + 1)
 

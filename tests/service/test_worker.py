@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,14 +18,17 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ingest.bus import Delivery, StartAt
+from ingest.errors import BusError
 from ingest.spool import Spool
 from ingest.wire import Encoded, Gap, GapReason, Record
+from monitor import store as store_module
 from monitor.catalog import Catalog
 from monitor.detect.detector import Embeddings
 from monitor.detect.logmel import LogMelDetector
 from monitor.index import Index
 from monitor.pipeline import worker as worker_module
 from monitor.pipeline.matcher import Matcher, References, step_timer
+from monitor.pipeline.pace import Pace, Policy
 from monitor.pipeline.worker import REJECTED_MOST, Worker
 from monitor.records import Metadata
 from monitor.settings import MatchingSettings
@@ -82,11 +85,12 @@ class Batches:
         self.committed = 0
         self.next_offset = len(deliveries)
         self.asked: list[int | None] = []
+        self.rejected: list[int] = []
 
     async def publish(self, record: Record) -> None:
         raise NotImplementedError
 
-    async def deliveries(self, start_at: StartAt) -> AsyncIterator[Sequence[Delivery]]:
+    async def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
         self.asked.append(await start_at(0))
         for batch in self.batches:
             yield batch
@@ -94,6 +98,12 @@ class Batches:
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         self.committed = max(self.committed, offsets[0])
+
+    def holds(self, partition: int) -> bool:
+        return True
+
+    async def reject(self, delivery: Delivery, error: str) -> None:
+        self.rejected.append(delivery.offset)
 
 
 class Wrapped:
@@ -470,7 +480,7 @@ async def test_audio_that_cannot_be_matched_is_booked_as_lost_and_the_rest_is_ma
     with capture_logs() as logs:
         await work_off(Worker(bus, store, matcher), bus)
     [rejected] = [entry for entry in logs if entry["event"] == "worker.rejected"]
-    assert (rejected["stream"], rejected["offset"]) == (stream, 4)
+    assert (rejected["stream"], rejected["offset"], bus.rejected) == (stream, 4, [4])
     assert failures("embed") > before
     ledger = [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage("radio-one"))]
     assert ledger == [
@@ -579,6 +589,95 @@ async def test_what_another_worker_writes_meanwhile_is_neither_lost_nor_undone(
     [match] = await store.matches()
     assert match.ends == pytest.approx(ANCHOR + 20 * SECOND, abs=SECOND)
     assert len(await store.alerts()) == 1
+
+
+async def test_a_process_that_sleeps_in_the_middle_of_a_write_does_not_keep_the_stream_for_ever(
+    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "IDLE_TRANSACTION_S", 1)
+    records = Air(stream).play(songs.one[: 16 * SECOND])
+    first, bus = Batches(records[:3]), Batches(records)
+    await work_off(Worker(first, store, matcher), first)
+    async with store_module.opened(dsn, 2) as sleeper:
+        connection = await sleeper._pool.acquire()
+        await connection.execute("begin")
+        await connection.execute("update progress set updated_at = now()")
+        await work_off(Worker(bus, store, matcher), bus)
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
+            await sleeper._pool.release(connection)
+    [match] = await store.matches()
+    assert match.ends == pytest.approx(ANCHOR + 16 * SECOND, abs=SECOND)
+
+
+async def test_a_bus_that_gives_nothing_for_a_while_is_asked_again(
+    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+) -> None:
+    bus = Batches(Air(stream).play(songs.one[: 12 * SECOND]), 2)
+    batches, failing = bus.deliveries, [1, 2]
+
+    async def deliveries(start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
+        async for batch in batches(start_at):
+            yield batch
+            if failing:
+                failing.pop()
+                raise BusError("the broker is away")
+
+    bus.deliveries = deliveries  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        await work_off(Worker(bus, store, matcher), bus)
+    assert [entry["event"] for entry in logs].count("worker.no_records") == 2
+    assert len(bus.asked) == 3, "the replay begins anew"
+    assert len(await store.matches()) == 1
+
+
+async def test_a_worker_that_is_to_stop_finishes_what_is_in_hand_and_begins_nothing_else(
+    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+) -> None:
+    bus = Batches(Air(stream).play(songs.one[: 16 * SECOND]), 2)
+    writing, going_on = asyncio.Event(), asyncio.Event()
+
+    async def write(*arguments: Any) -> None:
+        writing.set()
+        await going_on.wait()
+        await store.write(*arguments)
+
+    worker = Worker(bus, Wrapped(store, write=write), matcher)
+    async with working(worker):
+        await writing.wait()
+        drained = asyncio.create_task(worker.drained(), name="drained")
+        await asyncio.sleep(0)
+        assert not drained.done()
+        going_on.set()
+        await drained
+        assert bus.committed == 2
+        progress = await store.progress(stream)
+    assert progress is not None
+    assert progress.position == ANCHOR + 4 * SECOND
+
+
+async def test_a_worker_that_is_too_far_behind_skips_to_the_newest_where_that_is_the_policy(
+    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+) -> None:
+    records = Air(stream).play(songs.one[: 40 * SECOND])
+    heard_at_s = ANCHOR / SECOND + 45  # the newest is five seconds old
+    bus = Batches(records, 6)
+    with capture_logs() as logs:
+        await work_off(Worker(bus, store, matcher, Pace(Policy.SKIP, 20, now=lambda: heard_at_s)), bus)
+    ledger = [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage())]
+    assert ledger == [
+        (ANCHOR, ANCHOR + 34 * SECOND, "worker_backlog_lost"),
+        (ANCHOR + 34 * SECOND, ANCHOR + 40 * SECOND, None),
+    ]
+    assert [entry["event"] for entry in logs if entry["event"] in ("worker.behind", "worker.caught_up")] == [
+        "worker.behind",
+        "worker.caught_up",
+    ]
+    assert REGISTRY.get_sample_value("airtrace_worker_skipped_seconds_total", {"stream": str(stream)}) == 34
+    [match] = await store.matches()
+    assert match.starts == pytest.approx(ANCHOR + 34 * SECOND, abs=SECOND)
+    caught_up = Batches(records, 6)
+    await work_off(Worker(caught_up, store, matcher), caught_up)
+    assert [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage())] == ledger, "it stays skipped"
 
 
 # What is remembered

@@ -25,6 +25,7 @@ from ingest.wire import GapReason
 from monitor import records
 from monitor.api import problems, shapes
 from monitor.detect.detector import DetectorInfo
+from monitor.sounds.kept import Similar, Within
 from monitor.web import pages
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
@@ -42,6 +43,9 @@ class Kept:
     n_tracks: int = 0
     kin: Mapping[int, Sequence[records.Member]] = field(default_factory=dict)
     failure: Exception | None = field(default=None)
+    kept_similars: Sequence[Similar] = ()
+    kept_kinds: Mapping[int, str] = field(default_factory=dict)
+    kept_sounds: Mapping[int, Mapping[str, int]] = field(default_factory=dict)  # by where a match begins
 
     async def streams(self) -> Sequence[records.StreamStatus]:
         if self.failure:
@@ -55,6 +59,17 @@ class Kept:
 
     async def alerts(self, state: str | None = None, limit: int = 100) -> Sequence[records.Alert]:
         return [alert for alert in self.kept_alerts if state in (None, alert.state)][:limit]
+
+    async def similars(
+        self, stream: str | None = None, review: str | None = None, limit: int = 100
+    ) -> Sequence[Similar]:
+        return [each for each in self.kept_similars if review in (None, each.review)][:limit]
+
+    async def sounds_now(self, streams: Collection[int], since: int) -> Mapping[int, str]:
+        return {stream: kind for stream, kind in self.kept_kinds.items() if stream in streams}
+
+    async def sounds_within(self, intervals: Sequence[Within]) -> list[Mapping[str, int]]:
+        return [self.kept_sounds.get(each.starts, {}) for each in intervals]
 
     async def families(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.Member]]:
         return {track: family for track, family in self.kin.items() if track in tracks}
@@ -179,6 +194,40 @@ async def test_a_match_and_its_alert_name_the_family_of_their_track() -> None:
     assert "more" not in seen.text
     seen = await _seen(Kept([_stream()], [match], n_tracks=6, kin={8: family}))
     assert "also:" not in seen.text
+
+
+def _similar(title: str = "Nocturne", review: str = "pending") -> Similar:
+    match = _match(title)
+    reviewed_at = None if review == "pending" else _now()
+    values = (match.track, "cnn14-32k", match.starts, match.ends, 0.9312, review, None, _now(), reviewed_at)
+    return Similar(uuid.uuid4(), 1, "radio-one", *values)
+
+
+async def test_similar_matches_stand_apart_until_somebody_has_listened() -> None:
+    similars = [_similar("Cover"), _similar("Heard", "confirmed")]
+    html = await _html(Kept([_stream()], [_match()], n_tracks=6, kept_similars=similars))
+    section = Seen(
+        html[html.index('<section aria-labelledby="similar"') : html.index('<section aria-labelledby="recent"')]
+    )
+    assert "These are no plays: somebody has to listen." in section.text
+    assert "1:25 info radio-one Cover The Owls 0.93" in section.text
+    assert "Heard" not in section.text
+    assert "Cover" not in html.replace(html[html.index('labelledby="similar"') : html.index('labelledby="recent"')], "")
+
+
+async def test_where_nothing_is_similar_or_labelled_the_page_does_not_speak_of_it() -> None:
+    seen = await _seen(_full())
+    assert "to be reviewed" not in seen.text
+    assert "Sounds like" not in seen.text
+
+
+async def test_a_stream_and_a_match_say_what_they_sound_like() -> None:
+    match = _match(state="closed")
+    sounds = {match.starts: {"music_under_speech": 640_000, "speech": 320_000}}
+    kept = Kept([_stream()], [match], n_tracks=6, kept_kinds={1: "speech"}, kept_sounds=sounds)
+    seen = await _seen(kept)
+    assert "Sounds like speech." in seen.text
+    assert "Nocturne The Owls music under speech" in seen.text
 
 
 async def test_of_a_long_family_the_first_are_named_and_the_rest_counted() -> None:

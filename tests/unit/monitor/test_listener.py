@@ -166,3 +166,63 @@ def test_any_batching_books_every_sample_once(pieces: list[tuple[int, bool]], cu
     assert all(one.ends == two.starts for one, two in itertools.pairwise(booked))
     assert parted.decided == whole.decided
     assert listener.progress == expected.progress
+
+
+def test_contiguous_windows_of_a_batch_are_heard_at_once() -> None:
+    class Counting(_NoMatches):
+        calls = 0
+
+        async def listen(self, *arguments):  # type: ignore[no-untyped-def]
+            self.calls += 1
+            return await super().listen(*arguments)
+
+    matcher = Counting()
+    later = ANCHOR + 8 * SECOND
+    outcome = _hear(_listener(matcher), _windows([2 * SECOND] * 4) + _windows([2 * SECOND] * 2, 1, later))
+    assert (matcher.calls, outcome.windows) == (2, 6)
+
+
+def test_what_is_late_is_booked_as_lost_and_no_later_replay_goes_there() -> None:
+    records = _windows([2 * SECOND] * 6)
+    matcher = _NoMatches()
+    late = {2, 3}
+    outcome = asyncio.run(_listener(matcher).hear(_deliveries(records), lambda delivery: delivery.offset in late))
+    assert outcome.coverage == (
+        Interval(ANCHOR, ANCHOR + 4 * SECOND),
+        Interval(ANCHOR + 4 * SECOND, ANCHOR + 8 * SECOND, GapReason.LOST),
+        Interval(ANCHOR + 8 * SECOND, ANCHOR + 12 * SECOND),
+    )
+    assert (outcome.skipped, outcome.windows) == (4 * SECOND, 4)
+    assert not any(ANCHOR + 4 * SECOND <= start < ANCHOR + 8 * SECOND for start in matcher.decided)
+    assert outcome.progress.replay_offset == 4
+    again = _NoMatches()
+    replayed = _hear(_listener(again, outcome.progress), records)
+    assert replayed.listener.memory.recent == outcome.listener.memory.recent
+    assert replayed.listener.marks == outcome.listener.marks
+
+
+def test_where_another_worker_has_written_what_was_heard_stays_remembered() -> None:
+    """Else a play that began before would be found later, or not at all, by what is left of it."""
+    records = _windows([2 * SECOND] * 6)
+    heard = _hear(_listener(_NoMatches()), records[:3]).listener
+    theirs = _hear(_listener(_NoMatches()), records[:5]).progress
+    refreshed = heard.refreshed(theirs, Memory())
+    matcher = _NoMatches()
+    outcome = _hear(replace(refreshed, matcher=matcher), records[3:], 3)
+    undisturbed = _hear(_listener(_NoMatches()), records)
+    assert outcome.coverage == (Interval(ANCHOR + 10 * SECOND, ANCHOR + 12 * SECOND),)
+    assert outcome.listener.memory == undisturbed.listener.memory
+    assert outcome.progress == undisturbed.progress
+    assert min(matcher.decided) > ANCHOR + 8 * SECOND
+
+
+def test_records_that_come_again_to_who_remembers_them_change_nothing() -> None:
+    records = _windows([SECOND // 3] * 12)
+    heard = _hear(_listener(_NoMatches()), records[:8])
+    again = _hear(heard.listener, records[5:8], 5)
+    assert (again.listener.memory, again.listener.marks) == (heard.listener.memory, heard.listener.marks)
+    whole, parted = _NoMatches(), _NoMatches()
+    _hear(_listener(whole), records)
+    _hear(replace(again.listener, matcher=parted), records[8:], 8)
+    assert parted.decided == whole.decided[-len(parted.decided) :]
+    assert parted.decided[0] == whole.decided[len(heard.listener.memory.recent)]

@@ -29,4 +29,5 @@ def test_a_stream_is_shown_as_it_is(booked: str | None, age_s: int, shown: str) 
     status = StreamStatus(1, "one", "http://u:secret@h/x", NOW, position, booked, reason)
     stream = Stream.of(status, NOW)
     assert stream.state == shown
+    assert stream.behind_s == (None if booked is None else age_s)
     assert "secret" not in stream.url

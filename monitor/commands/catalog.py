@@ -1,0 +1,171 @@
+"""`airtrace catalog`: about, verify, rebuild, prune, export, import."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from monitor.client import connect
+from monitor.commands import output
+from monitor.errors import AirtraceError
+from monitor.settings import Settings
+
+CHUNK_BYTES = 32_000_000  # of a file that is imported: far below what the API takes
+CHUNK_TRACKS = 64
+
+
+async def about(settings: Settings, *, as_json: bool) -> int:
+    """What the catalog and its index have."""
+    async with connect(settings, recover=False) as client:
+        found = await client.get("/catalog")
+    if as_json:
+        output.as_json(found)
+        return 0
+    rows = [(f"tracks {status}", number) for status, number in sorted(found["tracks"].items())]
+    rows += [
+        (f"model {each['detector']} {each['version']} ({each['checksum']})", f"{each['vectors']} vectors")
+        for each in found["models"]
+    ]
+    rows.append((f"index {found['index']}", f"{found['vectors_indexed']} of {found['vectors_wanted']} vectors"))
+    output.table(("what", "has"), rows, "")
+    return 0
+
+
+async def verify(settings: Settings, *, mend: bool, as_json: bool) -> int:
+    """Compares the index with PostgreSQL; the exit code is 1 when something differs still."""
+    differences: list[dict[str, Any]] = []
+    async with connect(settings, recover=False) as client:
+        progress = _Progress(as_json)
+        async for line in client.lines("/catalog/verify", params={"mend": mend}):
+            if "difference" in line:
+                differences.append(line)
+            else:
+                progress.at(line["done"], line["total"], "tracks compared")
+    if as_json:
+        output.as_json(differences)
+    else:
+        rows = [(d["track"], d["difference"], d["vectors"] or "", "yes" if d["mended"] else "") for d in differences]
+        output.table(("track", "difference", "vectors", "mended"), rows, "catalog and index are in step")
+        if any(not d["mended"] for d in differences):
+            embedded = any(d["difference"] == "unembedded" for d in differences)
+            output.say("airtrace tracks rebuild" if embedded else "airtrace catalog verify --mend puts it right")
+    return 1 if any(not d["mended"] for d in differences) else 0
+
+
+async def rebuild(settings: Settings, *, as_json: bool) -> int:
+    """Builds the index anew from the stored vectors."""
+    async with connect(settings, recover=False) as client:
+        progress, line = _Progress(as_json), {"done": 0, "total": 0}
+        async for line in client.lines("/catalog/rebuild"):
+            progress.at(line["done"], line["total"], "tracks in the new index")
+    if as_json:
+        output.as_json(line)
+    else:
+        output.say(f"the index is new: {line['total']} tracks")
+    return 0
+
+
+async def prune(settings: Settings, *, as_json: bool) -> int:
+    """Deletes what models of the past have left."""
+    async with connect(settings) as client:
+        found = await client.post("/catalog/prune")
+    if as_json:
+        output.as_json(found)
+    else:
+        output.say(f"deleted {found['fingerprints']} fingerprints of other models")
+    return 0
+
+
+async def export(settings: Settings, path: Path, *, as_json: bool) -> int:
+    """Writes the whole catalog into a file, which is there when it is whole."""
+    unfinished, n_lines = path.with_name(f"{path.name}.part"), 0
+    try:
+        async with connect(settings) as client:
+            with _created(unfinished, packed=path.suffix == ".gz") as file:
+                async for line in client.raw_lines("/catalog/export"):
+                    await asyncio.to_thread(file.write, line)
+                    n_lines += 1
+                    if not as_json and n_lines % 1000 == 0:
+                        output.say(f"{n_lines} tracks")
+        _check(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise AirtraceError(f"{path} cannot be written ({error.strerror})") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    n_bytes = path.stat().st_size
+    if as_json:
+        output.as_json({"file": str(path), "tracks": n_lines - 2, "bytes": n_bytes})
+    else:
+        output.say(f"{n_lines - 2} tracks in {path}, {n_bytes / 1e6:.1f} MB")
+    return 0
+
+
+async def take_over(settings: Settings, path: Path, *, as_json: bool) -> int:
+    """Takes tracks over from a file, once its sum is right; the exit code is 1 when one could not be."""
+    n_tracks, rows = _check(path), []
+    async with connect(settings) as client:
+        with output.steps(n_tracks, quiet=as_json) as shown:
+            first = 2  # the line of the first track
+            for body, number in _chunks(path, n_tracks):
+                for row in await client.post("/catalog/import", files={"file": (path.name, body)}):
+                    row["line"] += first - 2
+                    rows.append(row)
+                    name = output.printable(str(row["title"]))
+                    if row["status"] == "failed":
+                        shown.failed(f"{path.name}, line {row['line']}: {row['error'].partition(': ')[2]}")
+                    else:
+                        shown.done(f"{row['status']} {name}")
+                first += number
+    if as_json:
+        output.as_json(rows)
+    else:
+        counts = {status: sum(row["status"] == status for row in rows) for status in ("added", "known", "failed")}
+        text = f"{counts['added']} added, {counts['known']} known already, {counts['failed']} failed"
+        output.console().print(text)
+    return 1 if any(row["status"] == "failed" for row in rows) else 0
+
+
+def _chunks(path: Path, n_tracks: int) -> Iterator[tuple[bytes, int]]:
+    """The file in files that are not too large to send, each with how many tracks it has."""
+    from monitor.upkeep import transfer
+
+    waiting: list[bytes] = []
+    with closing(transfer.raw_lines(path)) as lines:  # type: ignore[type-var]  # a generator
+        next(lines)
+        for _ in range(n_tracks):
+            waiting.append(next(lines))
+            if len(waiting) == CHUNK_TRACKS or sum(map(len, waiting)) > CHUNK_BYTES:
+                yield transfer.packed_lines(waiting), len(waiting)
+                waiting = []
+    if waiting:
+        yield transfer.packed_lines(waiting), len(waiting)
+
+
+def _check(path: Path) -> int:
+    from monitor.upkeep import transfer
+
+    return transfer.examined(path)
+
+
+def _created(path: Path, *, packed: bool) -> BinaryIO:
+    # The fastest level: half-precision vectors are nearly noise, and what base64 adds goes at once.
+    return gzip.open(path, "wb", compresslevel=1) if packed else path.open("wb")  # type: ignore[return-value]
+
+
+class _Progress:
+    """A line on standard error each tenth of a long job."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._told = 0
+
+    def at(self, done: int, total: int, what: str) -> None:
+        tenth = 10 * done // max(1, total)
+        if not self._quiet and done < total and tenth > self._told:
+            output.say(f"{done}/{total} {what}")
+            self._told = tenth

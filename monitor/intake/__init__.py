@@ -1,0 +1,1 @@
+"""What comes into the catalog: manifests, tags, codes, and files that cannot be taken."""

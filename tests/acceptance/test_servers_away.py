@@ -1,0 +1,49 @@
+"""While Kafka, PostgreSQL or Milvus is away the workers wait; when it is back, nothing is lost and nothing doubled."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from monitor.full.servers import Server
+from tests.acceptance import cluster as full
+from tests.acceptance.cluster import AWAY_S, Broadcast, Found, Stage, check
+
+pytestmark = pytest.mark.timeout(4 * full.PATIENCE_S)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_kafka(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
+    if stage.cluster.broker is None:
+        pytest.skip("the broker that AIRTRACE_TEST_KAFKA names is not ours to stop")
+    _away(stage, stage.cluster.broker, broadcast, chance, how)
+    check(stage.found(), broadcast, undisturbed)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_postgresql(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
+    _away(stage, stage.cluster.postgres, broadcast, chance, how)
+    assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"
+    check(stage.found(), broadcast, undisturbed)
+
+
+def test_milvus(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random) -> None:
+    _away(stage, stage.cluster.milvus, broadcast, chance, "stopped")
+    assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"
+    check(stage.found(), broadcast, undisturbed)
+
+
+def _away(stage: Stage, server: Server, broadcast: Broadcast, chance: random.Random, how: str) -> None:
+    stage.worker()
+    stage.worker()
+    with stage.fed(broadcast) as feed:
+        feed.wait_for(chance.uniform(0.2, 0.5))
+        try:
+            server.kill() if how == "killed" else server.stop()
+            time.sleep(AWAY_S)  # what is tried, not what is waited for
+        finally:
+            server.start()
+    stage.wait_until_done(broadcast)
+    stage.stop()  # each must still be there, and end with exit code 0

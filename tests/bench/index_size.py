@@ -1,0 +1,228 @@
+"""Measures Milvus's kinds of index: recall against exact search, bytes, time. `make bench-index`.
+
+The bulk is made of the demo music's own vectors, each with noise of its own, so that it lies where music lies. A query
+is a vector of the bulk with more noise, as broadcasts are. Milvus Lite, and the server of the wheel `milvus` where
+there is one (the extra `full`). AIRTRACE_BENCH_VECTORS sets the sizes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor import decode, index
+from monitor.core.cutter import Cutter
+from monitor.demo.music import cache_folder, fetch
+from monitor.detect.detector import DetectorInfo
+from monitor.detect.fingerprint import NeuralDetector
+from monitor.errors import DependencyError
+from monitor.full import servers
+
+Floats = NDArray[np.float32]
+
+SIZES = tuple(int(size) for size in os.environ.get("AIRTRACE_BENCH_VECTORS", "20000,100000").split(","))
+TRACK_VECTORS = 480  # four minutes
+LITE = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8")
+SERVER = ("FLAT", "HNSW", "IVF_SQ8", "IVF_PQ", "DISKANN")
+BULK_COSINE = 0.6  # with the vector that it was made of: of another recording's, that would be a close relative
+QUERY_COSINES = (0.9, 0.6)  # in the clear; under a voice
+QUERIES, TOP_K, RUNS = 256, 10, 9
+BATCH = 64  # segments that are searched at once: what a worker does under load
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one kind.
+
+    search_ms: for BATCH segments, median of RUNS; search_cpu_ms: processor time of that, which a busy machine changes
+    less. disk: without write-ahead logs. memory: more than before, so that it counts for large sizes only.
+    """
+
+    engine: str
+    kind: str
+    vectors: int
+    insert_s: float
+    index_s: float
+    build_cpu_s: float
+    search_ms: float
+    search_cpu_ms: float
+    recall: dict[str, float]
+    first: dict[str, float]
+    disk_bytes_each: float
+    memory_bytes_each: float
+
+
+def main() -> int:
+    """Prints a JSON object a line as it goes."""
+    seeds = asyncio.run(_real())
+    for size in SIZES:
+        bulk = _noisy(np.resize(seeds, (size, seeds.shape[1])), BULK_COSINE, 1)
+        asyncio.run(_measured(bulk))
+    return 0
+
+
+async def _real() -> Floats:
+    """The vectors of the demo's music."""
+    detector, found = NeuralDetector(), []
+    for piece in (await fetch(cache_folder(), lambda step: None)).music:
+        cutter = Cutter()
+        async for block in decode.blocks(piece.path):
+            vectors = detector.embed(cutter.feed(block)[1]).vectors
+            found.append(vectors[vectors.any(axis=1)])
+    return np.concatenate(found)
+
+
+def _noisy(vectors: Floats, cosine: float, seed: int) -> Floats:
+    """Unit vectors with this cosine to the given ones, away from them in any direction."""
+    away = np.random.default_rng(seed).normal(size=vectors.shape).astype(np.float32)
+    away -= np.einsum("ij,ij->i", away, vectors)[:, np.newaxis] * vectors
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    mixed: Floats = cosine * vectors + np.float32(np.sqrt(1 - cosine**2)) * away
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+
+async def _measured(bulk: Floats) -> None:
+    chosen = np.random.default_rng(2).choice(len(bulk), QUERIES, replace=False)
+    queries = {str(cosine): _noisy(bulk[chosen], cosine, 3) for cosine in QUERY_COSINES}
+    truth = {name: _nearest(bulk, each) for name, each in queries.items()}
+    for kind in LITE:
+        with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
+            uri = str(Path(folder) / "milvus.db")
+            row = await _one("lite", kind, uri, Path(folder), os.getpid(), bulk, queries, truth)
+            print(json.dumps(asdict(row)), flush=True)
+    if servers.has_milvus():
+        for kind in SERVER:
+            with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
+                server, uri = servers.milvus(Path(folder))
+                with servers.serving(server):
+                    await _tried(kind, uri, server, bulk, queries, truth)
+
+
+async def _tried(
+    kind: str,
+    uri: str,
+    server: servers.Server,
+    bulk: Floats,
+    queries: dict[str, Floats],
+    truth: dict[str, NDArray[np.int64]],
+) -> None:
+    assert server.process is not None
+    assert server.folder is not None
+    try:
+        row = await _one("server", kind, uri, server.folder, server.process.pid, bulk, queries, truth)
+        print(json.dumps(asdict(row)), flush=True)
+    except DependencyError as error:
+        print(json.dumps({"engine": "server", "kind": kind, "error": str(error)}), flush=True)
+
+
+async def _one(
+    engine: str,
+    kind: str,
+    uri: str,
+    folder: Path,
+    pid: int,
+    bulk: Floats,
+    queries: dict[str, Floats],
+    truth: dict[str, NDArray[np.int64]],
+) -> Row:
+    before, cpu_s = _memory(pid), _cpu_s(pid)
+    async with index.opened(uri, None, DetectorInfo("fingerprint", "bench", "b", bulk.shape[1]), kind) as opened:
+        begun = time.perf_counter()
+        for track, first in enumerate(range(0, len(bulk), TRACK_VECTORS)):
+            await opened.insert(track, bulk[first : first + TRACK_VECTORS])
+        inserted = time.perf_counter()
+        await opened.settle()
+        await _idle(pid)
+        settled, built_s = time.perf_counter(), _cpu_s(pid) - cpu_s
+        found = {name: await _found(opened, each) for name, each in queries.items()}
+        return Row(
+            engine,
+            opened.kind,
+            len(bulk),
+            round(inserted - begun, 1),
+            round(settled - inserted, 1),
+            round(built_s, 1),
+            *await _search_ms(opened, next(iter(queries.values())), pid),
+            {name: _recall(found[name], truth[name]) for name in queries},
+            {name: round(float((found[name][:, 0] == truth[name][:, 0]).mean()), 3) for name in queries},
+            round(_disk(folder) / len(bulk), 1),
+            round((_memory(pid) - before) / len(bulk), 1),
+        )
+
+
+async def _idle(pid: int) -> None:
+    """Milvus Lite merges its files and indexes them in the background, and does not say when it is done."""
+    while (before := _cpu_s(pid)) >= 0:
+        await asyncio.sleep(2)
+        if _cpu_s(pid) - before < 0.1:
+            return
+
+
+async def _found(opened: index.Index, queries: Floats) -> NDArray[np.int64]:
+    hits = await opened.search(queries, TOP_K)
+    rows = [[hit.track * TRACK_VECTORS + hit.position // index.HOP_SAMPLES for hit in each] for each in hits]
+    return np.array([row + [-1] * (TOP_K - len(row)) for row in rows], np.int64)
+
+
+async def _search_ms(opened: index.Index, queries: Floats, pid: int) -> tuple[float, float]:
+    times, cpu_s = [], _cpu_s(pid)
+    for _ in range(RUNS):
+        begun = time.perf_counter()
+        await opened.search(queries[:BATCH], TOP_K)
+        times.append((time.perf_counter() - begun) * 1000)
+    return round(float(np.median(times)), 1), round((_cpu_s(pid) - cpu_s) * 1000 / RUNS, 1)
+
+
+def _nearest(bulk: Floats, queries: Floats) -> NDArray[np.int64]:
+    """The exact answer: (queries, TOP_K)."""
+    scores = np.concatenate([queries @ bulk[first : first + 50_000].T for first in range(0, len(bulk), 50_000)], axis=1)
+    best = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def _recall(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    return round(float(np.mean([len(set(a) & set(b)) / TOP_K for a, b in zip(found, truth, strict=True)])), 3)
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes of a process and its children; 0 where there is no /proc."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(_memory(int(child)) for child in children)
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor time of a process and its children, in seconds; 0 where there is no /proc."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(
+        _cpu_s(int(child)) for child in children
+    )
+
+
+def _disk(folder: Path) -> int:
+    return sum(
+        file.stat().st_size
+        for file in folder.rglob("*")
+        if file.is_file() and "rdb_data" not in file.parts and not file.name.startswith("wal")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
