@@ -38,6 +38,8 @@ DRIFT_MOST = 0.1
 # Chosen on `tune`: starts and ends are off by 0.2 s (median), to either side.
 EDGE_SHARE = 0.72
 EDGE_SEGMENTS = 2  # so many can lie partly outside
+# A line that was chosen among a hundred to fit what was heard last fits by chance as well as one in a hundred does.
+MOVE_COST = 4.6
 # A line is followed every so many segments: a quarter of a per cent more or less is heard after some seconds.
 FOLLOW_EVERY = 4
 # A play this young may have begun on another repeat of the same music, or as another version: it is looked at again.
@@ -434,11 +436,12 @@ def _moved(
     references: References,
     thresholds: Thresholds,
 ) -> tuple[Play, ...]:
-    """The plays, this one on the candidate's line, which is a little beside its own."""
+    """The plays, this one on the candidate's line, which is a little beside its own, if it was heard there."""
     line = candidate.line
     there = replace(play, track_end=round(line.at(play.end)), speed=line.speed)
-    (longer,), _ = _extended((there,), past, references, thresholds)
-    return tuple(longer if other is play else other for other in open_)
+    stricter = replace(thresholds, resume_evidence=thresholds.resume_evidence + MOVE_COST)
+    (longer,), _ = _extended((there,), past, references, stricter)
+    return open_ if longer is there else tuple(longer if other is play else other for other in open_)
 
 
 def _opened(
