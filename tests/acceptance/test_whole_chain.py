@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.settings import KafkaSettings
-from ingest.wire import SAMPLE_RATE_HZ, Gap, Record, decode
+from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, decode
 from monitor.demo.programme import Recording
 from monitor.demo.station import Station
 from tests.acceptance import cluster as full
@@ -97,13 +97,18 @@ def _coverage(stage: Stage) -> dict[int, list[tuple[int, int, str | None]]]:
 
 
 def _accounted(records: Iterable[Record]) -> list[tuple[int, int, str | None]]:
-    """What the ledger must say of a stream's records, in the order of the log: who lost the stream has no say."""
+    """What the ledger must say of a stream's records, in the order of the log: who lost the stream has no say.
+
+    Who takes over a stream of which nothing was worked off yet begins at its own now: what lies before that is lost.
+    """
     ledger: list[tuple[int, int, str | None]] = []
     epoch = 0
     for record in records:
         if record.epoch < epoch or (ledger and record.end <= ledger[-1][1]):
             continue
         epoch = record.epoch
+        if ledger and record.start > ledger[-1][1]:
+            ledger.append((ledger[-1][1], record.start, GapReason.LOST.value))
         start = max(record.start, ledger[-1][1]) if ledger else record.start
         reason = record.reason.value if isinstance(record, Gap) else None
         if ledger and ledger[-1][1] == start and ledger[-1][2] == reason:
