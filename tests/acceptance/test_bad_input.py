@@ -289,12 +289,12 @@ def test_a_killed_monitor_goes_on_where_it_was(stocked: Airtrace, catalog: tuple
 def test_what_a_registration_has_done_is_kept_when_it_is_broken_off(
     airtrace: Airtrace, catalog: tuple[Recording, ...], unknown: Recording, number: int
 ) -> None:
-    copies = [airtrace.folder / f"{n}.ogg" for n in range(20)]
+    copies = [airtrace.folder / f"{n}.ogg" for n in range(60)]
     for n, copy in enumerate(copies):  # each another sound, so that there is work for a while
         copy.write_bytes(unknown.path.read_bytes()[: 200_000 + 5_000 * n])
     paths = [*(track.path for track in catalog), *copies]
     broken = airtrace.start("tracks", "add", *paths)
-    broken.wait_for(lambda: "2/25 added" in broken.log)
+    broken.wait_for(lambda: f"2/{len(paths)} added" in broken.log)
     os.killpg(broken.process.pid, number)
     code = broken.process.wait(ENDING_S)
     if number == signal.SIGINT:
