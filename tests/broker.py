@@ -10,7 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
 from ingest.settings import KafkaSettings
+from ingest.wire import Record, decode
 from monitor.errors import DependencyError
 from monitor.full import servers
 
@@ -77,3 +80,22 @@ def kafka_settings(bootstrap: str, **settings: object) -> KafkaSettings:
     own = uuid.uuid4().hex[:12]
     topics = {f"{topic}_topic": f"{topic}-{own}" for topic in ("windows", "rejected", "matches")}
     return KafkaSettings(bootstrap=bootstrap, **{**topics, "group": f"workers-{own}", **settings})
+
+
+async def messages(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
+    """All of a topic that is there now, each partition in its order."""
+    partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
+    found: list[ConsumerRecord] = []
+    async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        for partition, end in (await consumer.end_offsets(partitions)).items():
+            while await consumer.position(partition) < end:
+                found += (await consumer.getmany(partition, timeout_ms=1000)).get(partition, ())
+    return found
+
+
+async def published_records(settings: KafkaSettings) -> list[Record]:
+    """What ingest has published."""
+    there = await messages(settings, settings.windows_topic)
+    return [decode(message.key, message.headers, message.value) for message in there]

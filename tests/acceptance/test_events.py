@@ -7,7 +7,6 @@ import random
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest import timeline
 from ingest.settings import KafkaSettings
@@ -15,6 +14,7 @@ from monitor.events import Event
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import Broadcast, Stage
 from tests.acceptance.command import until
+from tests.broker import messages
 
 pytestmark = pytest.mark.timeout(400 + 4 * full.LENGTH_S)
 WAITING = "select count(*) from outbox"
@@ -22,16 +22,10 @@ WAITING = "select count(*) from outbox"
 
 async def _told(settings: KafkaSettings) -> list[Event]:
     """All of the topic, each partition in its order."""
-    partitions = [TopicPartition(settings.matches_topic, number) for number in range(settings.partitions)]
     told: list[Event] = []
-    async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        for partition, end in (await consumer.end_offsets(partitions)).items():
-            while await consumer.position(partition) < end:
-                for message in (await consumer.getmany(partition, timeout_ms=1000)).get(partition, ()):
-                    told.append(Event.model_validate_json(message.value))
-                    assert json.loads(message.value)["match"]["stream"]["id"] == int(message.key)
+    for message in await messages(settings, settings.matches_topic):
+        told.append(Event.model_validate_json(message.value))
+        assert json.loads(message.value)["match"]["stream"]["id"] == int(message.key)
     return told
 
 

@@ -16,17 +16,16 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.settings import KafkaSettings
-from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window, decode
+from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
 from monitor import store
 from monitor.demo.programme import Recording
 from monitor.demo.station import Station
 from monitor.full import servers
 from tests.acceptance.command import PATIENCE, Airtrace, Running, until
 from tests.acceptance.sound import excerpt, on_air
-from tests.broker import kafka_settings, running
+from tests.broker import kafka_settings, published_records, running
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -66,7 +65,7 @@ class Site:
     def records(self) -> dict[int, list[Record]]:
         """All that was published, by stream, in the order of the log."""
         streams: dict[int, list[Record]] = {}
-        for record in asyncio.run(_published(self.kafka)):
+        for record in asyncio.run(published_records(self.kafka)):
             streams.setdefault(record.stream_id, []).append(record)
         return streams
 
@@ -86,20 +85,6 @@ async def _rows(dsn: str, query: str) -> list[asyncpg.Record]:
         return await connection.fetch(query)
     finally:
         await connection.close()
-
-
-async def _published(settings: KafkaSettings) -> list[Record]:
-    partitions = [TopicPartition(settings.windows_topic, number) for number in range(settings.partitions)]
-    records: list[Record] = []
-    async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        ends = await consumer.end_offsets(partitions)
-        for partition, end in ends.items():
-            while await consumer.position(partition) < end:
-                for message in (await consumer.getmany(partition, timeout_ms=1000)).get(partition, ()):
-                    records.append(decode(message.key, message.headers, message.value))
-    return records
 
 
 def accepted(records: list[Record]) -> list[Record]:

@@ -8,16 +8,15 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ingest.settings import KafkaSettings
-from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, decode
+from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record
 from monitor.demo.programme import Recording
 from monitor.demo.station import Station
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import Stage
 from tests.acceptance.command import PATIENCE, Running
 from tests.acceptance.sound import excerpt, on_air
+from tests.broker import published_records
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -66,7 +65,7 @@ def test_every_play_is_reported_once_whoever_dies(
             # What nobody listened to is in no play: a break may take a lease's time from either end.
             assert begins_s - NEAR_S <= _heard_s(station, starts) <= begins_s + LEASE_S + full.WINDOW_S + NEAR_S
             assert ends_s + NEAR_S >= _heard_s(station, ends) >= ends_s - LEASE_S - full.WINDOW_S - NEAR_S
-    published = asyncio.run(_published(stage.kafka))
+    published = asyncio.run(published_records(stage.kafka))
     for stream, covered in _coverage(stage).items():
         assert covered == _accounted(record for record in published if record.stream_id == stream)
         assert all(before[1] == behind[0] for before, behind in pairwise(covered)), "every second is in the ledger"
@@ -118,22 +117,9 @@ def _accounted(records: Iterable[Record]) -> list[tuple[int, int, str | None]]:
     return ledger
 
 
-async def _published(kafka: KafkaSettings) -> list[Record]:
-    partitions = [TopicPartition(kafka.windows_topic, number) for number in range(kafka.partitions)]
-    records: list[Record] = []
-    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap) as consumer:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning()
-        for partition, end in (await consumer.end_offsets(partitions)).items():
-            while await consumer.position(partition) < end:
-                for message in (await consumer.getmany(partition, timeout_ms=1000)).get(partition, ()):
-                    records.append(decode(message.key, message.headers, message.value))
-    return records
-
-
 def _wait_until_worked_off(stage: Stage) -> None:
     ends: dict[int, int] = {}
-    for record in asyncio.run(_published(stage.kafka)):
+    for record in asyncio.run(published_records(stage.kafka)):
         ends[record.stream_id] = max(record.end, ends.get(record.stream_id, 0))
     stage.workers[0].wait_for(lambda: stage.positions() == ends)
 
