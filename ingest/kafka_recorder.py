@@ -62,12 +62,12 @@ class KafkaRecorder:
                 fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
                 for message in fetched.get(topic, ()):
                     window = _window(message, key)
-                    if window is not None and window.epoch < epoch:  # of a process that had lost the stream
+                    if window is None or window.epoch < epoch:  # the latter of a process that had lost the stream
                         continue
-                    epoch = window.epoch if window is not None else epoch
-                    if window is not None and window.start >= end:
+                    epoch = window.epoch
+                    if window.start >= end:
                         return Recording(tuple(found))
-                    if window is not None and window.end > begin:
+                    if window.end > begin:
                         found.append(window)
             return Recording(tuple(found))
         finally:

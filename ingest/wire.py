@@ -18,7 +18,7 @@ from ingest.errors import WireError
 WIRE_VERSIONS = (b"1", b"2")
 
 # The one PCM format of the system. 32 kHz is what PANNs' Cnn14 was trained on, keeps evidence clips worth hearing,
-# and is four times the fingerprint's 8 kHz.
+# and is twice the fingerprint's 16 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono
 INTEGER_MOST = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit

@@ -36,7 +36,6 @@ from monitor.upkeep.transfer import Carried
 
 log = structlog.get_logger(__name__)
 
-SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
 TRACK_MOST_S = 24 * 3600.0  # a day, as the settings have it
 
 
@@ -321,9 +320,7 @@ class Catalog:
     async def _embed_again(self, track: Track) -> None:
         path = Path(track.metadata.source)
         embedded = await self._embedded(path)
-        # Not the hash: another ffmpeg decodes the same file to other bits.
-        if abs(embedded.n_samples / SAMPLE_RATE_HZ - track.duration_s) > SAME_LENGTH_S:
-            raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
+        decode.check_same(path, embedded.n_samples, track.duration_s)
         await self._store.replace_fingerprint(track.id, embedded.fingerprint)
 
     async def relate(self, tracks: Sequence[int]) -> None:

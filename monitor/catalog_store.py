@@ -190,8 +190,7 @@ class CatalogStore:
 
     async def mark_indexed(self, done: Indexable, info: DetectorInfo) -> None:
         """Says that the index has a track as it was given; one that waited for that is ready."""
-        values = (done.track, info.name, info.checksum, done.revision)
-        await self._pool.execute(self._sql["fingerprint_indexed"], *values)
+        await self.mark_vectors_indexed(done, info)
         await self._pool.execute(self._sql["track_indexed"], done.track)
 
     async def pending_tracks(self) -> list[int]:

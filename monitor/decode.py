@@ -25,12 +25,22 @@ from monitor.intake.protection import is_protected
 log = structlog.get_logger(__name__)
 
 BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
+SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
 COPY_FRAMES = 1 << 16
 COPY_MOST_BYTES = 8_000_000_000  # 6 h in stereo; only rare kinds of files are copied
 STALL_S = 300.0  # without a sample: a damaged file can keep ffmpeg busy for ever
 # libsndfile gives these to libmpg123, which complains on standard error whatever its caller wants.
 MPEG = re.compile(rb"ID3|\xff[\xe0-\xff]")
 MPEG_SUFFIXES = frozenset({".mp1", ".mp2", ".mp3"})
+
+
+def check_same(path: Path, n_samples: int, duration_s: float) -> None:
+    """Raises AudioError where a file that a track came from has another recording now, by its length.
+
+    Not by a hash: another ffmpeg decodes the same file to other bits.
+    """
+    if abs(n_samples / SAMPLE_RATE_HZ - duration_s) > SAME_LENGTH_S:
+        raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
 
 
 async def blocks(path: Path, most_s: float = math.inf) -> AsyncGenerator[NDArray[np.int16], None]:

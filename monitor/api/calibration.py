@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,8 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from monitor import records
 from monitor.api import calibrated as shapes
+from monitor.api.lines import NDJSON, lines
 from monitor.api.parts import Parts
-from monitor.api.problems import line_of
 from monitor.api.shapes import PlayedTrack, ScanProgress, Track
 from monitor.api.uploads import on_disk
 from monitor.app import Airtrace
@@ -28,13 +28,13 @@ router = APIRouter(tags=["calibration"])
 SHOWN_MOST = 10  # of the largest peaks of unknown audio, for a look at whether they are what they should be
 
 
-@router.post("/calibrate", responses={200: {"content": {"application/x-ndjson": {}}}}, response_class=StreamingResponse)
+@router.post("/calibrate", responses={200: {"content": {NDJSON: {}}}}, response_class=StreamingResponse)
 async def calibrate(
     parts: Parts,
     file: Annotated[UploadFile, File(description="A recording without anything of the catalog.")],
 ) -> StreamingResponse:
     """Lines of progress, and at last what the recording says about false plays. Stores nothing."""
-    return StreamingResponse(_lines(parts, file), media_type="application/x-ndjson")
+    return lines(_steps(parts, file))
 
 
 @router.get("/calibration")
@@ -86,14 +86,11 @@ async def delete(parts: Parts) -> None:
     parts.matcher.thresholds = parts.matcher.thresholds_at(detector.thresholds.open_evidence)
 
 
-async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:
-    try:
-        async with on_disk(file) as path, aclosing(hear(parts.matcher, path)) as steps:
-            async for step in steps:
-                yield ScanProgress(done_s=seconds(step.n_samples)).model_dump_json() + "\n"
-            yield _heard(path.name, step.n_samples, step.sound_samples, step.peaks).model_dump_json() + "\n"
-    except Exception as error:  # the status line is long gone: the problem is the last line
-        yield line_of(error) + "\n"
+async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[ScanProgress | shapes.Heard, None]:
+    async with on_disk(file) as path, aclosing(hear(parts.matcher, path)) as steps:
+        async for step in steps:
+            yield ScanProgress(done_s=seconds(step.n_samples))
+        yield _heard(path.name, step.n_samples, step.sound_samples, step.peaks)
 
 
 def _heard(name: str, n_samples: int, sound_samples: int, peaks: Sequence[core.Peak]) -> shapes.Heard:

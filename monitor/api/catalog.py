@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from monitor.api.lines import NDJSON, lines
 from monitor.api.parts import Parts
-from monitor.api.problems import line_of
 from monitor.api.uploads import on_disk
 from monitor.app import Airtrace
 from monitor.errors import AirtraceError, DependencyError
@@ -23,8 +21,6 @@ from monitor.upkeep.transfer import Imported
 from monitor.upkeep.verifying import Checked, Difference, verify
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
-
-NDJSON = "application/x-ndjson"
 
 
 class Model(BaseModel):
@@ -89,7 +85,7 @@ async def check(
 ) -> StreamingResponse:
     """Compares the index with PostgreSQL, vector by vector: lines of progress, and one for each difference."""
 
-    async def steps() -> AsyncIterator[dict[str, Any]]:
+    async def steps() -> AsyncGenerator[dict[str, Any], None]:
         found = verify(parts.store, parts.index, parts.catalog.keeper, parts.matcher.detector.info, mend=mend)
         async for step in found:
             match step:
@@ -98,14 +94,14 @@ async def check(
                 case Difference(track, kind, vectors, mended):
                     yield {"track": track, "difference": kind, "vectors": vectors, "mended": mended}
 
-    return _lines(steps())
+    return lines(steps())
 
 
 @router.post("/rebuild")
 async def rebuild(parts: Parts) -> StreamingResponse:
     """Builds the index anew from the stored vectors, beside the one in use; searches go on. Lines of progress."""
 
-    async def steps() -> AsyncIterator[dict[str, Any]]:
+    async def steps() -> AsyncGenerator[dict[str, Any], None]:
         keeper = parts.catalog.keeper
         async with keeper.change():
             yield {"done": 0, "total": await parts.store.count_tracks()}
@@ -113,7 +109,7 @@ async def rebuild(parts: Parts) -> StreamingResponse:
                 yield {"done": step.done, "total": step.total}
             await keeper.finish()
 
-    return _lines(steps())
+    return lines(steps())
 
 
 @router.post("/prune")
@@ -143,10 +139,10 @@ async def take_over(
 
 
 async def _imported(parts: Airtrace, path: Path) -> AsyncIterator[Imported]:
-    lines = enumerate(transfer.raw_lines(path), start=1)
-    held = await asyncio.to_thread(next, lines)  # the head; the end is not taken either
-    held = await asyncio.to_thread(next, lines)
-    while (following := await asyncio.to_thread(next, lines, None)) is not None:
+    numbered = enumerate(transfer.raw_lines(path), start=1)
+    held = await asyncio.to_thread(next, numbered)  # the head; the end is not taken either
+    held = await asyncio.to_thread(next, numbered)
+    while (following := await asyncio.to_thread(next, numbered, None)) is not None:
         yield await _taken(parts, *held)
         held = following
 
@@ -162,15 +158,3 @@ async def _taken(parts: Airtrace, number: int, line: bytes) -> Imported:
     except AirtraceError as error:
         return Imported(number, title, "failed", None, error.reason, f"line {number}: {error}")
     return Imported(number, title, "known" if taken.known else "added", taken.track.id)
-
-
-def _lines(steps: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
-    async def written() -> AsyncGenerator[bytes, None]:
-        try:
-            async with aclosing(steps) as going:  # type: ignore[type-var]  # all are generators
-                async for step in going:
-                    yield orjson.dumps(step) + b"\n"
-        except Exception as error:  # the status line is long gone: the problem is the last line
-            yield line_of(error).encode() + b"\n"
-
-    return StreamingResponse(written(), media_type=NDJSON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +12,14 @@ from fastapi import APIRouter, File, Header, UploadFile
 from fastapi.responses import StreamingResponse
 
 from monitor.api import shapes
+from monitor.api.lines import NDJSON, lines
 from monitor.api.parts import Parts
-from monitor.api.problems import line_of
 from monitor.api.uploads import on_disk
 from monitor.app import Airtrace
 from monitor.core.match import Play
 from monitor.pipeline.scan import scan, seconds
 
 router = APIRouter(prefix="/identify", tags=["identify"])
-
-NDJSON = "application/x-ndjson"
 
 
 @router.post("", response_model=shapes.Identified)
@@ -32,7 +30,7 @@ async def identify(
 ) -> shapes.Identified | StreamingResponse:
     """The plays in a recording. With `Accept: application/x-ndjson`, lines of progress and at last the result."""
     if NDJSON in accept:
-        return StreamingResponse(_lines(parts, file), media_type=NDJSON)
+        return lines(_steps(parts, file))
     async with on_disk(file) as path:
         steps = [step async for step in _identify(parts, path)]
     result = steps[-1]
@@ -40,13 +38,10 @@ async def identify(
     return result
 
 
-async def _lines(parts: Airtrace, file: UploadFile) -> AsyncIterator[str]:
-    try:
-        async with on_disk(file) as path, aclosing(_identify(parts, path)) as steps:
-            async for step in steps:
-                yield step.model_dump_json() + "\n"
-    except Exception as error:  # the status line is long gone: the problem is the last line
-        yield line_of(error) + "\n"
+async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[shapes.ScanProgress | shapes.Identified, None]:
+    async with on_disk(file) as path, aclosing(_identify(parts, path)) as steps:
+        async for step in steps:
+            yield step
 
 
 async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[shapes.ScanProgress | shapes.Identified, None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Query, UploadFile
@@ -10,9 +10,9 @@ from fastapi.responses import StreamingResponse
 
 from ingest import timeline
 from monitor.api import heard
+from monitor.api.lines import lines
 from monitor.api.matches import Since, StreamName
 from monitor.api.parts import Limit, Parts
-from monitor.api.problems import line_of
 from monitor.api.uploads import on_disk
 from monitor.errors import ModelUnavailable
 from monitor.sounds.sounds import Sounds
@@ -54,12 +54,8 @@ async def enrol(sounds: Panns) -> StreamingResponse:
     """Gives tracks that have none their PANNs vectors, from the files they came from; a JSON line a track."""
     await sounds.loaded()  # a problem before the first line is an answer of its own
 
-    async def lines() -> AsyncIterator[str]:
-        try:
-            async for each in sounds.enrol_all():
-                source = each.track.metadata.source
-                yield heard.Enrolled(track=each.track.id, source=source, error=each.error).model_dump_json() + "\n"
-        except Exception as error:  # the status line is long gone: the problem is the last line
-            yield line_of(error) + "\n"
+    async def steps() -> AsyncGenerator[heard.Enrolled, None]:
+        async for each in sounds.enrol_all():
+            yield heard.Enrolled(track=each.track.id, source=each.track.metadata.source, error=each.error)
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return lines(steps())

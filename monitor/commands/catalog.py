@@ -124,9 +124,7 @@ async def take_over(settings: Settings, path: Path, *, as_json: bool) -> int:
     if as_json:
         output.as_json(rows)
     else:
-        counts = {status: sum(row["status"] == status for row in rows) for status in ("added", "known", "failed")}
-        text = f"{counts['added']} added, {counts['known']} known already, {counts['failed']} failed"
-        output.console().print(text)
+        output.tally(rows)
     return 1 if any(row["status"] == "failed" for row in rows) else 0
 
 

@@ -316,9 +316,4 @@ def _say(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     if not rows:
         raise AirtraceError("no audio files there: name files, or a directory that has some")
-    counts = {
-        status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
-    }
-    updated = f", {counts['updated']} updated" if counts["updated"] else ""
-    text = f"{counts['added']} added, {counts['known']} known already{updated}, {counts['failed']} failed"
-    output.console().print(text)
+    output.tally(rows)

@@ -78,6 +78,26 @@ def length_s(match: dict[str, Any]) -> float:
     return (datetime.fromisoformat(match["end"]) - datetime.fromisoformat(match["start"])).total_seconds()
 
 
+def named(track: dict[str, Any]) -> str:
+    """A track as artist and title."""
+    return f"{track['artist']} - {track['title']}" if track["artist"] else str(track["title"])
+
+
+def kind(name: str) -> str:
+    """What something sounds like, in words."""
+    return name.replace("_", " ")
+
+
+def tally(rows: Sequence[dict[str, Any]]) -> None:
+    """Says how many of a job's rows came to what."""
+    counts = {
+        status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
+    }
+    updated = f", {counts['updated']} updated" if counts["updated"] else ""
+    text = f"{counts['added']} added, {counts['known']} known already{updated}, {counts['failed']} failed"
+    console().print(text)
+
+
 class Steps:
     """Progress of a countable job: a bar on a terminal, a line a step elsewhere, nothing when quiet.
 

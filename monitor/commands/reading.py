@@ -69,7 +69,7 @@ def _sound(sound: dict[str, Any] | None) -> str:
     """For most of it, and for how much of what was listened to."""
     if sound is None:
         return ""
-    return f"{sound['kind'].replace('_', ' ')} ({sound['shares'][sound['kind']]:.0%})"
+    return f"{output.kind(sound['kind'])} ({sound['shares'][sound['kind']]:.0%})"
 
 
 async def _check(client: Client, stream: str | None) -> None:
@@ -79,13 +79,11 @@ async def _check(client: Client, stream: str | None) -> None:
 
 
 def _match(match: dict[str, Any]) -> tuple[object, ...]:
-    track = match["track"]
-    title = f"{track['artist']} - {track['title']}" if track["artist"] else track["title"]
     return (
         output.clock(match["start"]),
         output.minutes(output.length_s(match)),
         match["stream"]["name"],
-        title,
+        output.named(match["track"]),
         output.minutes(match["track_start_s"]),
         f"{match['score']:.2f}",
         match["state"],

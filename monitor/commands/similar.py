@@ -32,7 +32,7 @@ async def search(settings: Settings, path: Path, limit: int, *, as_json: bool) -
     empty = "no track has PANNs vectors yet: airtrace tracks enrol"
     output.table(("id", "score", "title", "artist", "at", "position"), rows, empty)
     labels = ", ".join(f"{label['name']} {label['score']:.2f}" for label in found["labels"])
-    output.say(f"sounds like {kind(found['kind'])}: {labels or 'no class in particular'}")
+    output.say(f"sounds like {output.kind(found['kind'])}: {labels or 'no class in particular'}")
     return 0
 
 
@@ -95,15 +95,10 @@ async def sounds(settings: Settings, stream: str | None, limit: int, *, as_json:
         (
             each["stream"],
             output.clock(each["start"]),
-            kind(each["kind"]),
+            output.kind(each["kind"]),
             ", ".join(f"{label['name']} {label['score']:.2f}" for label in each["labels"]),
         )
         for each in found
     ]
     output.table(("stream", "start (UTC)", "sounds like", "labels"), rows, "PANNs has not listened to a stream yet")
     return 0
-
-
-def kind(name: str) -> str:
-    """A kind in words."""
-    return name.replace("_", " ")

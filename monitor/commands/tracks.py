@@ -55,7 +55,7 @@ async def show(settings: Settings, track: int, *, as_json: bool) -> int:
     rows += [("excluded", _interval(each)) for each in known["excluded"]]
     rows += [("detectors", ", ".join(known["detectors"]))]
     rows += [("length", output.minutes(known["duration_s"])), ("added (UTC)", output.clock(known["added_at"]))]
-    rows += [("family", f"{other['id']}: {_named(other)}") for other in known["family"]]
+    rows += [("family", f"{other['id']}: {output.named(other)}") for other in known["family"]]
     output.table(("track", str(track)), rows, "")
     return 0
 
@@ -181,7 +181,3 @@ def _ids(tracks: Sequence[dict[str, Any]]) -> str:
     """Of a long family the first three."""
     more = f" and {len(tracks) - 3} more" if len(tracks) > 3 else ""
     return ", ".join(str(track["id"]) for track in tracks[:3]) + more
-
-
-def _named(track: dict[str, Any]) -> str:
-    return f"{track['artist']} - {track['title']}" if track["artist"] else str(track["title"])

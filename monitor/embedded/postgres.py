@@ -41,7 +41,7 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
         DependencyError: it does not start; the message has the server's last words.
     """
     log_file = folder / "server.log"
-    command, dsn = await prepared(folder, _free_port())
+    command, dsn = await prepared(folder, free_port())
     process = await _run(command, log_file)
     try:
         await _wait_until_ready(dsn, process, log_file)
@@ -199,7 +199,8 @@ def _is_alive_without_proc(pid: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

