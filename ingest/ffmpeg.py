@@ -123,8 +123,18 @@ class Process:
         return Failure(reason, text, code)
 
     async def close(self) -> None:
-        """Ends it if it still runs."""
-        await self._end(signal.SIGTERM, signal.SIGKILL)
+        """Ends it if it still runs; at once when this is cancelled."""
+        try:
+            await self._end(signal.SIGTERM, signal.SIGKILL)
+        except asyncio.CancelledError:
+            self.kill()
+            await self._ended()
+            raise
+
+    def kill(self) -> None:
+        """Ends it without waiting for that."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
 
     async def _end(self, *ladder: signal.Signals | None) -> None:
         for step in ladder:
@@ -209,7 +219,13 @@ async def _running(source: str, options: Mapping[str, str], output: Mapping[str,
     try:
         yield process
     finally:
-        await asyncio.shield(process.close())
+        closing = asyncio.create_task(process.close(), name=f"ffmpeg-close-{started.pid}")
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:  # once more: perhaps the loop ends, and a close that goes on by itself does not
+            process.kill()
+            await asyncio.wait([closing])
+            raise
 
 
 def _command(program: str, source: str, options: Mapping[str, str], output: Mapping[str, object]) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,32 @@ async def test_a_cancelled_listener_leaves_no_process(station: Any, poll: Callab
         await poll(lambda: pids)
         task.cancel()
     assert is_gone(pids[0])
+
+
+def test_decoding_that_is_cancelled_twice_leaves_no_process_when_the_loop_ends(file: Callable[..., Path]) -> None:
+    path = file("a.wav", 60, *WAV)
+    before = children()
+
+    async def main() -> None:
+        has_begun = asyncio.Event()
+
+        async def decode() -> None:
+            async with aclosing(ffmpeg.decode(path)) as pieces:
+                async for _ in pieces:
+                    has_begun.set()
+                    await asyncio.Event().wait()
+
+        task = asyncio.create_task(decode(), name="decode")
+        await has_begun.wait()
+        await asyncio.sleep(0.3)  # the pipe fills: ffmpeg does not heed SIGTERM then
+        task.cancel()
+        await asyncio.sleep(0.001)  # it is being closed
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert children() == before
 
 
 async def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
