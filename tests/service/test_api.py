@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from monitor.records import Batch, Fingerprint, Interval, Metadata, Progress
 from monitor.serving import served
 from monitor.settings import MatchingSettings, Settings
 from monitor.store import Store
+from tests import ffmpegs
 from tests.service.sounds import ANCHOR, SECOND, Songs, seconds, written
 
 MP3 = cache_folder() / "asc-music/usr/share/games/asc/music/frontiers.mp3"
@@ -749,21 +749,14 @@ async def test_an_upload_over_http_that_is_too_large_gets_its_answer(without_ind
 
 async def test_a_client_that_goes_away_ends_its_scan(parts: Airtrace, songs: Songs) -> None:
     accept = {"Accept": "application/x-ndjson"}
+    before = ffmpegs.running()
     async with served(parts, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
         async with http.stream("POST", f"{API}/identify", files=file(MP3), headers=accept, timeout=60) as response:
             async for _ in response.aiter_lines():
                 break
-            assert ffmpegs()
-        await until(lambda: not ffmpegs())
+            assert ffmpegs.running() - before
+        await until(lambda: not ffmpegs.running() - before)
         assert (await http.get("/healthz")).status_code == 200
-
-
-def ffmpegs() -> Sequence[str]:
-    """Our child processes of that name."""
-    own = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    pids = [pid for children in own for pid in children.read_text().split()]
-    names = [(pid, Path(f"/proc/{pid}/stat")) for pid in pids]
-    return [pid for pid, stat in names if stat.exists() and "(ffmpeg" in stat.read_text()]
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:

@@ -28,6 +28,7 @@ from monitor.pipeline.matcher import Matcher
 from monitor.pipeline.scan import scan
 from monitor.records import Fingerprint, Metadata
 from monitor.store import Store
+from tests import ffmpegs
 from tests.service.sounds import Songs, seconds, written
 
 pytestmark = pytest.mark.usefixtures("songs")  # which sees to it that the music is there
@@ -187,26 +188,14 @@ async def test_without_ffmpeg_a_file_is_not_blamed(
 
 
 async def test_a_cancelled_registration_leaves_no_ffmpeg_and_no_track(catalog: Catalog, store: Store) -> None:
+    before = ffmpegs.running()
     adding = asyncio.create_task(catalog.add(MP3, about(MP3)), name="add")
-    await until(lambda: bool(_ffmpegs()))
+    await until(lambda: bool(ffmpegs.running() - before))
     adding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await adding
-    await until(lambda: not _ffmpegs())
+    await until(lambda: not ffmpegs.running() - before)
     assert await store.tracks() == []
-
-
-def _ffmpegs() -> list[str]:
-    """Our child processes of that name."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().rpartition(")")
-        except OSError:
-            continue  # it has just ended
-        if "(ffmpeg" in name and rest.split()[1] == str(os.getpid()) and rest.split()[0] != "Z":
-            found.append(name)
-    return found
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:

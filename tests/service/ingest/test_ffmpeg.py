@@ -16,6 +16,7 @@ import pytest
 from ingest import ffmpeg
 from ingest.errors import FfmpegMissing, SourceError, UnsupportedUrl
 from ingest.wire import SAMPLE_RATE_HZ, GapReason
+from tests import ffmpegs
 
 WAV = ("-f", "wav")
 MP3 = ("-f", "mp3", "-b:a", "64k")
@@ -139,16 +140,12 @@ async def test_a_file_that_is_not_there_is_an_error_of_reading(tmp_path: Path) -
 
 
 async def test_decoding_that_is_given_up_leaves_no_process(file: Callable[..., Path]) -> None:
-    before = children()
+    before = ffmpegs.running()
     chunks = ffmpeg.decode(file("a.wav", 60, *WAV))
     assert await anext(chunks)
-    assert children() != before
+    assert ffmpegs.running() != before
     await chunks.aclose()  # type: ignore[attr-defined]
-    assert children() == before
-
-
-def children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    assert ffmpegs.running() == before
 
 
 async def test_a_stream_gives_whole_samples_and_then_says_that_it_ended(station: Any) -> None:
@@ -239,7 +236,7 @@ async def test_a_cancelled_listener_leaves_no_process(station: Any, poll: Callab
 
 def test_decoding_that_is_cancelled_twice_leaves_no_process_when_the_loop_ends(file: Callable[..., Path]) -> None:
     path = file("a.wav", 60, *WAV)
-    before = children()
+    before = ffmpegs.running()
 
     async def main() -> None:
         has_begun = asyncio.Event()
@@ -260,7 +257,7 @@ def test_decoding_that_is_cancelled_twice_leaves_no_process_when_the_loop_ends(f
             await task
 
     asyncio.run(main())
-    assert children() == before
+    assert ffmpegs.running() == before
 
 
 async def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ingest.errors import BusError
 from ingest.reader import Reader, clock_now
 from ingest.settings import IngestSettings
 from ingest.wire import SAMPLE_RATE_HZ, GapReason, Record, Window
+from tests import ffmpegs
 
 STREAM = 7
 AHEAD_MOST_S = 0.7  # of a source that is faster than its sound
@@ -66,15 +65,11 @@ def errors_s(station: Any, windows: Sequence[Window], heard_at: Callable[[np.nda
     return errors
 
 
-def running_ffmpegs() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-
-
 async def test_a_repeated_burst_covers_the_break_and_is_heard_once(
     station: Any, bus: Any, quick: IngestSettings, heard_at: Callable[[np.ndarray], float]
 ) -> None:
     station.burst_s = 4
-    before = running_ffmpegs()
+    before = ffmpegs.running()
     reader = Reader(STREAM, f"{station.url}/live", bus, quick)
     since = reader.heard_until
     with capture_logs() as logs:
@@ -96,7 +91,7 @@ async def test_a_repeated_burst_covers_the_break_and_is_heard_once(
         "stream.reconnecting",
         "stream.connected",
     ]
-    assert running_ffmpegs() == before
+    assert ffmpegs.running() == before
     assert REGISTRY.get_sample_value("airtrace_ingest_stream_up", {"stream": str(STREAM)}) is None
 
 
