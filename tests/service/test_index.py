@@ -1,4 +1,7 @@
-"""The Milvus adapter does the same on Milvus Lite and on a server (AIRTRACE_TEST_MILVUS=http://host:port)."""
+"""The Milvus adapter does the same on Milvus Lite and on a server.
+
+The server is that of AIRTRACE_TEST_MILVUS=http://host:port, or else one of the wheel milvus, which this module starts.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from monitor import index as index_module
 from monitor.core.segments import HOP_SAMPLES
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
+from monitor.full import servers
 from monitor.index import INSERT_ROWS, SEARCH_ROWS, Index
 
 DIMENSIONS = 16
@@ -27,13 +31,25 @@ LITE, SERVER = "lite", "server"
 SEEN_S = 10
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a Milvus server is."""
+    if named := os.environ.get("AIRTRACE_TEST_MILVUS"):
+        yield named
+        return
+    if not servers.has_milvus():
+        pytest.skip("no Milvus server: set AIRTRACE_TEST_MILVUS=http://host:port, or pip install milvus==2.3.5")
+    started, uri = servers.milvus(tmp_path_factory.mktemp("milvus"))
+    with servers.serving(started):
+        yield uri
+
+
 @pytest.fixture(params=[LITE, SERVER])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == LITE:
         return str(tmp_path / "milvus.db")
-    if named := os.environ.get("AIRTRACE_TEST_MILVUS"):
-        return named
-    pytest.skip("no Milvus server to test with: set AIRTRACE_TEST_MILVUS=http://host:port")
+    named: str = request.getfixturevalue("server")
+    return named
 
 
 @pytest.fixture
@@ -188,11 +204,7 @@ async def test_a_collection_whose_making_was_interrupted_is_finished(uri: str, i
         await again.drop()
 
 
-async def test_processes_that_start_at_once_make_one_collection(info: DetectorInfo) -> None:
-    server = os.environ.get("AIRTRACE_TEST_MILVUS")
-    if server is None:
-        pytest.skip("a file belongs to one process: set AIRTRACE_TEST_MILVUS=http://host:port")
-
+async def test_processes_that_start_at_once_make_one_collection(server: str, info: DetectorInfo) -> None:
     async def one(track: int) -> int:
         async with index_module.opened(server, None, info) as opened:
             await opened.insert(track, vectors(10, track))
@@ -270,6 +282,7 @@ import asyncio, sys
 from monitor import index
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
+from monitor.full import servers
 
 async def main():
     async with index.opened(sys.argv[1], None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as opened:
