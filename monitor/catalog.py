@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -283,7 +283,7 @@ class Catalog:
             log.info("catalog.without_families", next="airtrace tracks rebuild")
         await self.count()
 
-    async def rebuild(self) -> AsyncIterator[Rebuilt]:
+    async def rebuild(self) -> AsyncGenerator[Rebuilt, None]:
         """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors.
 
         Processes with the other model go on meanwhile, with its vectors. What cannot be embedded has failed in the end.

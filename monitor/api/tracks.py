@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Body, File, Form, Path, Query, Response, UploadFi
 from fastapi.responses import StreamingResponse
 
 from monitor.api import shapes
+from monitor.api.lines import lines
 from monitor.api.parts import Limit, Parts
 from monitor.api.uploads import on_disk, safe_name
 from monitor.app import Airtrace
@@ -109,11 +111,12 @@ async def list_families(parts: Parts, limit: Limit = 100) -> list[shapes.Family]
 async def rebuild(parts: Parts) -> StreamingResponse:
     """Re-embeds tracks of other models from their files and fills the index anew; a JSON line a re-embedded track."""
 
-    async def lines() -> AsyncIterator[str]:
-        async for rebuilt in parts.catalog.rebuild():
-            yield shapes.Rebuilt(track=shapes.Track.of(rebuilt.track), error=rebuilt.error).model_dump_json() + "\n"
+    async def steps() -> AsyncGenerator[shapes.Rebuilt, None]:
+        async with aclosing(parts.catalog.rebuild()) as rebuilding:
+            async for rebuilt in rebuilding:
+                yield shapes.Rebuilt(track=shapes.Track.of(rebuilt.track), error=rebuilt.error)
 
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
+    return lines(steps())
 
 
 @router.get("/{track_id}")

@@ -111,14 +111,11 @@ def _use(settings: Settings) -> str:
     """Whether PANNs is going to be used."""
     chosen = settings.panns
     if not chosen.enabled:
-        return "off (panns.enabled)"
-    if not panns.is_installed():
-        return f"off, its libraries are not installed: {panns.INSTALL}"
+        return "off: panns.enabled is off"
     published = CHECKPOINTS[chosen.model]
     path = chosen.checkpoint or published.within(settings.home)
-    if not path.is_file():
-        return f"off, {path} is not there"
-    return f"on, with {path}"
+    reason = panns.absence(published, path)
+    return f"on, with {path}" if reason is None else f"off: {reason}"
 
 
 @contextmanager

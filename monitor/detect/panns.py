@@ -142,6 +142,15 @@ def is_installed() -> bool:
     return all(find_spec(name) is not None for name in NEEDED)
 
 
+def absence(published: Checkpoint, path: Path) -> str | None:
+    """Why it cannot be loaded from this file, as far as that is told without trying, and what to do; else None."""
+    if not is_installed():
+        return f"torch and panns-inference are not installed: {INSTALL}"
+    if not path.is_file():
+        return f"its checkpoint is not there: `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
+    return None
+
+
 def _filled(pcm: Pcm) -> Pcm:
     return pcm if len(pcm) >= LEAST_SAMPLES else np.resize(pcm, LEAST_SAMPLES)
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from monitor import decode, metrics
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.audioset import Heard, together
-from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint, by_hand
+from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint
 from monitor.detect.detector import PASSAGE_SAMPLES, DetectorInfo
-from monitor.detect.panns import INSTALL, Listened, Panns, is_installed
+from monitor.detect.panns import Listened, Panns, absence
 from monitor.errors import AirtraceError, AudioError, DependencyError, ModelUnavailable
 from monitor.index import Index
 from monitor.records import Fingerprint, Track
@@ -102,15 +102,9 @@ class Sounds:
         """Why PANNs is not to be had here, as far as that can be told without loading it; None where it seems to be."""
         if not self._settings.enabled:
             return "panns.enabled is off"
-        if not is_installed():
-            return f"torch and panns-inference are not installed: {INSTALL}"
         if self._refused is not None:
             return str(self._refused)
-        if not self.path.is_file():
-            name = self._published.name
-            how = f"`airtrace models fetch {name}`, or {by_hand(self._published, self.path)}"
-            return f"its checkpoint is not there: {how}"
-        return None
+        return absence(self._published, self.path)
 
     @property
     def registers(self) -> bool:

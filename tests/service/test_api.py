@@ -243,6 +243,21 @@ async def test_a_rebuild_answers_a_line_a_track(whole: httpx2.AsyncClient, store
     assert "old.wav" in line["error"]
 
 
+async def test_a_rebuild_that_breaks_off_ends_with_a_problem(
+    whole: httpx2.AsyncClient, store: Store, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise DependencyError("Milvus is away")
+
+    info = {"name": "fingerprint", "version": "old", "checksum": "old", "dimensions": 8}
+    track = await a_track(store, 1, Metadata("Old", "/nowhere/old.wav"), **info)
+    monkeypatch.setattr(index, "building", away)
+    response = await whole.post(f"{API}/tracks/rebuild")
+    line, last = (json.loads(line) for line in response.text.splitlines())
+    assert line["track"]["id"] == track
+    assert (last["status"], last["detail"]) == (503, "Milvus is away")
+
+
 async def a_track(store: Store, number: int, metadata: Metadata, **info: Any) -> int:
     known = replace(LogMelDetector().info, **info)
     vectors = np.eye(8, known.dimensions, dtype=np.float32)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from monitor.detect import panns as module
 from monitor.detect.checkpoints import PANNS
 from monitor.errors import ModelUnavailable
 from monitor.settings import Settings
-from monitor.sounds import sounds as module
 from monitor.sounds.sounds import Sounds
 from monitor.sounds.watch import Watch
 
