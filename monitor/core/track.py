@@ -147,7 +147,7 @@ def advance(
             opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
             closed += cut
         open_, silent = expire(open_, past[-1].start + SEGMENT_SAMPLES, thresholds)
-        closed += silent
+        closed += [_ended(play, past, references, thresholds) for play in silent]
     current = {play.id: play for play in (*open_, *closed)}
     horizon = recent[0].start if recent else 0
     ended = tuple(play for play in (*ended, *closed) if play.end >= horizon)
@@ -166,6 +166,24 @@ def expire(
     """The plays that are still on air at a stream clock, and those that have been silent for too long."""
     kept = tuple(play for play in open_ if heard_until - play.end <= thresholds.hole_samples)
     return kept, tuple(play for play in open_ if play not in kept)
+
+
+def _ended(play: Play, past: Sequence[Segment], references: References, thresholds: Thresholds) -> Play:
+    """The play up to where most speaks for it: what came after a hole, and ended too, must outweigh the hole."""
+    if play.track not in references:
+        return play
+    heard = [segment for segment in past if play.start <= segment.start <= play.end - SEGMENT_SAMPLES]
+    if not heard:
+        return play
+    weights = Along.of(references[play.track], heard, play.line).evidence(thresholds.curve)
+    last = len(weights) - 1 - int(weights.cumsum()[::-1].argmax())
+    end = until = heard[last].start + SEGMENT_SAMPLES
+    bridged = play.bridged
+    for segment, weight in zip(heard[last + 1 :], weights[last + 1 :], strict=True):
+        if weight > 0:
+            bridged -= max(0, segment.start - until)
+            until = segment.start + SEGMENT_SAMPLES
+    return replace(_until(play, end), bridged=max(0, bridged))
 
 
 # Extending

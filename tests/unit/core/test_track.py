@@ -94,6 +94,17 @@ def test_a_short_hole_is_bridged_and_said_to_be() -> None:
     assert (play.scored, play.bridged) == (60 - hole, (hole - 1) * HOP_SAMPLES)
 
 
+def test_what_comes_after_a_hole_and_ends_too_must_outweigh_the_hole() -> None:
+    begun, hole = heard(CATALOG[1], _places(0, 30)), unknown(9, 96)
+    plays = {}
+    for n in (3, 12):
+        resembling = heard(CATALOG[1], _places(39, n), noise=1.7)  # cosines of about 0.5
+        ((plays[n],), _) = listen(broadcast([*begun, *hole, *resembling, *unknown(30, 97)], CATALOG))
+    assert (_seconds(plays[3].end), plays[3].bridged) == (15.5, 0)
+    assert plays[12].bridged == pytest.approx(8 * HOP_SAMPLES, abs=2 * HOP_SAMPLES)
+    assert _seconds(plays[12].end) == pytest.approx((39 + 12 + 1) / 2, abs=0.5)
+
+
 def test_a_long_hole_ends_a_play_and_what_follows_is_another() -> None:
     hole = T.hole_samples // HOP_SAMPLES + 4
     vectors = heard(CATALOG[1], _places(0, 70))
