@@ -6,7 +6,7 @@ Hits only propose lines; a line is judged by the track's own vectors (design rul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -47,16 +47,22 @@ def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[L
 
 @dataclass(frozen=True, slots=True)
 class Along:
-    """Segments along a line: cosines (n,), NaN where there is none, and how much of each of the track's is new (n,)."""
+    """Segments along a line.
+
+    scores: cosines (n,), NaN where there is none. novelty: how much of each of the track's is new (n,). ages: by how
+    many hops each is older than the newest (n,); where nothing was heard there is no segment.
+    """
 
     line: Line
     scores: Floats
     novelty: Floats
+    ages: Floats
 
     @classmethod
     def of(cls, reference: Reference, segments: Sequence[Segment], line: Line) -> Along:
         scores, novelty = _compared(reference, segments, [line])
-        return cls(line, scores[0], novelty[0])
+        starts = np.array([segment.start for segment in segments], np.int64)
+        return cls(line, scores[0], novelty[0], (starts[-1:] - starts) / HOP_SAMPLES)
 
     def evidence(self, curve: Curve) -> Floats:
         """What each segment says for the line or against it."""
@@ -64,18 +70,18 @@ class Along:
 
     def less(self, explained: Floats) -> Along:
         """Without so much of each cosine, which something else explains."""
-        return Along(self.line, self.scores - explained, self.novelty)
+        return replace(self, scores=self.scores - explained)
 
     def without(self, chosen: NDArray[np.bool_]) -> Along:
         """As if some of the segments had not been heard."""
-        return Along(self.line, np.where(chosen, np.float32(np.nan), self.scores), self.novelty)
+        return replace(self, scores=np.where(chosen, np.float32(np.nan), self.scores))
 
     def stretch(self, curve: Curve, thresholds: Thresholds) -> tuple[int, float]:
         """Where the stretch up to the newest segment begins that has most evidence, and how much it has."""
-        return stretch(self.evidence(curve), thresholds.drop_evidence, thresholds.hole_segments)
+        return stretch(self.evidence(curve), self.ages, thresholds.drop_evidence, thresholds.hole_segments)
 
     def since(self, first: int) -> Along:
-        return Along(self.line, self.scores[first:], self.novelty[first:])
+        return Along(self.line, self.scores[first:], self.novelty[first:], self.ages[first:])
 
 
 def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:

@@ -38,16 +38,18 @@ def suffix_sums(values: Floats) -> Floats:
     return sums
 
 
-def stretch(values: Floats, drop: float, longest: int) -> tuple[int, float]:
+def stretch(values: Floats, ages: Floats, drop: float, longest: float) -> tuple[int, float]:
     """Where the stretch up to the last value begins that has the largest sum, and that sum.
 
-    It is not looked for beyond a place where the sum has dropped by `drop` from its largest (Altschul et al. 1997,
-    X-drop), nor beyond `longest` values without a larger one.
+    ages: by how many values each would be older than the last one, had none been left out; falling. The stretch is not
+    looked for beyond a place where the sum has dropped by `drop` from its largest (Altschul et al. 1997, X-drop), nor
+    beyond `longest` values without a larger one, be they low or left out.
     """
-    sums = suffix_sums(values)[::-1]
+    sums, ages = suffix_sums(values)[::-1], ages[::-1]
     largest = np.maximum.accumulate(sums)
     at_largest = np.maximum.accumulate(np.where(sums >= largest, np.arange(len(sums)), 0))
-    beyond = np.flatnonzero((largest - sums > drop) | (np.arange(len(sums)) - at_largest > longest))
+    before = np.concatenate([at_largest[:1], at_largest[:-1]])  # where it was largest before each value
+    beyond = np.flatnonzero((largest - sums > drop) | (ages - ages[before] - 1 > longest))
     end = int(beyond[0]) if len(beyond) else len(sums)
     best = int(sums[:end].argmax()) if end else 0
     return len(sums) - 1 - best, float(sums[best])

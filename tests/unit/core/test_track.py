@@ -196,6 +196,16 @@ def test_a_gap_closes_a_play_only_when_it_is_long() -> None:
     assert expire((play,), play.end + T.hole_samples + 1, T) == ((), (play,))
 
 
+def test_a_play_does_not_begin_before_a_long_gap() -> None:
+    resembling = heard(CATALOG[1], _places(10, 12), noise=2.0)  # cosines of about 0.45
+    gap = T.hole_segments + 4
+    for left_out, start in ((gap, 6 + gap / 2), (4, 0.0)):
+        played = heard(CATALOG[1], _places(22 + left_out, 30))
+        segments = broadcast([*resembling, *silence(left_out), *played, *unknown(20, 98)], CATALOG)
+        (play,), _ = listen([*segments[:12], *segments[12 + left_out :]])
+        assert _seconds(play.start) == pytest.approx(start, abs=1)
+
+
 def test_a_play_of_a_track_that_left_the_catalog_ends() -> None:
     segments = broadcast(heard(CATALOG[1], _places(0, 60)), CATALOG)
     _, steps = listen(segments[:30])
