@@ -47,8 +47,9 @@ def stretch(values: Floats, ages: Floats, drop: float, longest: float) -> tuple[
     """
     sums, ages = suffix_sums(values)[::-1], ages[::-1]
     largest = np.maximum.accumulate(sums)
-    at_largest = np.maximum.accumulate(np.where(sums >= largest, np.arange(len(sums)), 0))
-    before = np.concatenate([at_largest[:1], at_largest[:-1]])  # where it was largest before each value
+    order = np.arange(len(sums))
+    risen = np.maximum.accumulate(np.where(np.diff(largest, prepend=-np.inf) > 0, order, 0))
+    before = risen[np.maximum(order - 1, 0)]  # where it had risen last before each value
     beyond = np.flatnonzero((largest - sums > drop) | (ages - ages[before] - 1 > longest))
     end = int(beyond[0]) if len(beyond) else len(sums)
     best = int(sums[:end].argmax()) if end else 0

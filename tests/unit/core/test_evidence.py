@@ -38,6 +38,12 @@ def test_a_stretch_does_not_reach_beyond_a_drop_or_a_long_wait() -> None:
     assert stretch(values, ages(15), 10.0, 5) == (11, 12.0)
 
 
+def test_a_stretch_does_not_reach_over_a_long_silence() -> None:
+    values = np.array([2.0] * 5 + [0.0] * 8 + [3.0] * 4)
+    assert stretch(values, ages(17), 10.0, 8) == (0, 22.0)
+    assert stretch(values, ages(17), 10.0, 7) == (13, 12.0)
+
+
 def test_a_stretch_does_not_reach_over_a_gap_in_which_nothing_was_heard() -> None:
     values, gap = np.array([2.0] * 5 + [3.0] * 4), np.array([1.0] * 5 + [0.0] * 4)
     assert stretch(values, ages(9) + 8 * gap, 10.0, 8) == (0, 22.0)
