@@ -433,7 +433,7 @@ def _from(play: Play, start: int) -> Play:
 
 
 def _until(play: Play, end: int) -> Play:
-    """The play cut where another took over."""
+    """The play without what is after."""
     if play.end <= end:
         return play
     return replace(play, end=end, track_end=max(play.track_start, round(play.line.at(end))))

@@ -50,7 +50,6 @@ PARTITIONS = 4
 SESSION_S = 6.0  # the least that brokers allow by default
 PATIENCE_S = 120 + STREAMS * LENGTH_S / 8  # as if nothing else than a twentieth of a core were left
 NEAR_S = 1.0  # of the truth, where nothing is killed
-HOLE_S = 8.0  # the longest that is bridged within a play
 END_S = 14.0  # of unknown music, in which every play is over for good
 
 

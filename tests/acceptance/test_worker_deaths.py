@@ -20,17 +20,13 @@ def test_an_undisturbed_run_finds_what_was_played(broadcast: Broadcast, undistur
     assert undisturbed.coverage == broadcast.coverage
     truth = sorted(broadcast.truth, key=lambda play: (play.stream, play.start_s))
     assert [(play[0], play[1]) for play in undisturbed.plays] == [(play.stream, play.title) for play in truth]
-    late_s = []
     for play, true in zip(undisturbed.plays, truth, strict=True):
         assert (play[2] - ANCHOR) / SECOND == pytest.approx(true.start_s, abs=full.NEAR_S)
-        late_s.append((play[3] - ANCHOR) / SECOND - true.end_s)
+        assert (play[3] - ANCHOR) / SECOND == pytest.approx(true.end_s, abs=full.NEAR_S)
         assert play[4] / SECOND - (play[2] - ANCHOR) / SECOND == pytest.approx(
             true.position_s - true.start_s, abs=full.NEAR_S
         )
         assert play[6] == "closed"
-    assert all(-full.NEAR_S < late < full.HOLE_S for late in late_s)
-    # Now and then what follows resembles how the play would go on, and is taken for the music after a hole.
-    assert sum(late > full.NEAR_S for late in late_s) <= len(late_s) // 50
     assert undisturbed.alerts == len(truth)
 
 

@@ -282,7 +282,6 @@ import asyncio, sys
 from monitor import index
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
-from monitor.full import servers
 
 async def main():
     async with index.opened(sys.argv[1], None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as opened:
