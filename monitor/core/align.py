@@ -49,12 +49,14 @@ def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[L
 class Along:
     """Segments along a line.
 
-    scores: cosines (n,), NaN where there is none. novelty: how much of each of the track's is new (n,). ages: by how
-    many hops each is older than the newest (n,); where nothing was heard there is no segment.
+    scores: cosines (n,), NaN where there is none. around: how much each is like what is around its place in the track
+    (n,). novelty: how much of each of the track's is new (n,). ages: by how many hops each is older than the newest
+    (n,); where nothing was heard there is no segment.
     """
 
     line: Line
     scores: Floats
+    around: Floats
     novelty: Floats
     ages: Floats
 
@@ -62,11 +64,35 @@ class Along:
     def of(cls, reference: Reference, segments: Sequence[Segment], line: Line) -> Along:
         scores, novelty = _compared(reference, segments, [line])
         starts = np.array([segment.start for segment in segments], np.int64)
-        return cls(line, scores[0], novelty[0], (starts[-1:] - starts) / HOP_SAMPLES)
+        around = _around(reference, segments, line)
+        return cls(line, scores[0], around, novelty[0], (starts[-1:] - starts) / HOP_SAMPLES)
 
     def evidence(self, curve: Curve) -> Floats:
         """What each segment says for the line or against it."""
         return _weighed(curve, self.scores, self.novelty)
+
+    def openings(self, thresholds: Thresholds) -> list[Floats]:
+        """What each segment says for a play that begins on the line, or against it: each list by another test.
+
+        One is by the cosine, and by how far that stands out from what is around the place: music that resembles the
+        track is about as much like other places of it. From ALIKE_MOST on the cosine alone says enough: where a track
+        repeats itself nothing stands out. The other is for music far beneath a voice, and is by what stands out.
+        """
+        by_cosine = self.evidence(thresholds.opening)
+        if thresholds.standing_out is None or thresholds.faint is None:
+            return [by_cosine]
+        stands_out = self.scores - self.around
+        both = (by_cosine + self._weighed_with(thresholds.standing_out, stands_out)) / 2
+        plain = np.where(self.scores >= ALIKE_MOST, np.maximum(by_cosine, both), both)
+        return [plain, self._weighed_with(thresholds.faint, stands_out)]
+
+    def proof(self, thresholds: Thresholds) -> float:
+        """The most evidence of a stretch up to the newest segment, by any of the tests that open a play."""
+        drop, hole = thresholds.drop_evidence, thresholds.hole_segments
+        return max(stretch(values, self.ages, drop, hole)[1] for values in self.openings(thresholds))
+
+    def _weighed_with(self, curve: Curve, stands_out: Floats) -> Floats:
+        return curve(stands_out) * _share(self.scores, self.novelty)
 
     def less(self, explained: Floats) -> Along:
         """Without so much of each cosine, which something else explains."""
@@ -81,20 +107,36 @@ class Along:
         return stretch(self.evidence(curve), self.ages, thresholds.drop_evidence, thresholds.hole_segments)
 
     def since(self, first: int) -> Along:
-        return Along(self.line, self.scores[first:], self.novelty[first:], self.ages[first:])
+        return Along(self.line, self.scores[first:], self.around[first:], self.novelty[first:], self.ages[first:])
 
 
 def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:
     scores = np.full((len(lines), len(segments)), np.nan, np.float32)
     novelty = np.zeros((len(lines), len(segments)), np.float32)
-    shape = reference.vectors.shape[1:]  # a vector of another model says nothing about this one's
-    heard = [i for i, segment in enumerate(segments) if segment.vector is not None and segment.vector.shape == shape]
+    heard, queries = _heard(reference, segments)
     if heard and len(reference.vectors):
-        queries = np.stack([segments[i].vector for i in heard])  # type: ignore[misc]
         there = places(lines, [segments[i].start for i in heard])
         scores[:, heard] = _cosines_at(reference, queries, there)
         novelty[:, heard] = reference.novelty[_within(np.round(there).astype(np.int64), len(reference.novelty))]
     return scores, novelty
+
+
+def _around(reference: Reference, segments: Sequence[Segment], line: Line) -> Floats:
+    """How much each segment is like what is around its place in the track: (len(segments),), 0 where it is silent."""
+    like = np.zeros(len(segments), np.float32)
+    heard, queries = _heard(reference, segments)
+    if heard and len(reference.vectors):
+        there = places([line], [segments[i].start for i in heard])[0]
+        nearest = _within(np.round(there).astype(np.int64), len(reference.vectors))
+        like[heard] = np.einsum("jd,jd->j", reference.around[nearest], queries) + reference.usual[nearest]
+    return like
+
+
+def _heard(reference: Reference, segments: Sequence[Segment]) -> tuple[list[int], Floats]:
+    """The segments that can be compared with the track, and their vectors."""
+    shape = reference.vectors.shape[1:]  # a vector of another model says nothing about this one's
+    heard = [i for i, segment in enumerate(segments) if segment.vector is not None and segment.vector.shape == shape]
+    return heard, np.stack([segments[i].vector for i in heard]) if heard else np.zeros((0, *shape), np.float32)  # type: ignore[misc]
 
 
 def places(lines: Sequence[Line], starts: Sequence[int]) -> NDArray[np.float64]:
@@ -145,11 +187,17 @@ def _squared_length(
 
 
 def _weighed(curve: Curve, scores: Floats, novelty: Floats) -> Floats:
-    """Evidence by how much of each segment of the track is new; all of it where no likeness comes so near."""
-    # Of a NaN fmax takes the other; and the curve makes nothing of it.
-    beyond = np.minimum(np.fmax(scores - ALIKE_MOST, 0) * (1 / (SAME_LEAST - ALIKE_MOST)), 1)
-    weighed: Floats = curve(scores) * np.maximum(novelty, beyond)
+    """Evidence by how much of each segment of the track is new."""
+    weighed: Floats = curve(scores) * _share(scores, novelty)
     return weighed
+
+
+def _share(scores: Floats, novelty: Floats) -> Floats:
+    """How much of a segment's evidence counts: what is new of it; all where no likeness comes so near."""
+    # Of a NaN fmax takes the other; and a curve makes nothing of it.
+    beyond = np.minimum(np.fmax(scores - ALIKE_MOST, 0) * (1 / (SAME_LEAST - ALIKE_MOST)), 1)
+    share: Floats = np.maximum(novelty, beyond)
+    return share
 
 
 def likeness(a: Reference, line_a: Line, b: Reference, line_b: Line, starts: Sequence[int]) -> Floats:

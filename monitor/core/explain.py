@@ -225,7 +225,7 @@ def _judge(
     if along is None:
         return None
     first, _ = along.stretch(thresholds.curve, thresholds)
-    _, evidence = along.stretch(thresholds.opening, thresholds)
+    evidence = along.proof(thresholds)
     if np.isnan(along.scores[first:]).all():
         return None
     return _Judged(proposal.track, along, past, first, proposal.votes, evidence)
@@ -336,4 +336,4 @@ def _left(
             left = left.less(explained(theirs.scores, alike))
         taken[play.track] = float(np.nansum(before.scores) - np.nansum(left.scores))
     by = max(taken, key=lambda track: taken[track], default=None)
-    return max(0.0, left.stretch(thresholds.opening, thresholds)[1]), by if by and taken[by] > 0 else None
+    return max(0.0, left.proof(thresholds)), by if by and taken[by] > 0 else None

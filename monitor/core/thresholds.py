@@ -15,7 +15,11 @@ class Thresholds:
     curve: evidence of a segment by its cosine along a line, against sound that has nothing to do with the track.
     opening: the same, against music that resembles the track: what an accusation must stand up to. Where a play has
         begun it may go on with less.
-    open_evidence: of a stretch that opens a play, by `opening`.
+    standing_out: the same, by how far a cosine is above those with what is around its place; its mean with that by
+        `opening` is what opens a play. None: that alone is.
+    faint: by the same, for a track that is heard through something much louder; on the scale of the others. It opens a
+        play too.
+    open_evidence: of a stretch that opens a play.
     resume_evidence: of what follows a hole, if it is to be part of the play before it.
     vote_evidence: of hits on one line, before the line is looked at.
     drop_evidence: how much may speak against a play within it, on the way back to where it began.
@@ -25,12 +29,19 @@ class Thresholds:
 
     curve: Curve
     opening: Curve
+    standing_out: Curve | None = None
+    faint: Curve | None = None
     open_evidence: float = 12.0
     resume_evidence: float = 2.0
     vote_evidence: float = 6.0
     hole_samples: int = 16 * HOP_SAMPLES
     drop_evidence: float = 10.0
     memory_samples: int = 120 * HOP_SAMPLES
+
+    @property
+    def most_evidence(self) -> float:
+        """More no segment has for a play that opens."""
+        return max(max(curve.evidence) for curve in (self.opening, self.standing_out, self.faint) if curve)
 
     @property
     def hole_segments(self) -> int:

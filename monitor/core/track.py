@@ -74,7 +74,7 @@ class Waits:
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
-        self._needed, self._most = thresholds.open_evidence, max(thresholds.opening.evidence)
+        self._needed, self._most = thresholds.open_evidence, thresholds.most_evidence
         self._until: dict[tuple[int, int], int] = {}
 
     def is_too_early(self, proposal: Proposal) -> bool:
@@ -253,7 +253,7 @@ def _with_tail(
         track_end=round(play.line.at(end)),
         score_sum=play.score_sum + float(heard.sum()),
         scored=play.scored + len(heard),
-        evidence=play.evidence + float(own.since(first).evidence(thresholds.opening).sum()),
+        evidence=play.evidence + max(float(values.sum()) for values in own.since(first).openings(thresholds)),
         bridged=play.bridged + max(0, tail[first].start - play.end),
     )
     if longer.scored // FOLLOW_EVERY == play.scored // FOLLOW_EVERY:
@@ -287,7 +287,7 @@ def _candidates(
         if along is None:
             waits.judged(proposal, 0.0)
             continue
-        _, proof = along.stretch(thresholds.opening, thresholds)
+        proof = along.proof(thresholds)
         waits.judged(proposal, proof)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
@@ -362,7 +362,7 @@ def _admitted(
     others = (play for play in (*ended, *open_) if play.track == candidate.track and play not in weaker)
     earliest = max((play.end for play in others), default=past[0].start)
     left = left.without(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
-    _, proof = left.stretch(thresholds.opening, thresholds)
+    proof = left.proof(thresholds)
     if proof < thresholds.open_evidence:
         return open_, []
     new = _opened(candidate, _first(left, thresholds), proof, earliest, past, play_id)
@@ -411,9 +411,12 @@ class _Rival:
 
 
 def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
-    """The new play, in the place of those that it explains: the last that began with it is the same, better named."""
+    """The new play, in the place of those that it explains: of those that began with it one is the same, better named.
+
+    If one is of its own track it is that, as they cannot both have been there; else the last.
+    """
     begun = [play for play in weaker if play.start >= new.start - SEGMENT_SAMPLES]
-    taken = max(begun, key=lambda play: play.start, default=None)
+    taken = max(begun, key=lambda play: (play.track == new.track, play.start), default=None)
     cut = []
     for play in weaker:
         if play.start < new.start and play is not taken:

@@ -1,15 +1,18 @@
 """Cosines along lines, between segments too; and the line that fits what was heard, its speed included."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from monitor.core.align import cosines, fitted, followed, likeness
+from monitor.core.align import Along, cosines, fitted, followed, likeness
 from monitor.core.match import Line, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, track, unknown
 
-CURVE = NeuralDetector.thresholds.curve
+T = NeuralDetector.thresholds
+CURVE = T.curve
 FIRST = 1_000_000
 
 
@@ -81,3 +84,50 @@ def test_versions_of_one_recording_are_alike_along_their_lines_and_others_are_no
     assert (likeness(one, _line(30), version, _line(20), starts) > 0.9).all()
     assert np.abs(likeness(one, _line(30), track(10, 80), _line(20), starts)).mean() < 0.3
     assert (likeness(one, _line(-30), version, _line(20), starts) == 0).all()
+
+
+def test_what_is_around_a_place_leaves_out_the_place_silence_and_what_shares_sound_with_it() -> None:
+    vectors = np.eye(20, dtype=np.float32)
+    vectors[13] = 0  # silence
+    reference = Reference(vectors)
+    of_ten = [0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 0]
+    assert (reference.around[10] > 0).tolist() == [bool(one) for one in of_ten]
+    assert reference.around[10].max() == pytest.approx(1 / (9 + 4))
+    assert reference.usual[10] == pytest.approx(0.2 * 4 / (9 + 4))
+    lone = Reference(vectors[:1])
+    assert not lone.around.any()
+    assert lone.usual == pytest.approx([0.2])
+
+
+def _along(scores: list[float], around: list[float]) -> Along:
+    n = len(scores)
+    ages = np.arange(n, dtype=np.float32)[::-1]
+    return Along(Line(0, 0), np.array(scores, np.float32), np.array(around, np.float32), np.ones(n, np.float32), ages)
+
+
+def test_a_likeness_that_the_whole_passage_shares_opens_nothing_and_one_that_stands_out_does() -> None:
+    resembling, true = _along([0.5] * 60, [0.45] * 60), _along([0.5] * 60, [0.15] * 60)
+    assert resembling.proof(T) <= 0
+    assert true.proof(T) > T.open_evidence
+    by_cosine = replace(T, standing_out=None, faint=None)
+    assert resembling.proof(by_cosine) == true.proof(by_cosine) > 0
+
+
+def test_music_far_beneath_a_voice_is_proved_by_its_length() -> None:
+    faint = _along([0.3] * 80, [0.1] * 80)
+    assert faint.evidence(T.opening).sum() < 0
+    assert faint.proof(T) > T.open_evidence > faint.since(60).proof(T)
+
+
+def test_a_track_that_repeats_itself_is_as_much_like_other_places_and_is_found_in_the_clear() -> None:
+    looped = _along([0.9] * 12, [0.85] * 12)
+    assert looped.proof(T) == pytest.approx(looped.evidence(T.opening).sum())
+    assert looped.proof(T) > T.open_evidence
+
+
+def test_silence_says_nothing_by_any_test() -> None:
+    heard_, silent = [0.6] * 10, [float("nan")] * 10
+    known, with_silence = _along(heard_, [0.2] * 10), _along([*heard_, *silent], [0.2] * 20)
+    for one, other in zip(known.openings(T), with_silence.openings(T), strict=True):
+        assert other[:10] == pytest.approx(one)
+        assert not other[10:].any()

@@ -291,6 +291,24 @@ def test_of_two_versions_the_better_is_reported_and_a_play_that_began_as_the_oth
     assert len({play.id for step in steps for play in step.open}) == 1
 
 
+def test_a_play_that_turns_out_to_be_at_another_place_is_moved_there_whatever_else_gives_way_to_it() -> None:
+    segments = broadcast(heard(CATALOG[1], _places(30, 20)), CATALOG)
+    until = segments[-2].start + SEGMENT_SAMPLES
+    wrong = Play(_id(1, FIRST), 1, FIRST, until, 80_000, 80_000 + until - FIRST, 1.0, 6.0, 18, 15.0)
+    late = FIRST + 4 * HOP_SAMPLES
+    other = Play(_id(2, late), 2, late, until, 0, until - late, 1.0, 5.0, 14, 15.0)
+    step = advance(segments, propose(segments, 1, T), (other, wrong), (), CATALOG, T, _id)
+    (play,) = step.open
+    assert (play.id, play.track, play.start, play.track_start) == (wrong.id, 1, FIRST, 30 * HOP_SAMPLES)
+    assert [closed.id for closed in step.closed] == [other.id]
+
+
+def test_a_track_far_beneath_a_voice_is_found_when_it_lasts() -> None:
+    faint = heard(CATALOG[1], _places(20, 100), noise=3.0)  # cosines of about .3
+    (play,), _ = listen(broadcast([*unknown(20, 80), *faint, *unknown(20, 81)], CATALOG))
+    assert (play.track, play.track_start) == (1, pytest.approx(20 * HOP_SAMPLES, abs=8 * HOP_SAMPLES))
+
+
 def test_a_drone_needs_longer_than_music_that_changes() -> None:
     drone = Reference(np.stack(heard(Reference(np.repeat(track(61, 1).vectors, 80, axis=0)), range(79), noise=0.25)))
     catalog = {9: drone}
