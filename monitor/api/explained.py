@@ -18,7 +18,9 @@ from monitor.pipeline.scan import seconds
 
 Tracks = Mapping[int, records.Track]
 
-LITTLE_WEIGHT = 0.5  # there is so much less evidence than the cosines make one expect that it must be said
+# There is so much less evidence than the cosines make one expect that it must be said.
+LITTLE_WEIGHT = 0.5
+STANDS_OUT_LITTLE = 0.15
 
 
 class Limits(BaseModel):
@@ -46,6 +48,7 @@ class Hypothesis(BaseModel):
     evidence: float = Field(description="Of the exact cosines on the line.")
     evidence_left: float = Field(description="Of that, what other plays do not explain.")
     cosine: float = Field(description="Mean of the segments that were compared.")
+    around: float = Field(description="The same of the seconds around their places, which the cosine must exceed.")
     weight: float = Field(description="What share of what they say counts: less than 1 where the track hardly changes.")
     segments: int = Field(description="How many were compared.")
 
@@ -104,6 +107,7 @@ def _hypothesis(one: core.Hypothesis, found: Found, tracks: Tracks, thresholds: 
         evidence=_figure(one.evidence),
         evidence_left=_figure(one.left),
         cosine=round(one.cosine, 4),
+        around=round(one.around, 4),
         weight=round(one.weight, 3),
         segments=one.compared,
     )
@@ -155,6 +159,8 @@ def _why_so_little(one: core.Hypothesis, thresholds: Thresholds) -> str:
         return f", and too few hits on one line: {_said(one.votes)} of {thresholds.vote_evidence:g}"
     if one.weight < LITTLE_WEIGHT:
         return f"; the track hardly changes there: only {one.weight:.0%} of what its segments say counts"
+    if one.cosine - one.around < STANDS_OUT_LITTLE and thresholds.standing_out is not None:
+        return "; it is about as much like what is around that place in the track"
     return ""
 
 

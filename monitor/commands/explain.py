@@ -16,7 +16,7 @@ from monitor.settings import Settings
 
 POSITION = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")  # h:mm:ss.s, m:ss.s or seconds
 TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})(?::([0-5]\d(?:\.\d+)?))?")
-COLUMNS = ("track", "id", "from", "to", "at", "speed", "votes", "evidence", "left", "cosine", "why")
+COLUMNS = ("track", "id", "from", "to", "at", "speed", "votes", "evidence", "left", "cosine", "around", "why")
 
 
 class BadTime(AirtraceError):
@@ -150,6 +150,7 @@ def _row(one: dict[str, Any], origin: datetime | None) -> tuple[object, ...]:
         f"{one['evidence']:z.1f}",
         f"{one['evidence_left']:z.1f}",
         f"{one['cosine']:.2f}",
+        f"{one['around']:.2f}",
         one["reason"],
     )
 

@@ -51,10 +51,10 @@ class Hypothesis:
     """A line through a track, and how much speaks for it.
 
     start, end: stream clock of the stretch that speaks for it most, of a play: of the play. line: it lies on this one.
-    votes: most evidence of hits on the line at any moment. evidence: exact, by the curve that opens plays; left: of
+    votes: most evidence of hits on the line at any moment. evidence: exact, by the tests that open plays; left: of
     that, what is left beside the plays that explain the same sound. cosine: mean of the `compared` segments of the
-    stretch; weight: how much of what these say counts, less than 1 where the track hardly changes.
-    explained_by: the track of the play that explains most of it.
+    stretch; around: the same of the seconds around their places in the track; weight: how much of what these say
+    counts, less than 1 where the track hardly changes. explained_by: the track of the play that explains most of it.
     """
 
     track: int
@@ -66,6 +66,7 @@ class Hypothesis:
     evidence: float
     left: float
     cosine: float
+    around: float
     weight: float
     compared: int
     explained_by: int | None = None
@@ -269,6 +270,7 @@ def _of_play(
     thresholds: Thresholds,
 ) -> Hypothesis:
     heard = [segment for segment in segments if play.start <= segment.start < play.end]
+    along = Along.of(references[play.track], heard, play.line)
     return Hypothesis(
         track=play.track,
         verdict=Verdict.PLAY,
@@ -279,7 +281,8 @@ def _of_play(
         evidence=play.evidence,
         left=play.evidence,
         cosine=play.score,
-        weight=_weight(Along.of(references[play.track], heard, play.line), thresholds.opening),
+        around=_around(along),
+        weight=_weight(along, thresholds.opening),
         compared=play.scored,
     )
 
@@ -297,6 +300,7 @@ def _of_line(one: _Judged, plays: Iterable[Play], references: References, thresh
         evidence=one.evidence,
         left=left,
         cosine=float(np.nanmean(heard.scores)),
+        around=_around(heard),
         weight=_weight(heard, thresholds.opening),
         compared=int((~np.isnan(heard.scores)).sum()),
         explained_by=by,
@@ -309,6 +313,11 @@ def _verdict(one: _Judged, left: float, thresholds: Thresholds) -> Verdict:
     if left < thresholds.open_evidence:
         return Verdict.EXPLAINED
     return Verdict.FEW_HITS if one.votes < thresholds.vote_evidence else Verdict.NOT_ADMITTED
+
+
+def _around(along: Along) -> float:
+    compared = ~np.isnan(along.scores)
+    return float(along.around[compared].mean()) if compared.any() else 0.0
 
 
 def _weight(along: Along, curve: Curve) -> float:

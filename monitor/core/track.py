@@ -237,13 +237,13 @@ def _with_tail(
     thresholds: Thresholds,
 ) -> Play:
     """The play up to the newest segment, if that agrees: by `scores`, of which `own` is what no other explains."""
-    weights = own.evidence(thresholds.curve)
-    if np.isnan(scores[-1]) or weights[-1] <= 0:
+    if np.isnan(scores[-1]):
         return play
-    sums = suffix_sums(weights)
-    first = int(sums.argmax())
     is_next = len(tail) == 1 and scores[-1] >= EDGE_SHARE * play.score
-    if not is_next and sums[first] < thresholds.resume_evidence:
+    least = 0.0 if is_next else thresholds.resume_evidence
+    tests = [own.evidence(thresholds.curve), *own.openings(thresholds)[1:]]
+    agreeing = (first for weights in tests if (first := _agrees_from(weights, least)) is not None)
+    if (first := next(agreeing, None)) is None:
         return play
     heard = scores[first:][~np.isnan(scores[first:])]
     end = tail[-1].start + SEGMENT_SAMPLES
@@ -259,6 +259,13 @@ def _with_tail(
     if longer.scored // FOLLOW_EVERY == play.scored // FOLLOW_EVERY:
         return longer
     return _followed(longer, past, references[play.track])
+
+
+def _agrees_from(weights: Floats, least: float) -> int | None:
+    """From where on most speaks for the play up to the newest segment; None if that does not, or all too little."""
+    sums = suffix_sums(weights)
+    first = int(sums.argmax())
+    return first if weights[-1] > 0 and sums[first] >= least else None
 
 
 def _followed(play: Play, past: Sequence[Segment], reference: Reference) -> Play:

@@ -31,7 +31,8 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     said = stocked("explain", mixed, "--at", "0:12", "--for", 5, "--png", picture)
     summary, heading, best = said.out.splitlines()[:3]
     assert (summary, said.err) == (f"played: {title}", "")
-    assert heading.split() == ["track", "id", "from", "to", "at", "speed", "votes", "evidence", "left", "cosine", "why"]
+    figures = ["speed", "votes", "evidence", "left", "cosine", "around"]
+    assert heading.split() == ["track", "id", "from", "to", "at", *figures, "why"]
     assert best.split()[:5] == [title, str(number[title]), "0:08", "0:23", "0:20"]
     assert "play: evidence" in best
     assert picture.read_bytes().startswith(PNG)

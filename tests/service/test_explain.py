@@ -114,6 +114,7 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert best["votes"] > body["needed"]["votes"]
     assert best["evidence"] > body["needed"]["evidence"]
     assert best["cosine"] > 0.9
+    assert best["around"] < 0.6
     assert "play: evidence" in best["reason"]
     assert (best["may_begin_earlier"], best["may_end_later"]) == (False, False)
 

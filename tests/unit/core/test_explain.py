@@ -177,6 +177,17 @@ def test_a_drone_says_that_its_segments_count_for_little() -> None:
     assert explained(ON_AIR, 40, 44).hypotheses[0].weight > 0.9
 
 
+def test_what_is_around_a_place_is_told_beside_the_cosine() -> None:
+    mood = track(13, 1).vectors[0]
+    alike = Reference(np.stack([(v + mood) / np.linalg.norm(v + mood) for v in track(14, 100).vectors]))
+    cousin = [(v + mood) / np.linalg.norm(v + mood) for v in track(15, 20).vectors]
+    best = explained(broadcast(cousin, {5: alike}), 0, 20, {5: alike}).hypotheses[0]
+    assert (best.verdict, best.cosine > 0.5) == (Verdict.TOO_LITTLE, True)
+    assert best.cosine - best.around < 0.3
+    play = explained(ON_AIR, 40, 44).hypotheses[0]
+    assert (play.verdict, play.cosine - play.around > 0.7) == (Verdict.PLAY, True)
+
+
 def test_the_likeness_of_stream_and_track_has_a_row_for_each_of_the_tracks_segments() -> None:
     silent = Reference(np.vstack([CATALOG[3].vectors[:5], np.zeros((1, 32), np.float32)]))
     alike = similarity(silent, broadcast([*heard(CATALOG[3], [1.0, 2.0]), None], CATALOG))

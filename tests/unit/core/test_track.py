@@ -303,10 +303,11 @@ def test_a_play_that_turns_out_to_be_at_another_place_is_moved_there_whatever_el
     assert [closed.id for closed in step.closed] == [other.id]
 
 
-def test_a_track_far_beneath_a_voice_is_found_when_it_lasts() -> None:
-    faint = heard(CATALOG[1], _places(20, 100), noise=3.0)  # cosines of about .3
-    (play,), _ = listen(broadcast([*unknown(20, 80), *faint, *unknown(20, 81)], CATALOG))
+def test_a_track_far_beneath_a_voice_is_found_when_it_lasts_and_followed_through_what_drowns_it() -> None:
+    faint = heard(CATALOG[1], _places(20, 140), noise=3.0)  # cosines of about .3
+    (play,), _ = listen(broadcast([*unknown(20, 80), *faint, *unknown(40, 81)], CATALOG))
     assert (play.track, play.track_start) == (1, pytest.approx(20 * HOP_SAMPLES, abs=8 * HOP_SAMPLES))
+    assert _seconds(play.end) == pytest.approx(80, abs=5)
 
 
 def test_a_drone_needs_longer_than_music_that_changes() -> None:
