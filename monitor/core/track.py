@@ -24,7 +24,7 @@ from monitor.core.evidence import Curve, suffix_sums
 from monitor.core.match import Line, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.thresholds import Thresholds
-from monitor.core.votes import Ballot, Proposal
+from monitor.core.votes import WINDOW_SAMPLES, Ballot, Proposal
 
 Floats = NDArray[np.floating[Any]]
 PlayId = Callable[[int, int], uuid.UUID]
@@ -108,10 +108,15 @@ class Candidate:
 
 def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> list[list[Proposal]]:
     """The lines that each of the last `n_new` segments proposes, together with those before it."""
+    if n_new == 0:
+        return []
     ballot, proposals = Ballot(thresholds.curve), []
+    first_new = len(recent) - n_new
+    horizon = recent[first_new].start - WINDOW_SAMPLES  # what is older no ballot looks at
     for i, segment in enumerate(recent):
-        ballot.add(segment)
-        if i >= len(recent) - n_new:
+        if segment.start >= horizon:
+            ballot.add(segment)
+        if i >= first_new:
             proposals.append(ballot.proposals(segment, thresholds.vote_evidence))
     return proposals
 
