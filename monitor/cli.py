@@ -652,6 +652,25 @@ def model_train(
     _finish(commands.train(sound, folder, plan, threads=threads, minutes=minutes, int8=int8))
 
 
+@model.command("foresee")
+def model_foresee(
+    context: typer.Context,
+    weights: Annotated[Path, typer.Argument(help="Folder of the weights.")],
+    corpus: Annotated[Path | None, typer.Option(help="Directory of the corpus's unpacked packages.")] = None,
+    fetch: Annotated[bool, typer.Option(help="Fetch the packages that are missing there (5.5 GB).")] = False,
+    music: Annotated[list[Path] | None, typer.Option(help="Instead of the corpus: directories of music.")] = None,
+    speech: Annotated[list[Path] | None, typer.Option(help="Directories of speech to put over it.")] = None,
+    noise: Annotated[list[Path] | None, typer.Option(help="Directories of noise and effects.")] = None,
+    seed: Annotated[int, typer.Option(help="Another number, another fit.")] = 1,
+) -> None:
+    """Fit anew how weights tell, from what is heard, how much of the music is left. Needs the extra `train`."""
+    from monitor.commands import model as commands
+
+    _settings(context, least="info")
+    sound = commands.Sound(corpus, fetch, tuple(music or ()), tuple(speech or ()), tuple(noise or ()))
+    _finish(commands.foresee(sound, weights, seed))
+
+
 @models.callback(invoke_without_command=True)
 def models_list(context: typer.Context, json: Json = False) -> None:
     """List the models, and whether their files are here and as they were published."""

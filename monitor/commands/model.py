@@ -76,8 +76,26 @@ async def train(
     calibration = _heard(drawn, recipe.pairs, plan.seed) if int8 else None
     facts = {"music_h": round(drawn.music_s / 3600, 1), "tracks": drawn.tracks, "pairs": plan.pairs, "seed": plan.seed}
     export(checkpoint, folder / NEW_WEIGHTS, facts, {}, calibration)
+    if any(file.kind == "speech" for file in files):
+        _foresee(files, folder / NEW_WEIGHTS, plan.seed)
     output.say(f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder")
     return 0
+
+
+async def foresee(sound: Sound, weights: Path, seed: int) -> int:
+    """Fits the foresight of weights that are there, and puts it beside them."""
+    _need_torch()
+    files = await _files(sound, "train")
+    _foresee(files, weights, seed)
+    output.say(f"foresight of the weights in {weights} is made anew")
+    return 0
+
+
+def _foresee(files: Sequence[AudioFile], weights: Path, seed: int) -> None:
+    from monitor.training import foresight
+
+    vectors, cosines = foresight.examples(files, NeuralDetector(weights).embed, seed)
+    foresight.write(weights, foresight.fit(vectors, cosines, seed))
 
 
 def _heard(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:

@@ -33,6 +33,9 @@ COARSE_STEPS = range(-8, 9, 2)
 SPEED_COST, SPEED_COST_EACH = 0.3, 20.0
 # From the one cosine on drones are rarely, from the other they are never like one another.
 ALIKE_MOST, SAME_LEAST = 0.75, 0.9
+# Over so many segments to either side foreseen cosines are about .1 off (monitor/detect/foresight.py); what falls short
+# of them by more than so much is another recording. Chosen on `tune`.
+FORESEEN_SEGMENTS, SHORTFALL_USUAL = 10, 0.25
 # Only what is better by so much a segment moves a line that is followed: noise would make it wander.
 FOLLOW_GAIN = 0.01
 
@@ -51,7 +54,8 @@ class Along:
 
     scores: cosines (n,), NaN where there is none. around: how much each is like what is around its place in the track
     (n,). novelty: how much of each of the track's is new (n,). ages: by how many hops each is older than the newest
-    (n,); where nothing was heard there is no segment.
+    (n,); where nothing was heard there is no segment. shortfall: how much lower the cosines around each are than was to
+    be expected of the recording itself (n,).
     """
 
     line: Line
@@ -59,13 +63,15 @@ class Along:
     around: Floats
     novelty: Floats
     ages: Floats
+    shortfall: Floats
 
     @classmethod
     def of(cls, reference: Reference, segments: Sequence[Segment], line: Line) -> Along:
         scores, novelty = _compared(reference, segments, [line])
         starts = np.array([segment.start for segment in segments], np.int64)
         around = _around(reference, segments, line)
-        return cls(line, scores[0], around, novelty[0], (starts[-1:] - starts) / HOP_SAMPLES)
+        shortfall = _shortfall(scores[0], np.array([segment.foreseen for segment in segments], np.float32))
+        return cls(line, scores[0], around, novelty[0], (starts[-1:] - starts) / HOP_SAMPLES, shortfall)
 
     def evidence(self, curve: Curve) -> Floats:
         """What each segment says for the line or against it."""
@@ -84,7 +90,8 @@ class Along:
         stands_out = self.scores - self.around
         both = (by_cosine + self._weighed_with(thresholds.standing_out, stands_out)) / 2
         plain = np.where(self.scores >= ALIKE_MOST, np.maximum(by_cosine, both), both)
-        return [plain, self._weighed_with(thresholds.faint, stands_out)]
+        lost = thresholds.shortfall_cost * self.shortfall * _share(self.scores, self.novelty)
+        return [plain - lost, self._weighed_with(thresholds.faint, stands_out) - lost]
 
     def proof(self, thresholds: Thresholds) -> float:
         """The most evidence of a stretch up to the newest segment, by any of the tests that open a play."""
@@ -102,12 +109,23 @@ class Along:
         """As if some of the segments had not been heard."""
         return replace(self, scores=np.where(chosen, np.float32(np.nan), self.scores))
 
+    def beside(self, other: NDArray[np.bool_]) -> Along:
+        """As heard together with other music where `other` is true: there no cosine can be what it might."""
+        return replace(self, shortfall=np.where(other, np.float32(0), self.shortfall))
+
     def stretch(self, curve: Curve, thresholds: Thresholds) -> tuple[int, float]:
         """Where the stretch up to the newest segment begins that has most evidence, and how much it has."""
         return stretch(self.evidence(curve), self.ages, thresholds.drop_evidence, thresholds.hole_segments)
 
     def since(self, first: int) -> Along:
-        return Along(self.line, self.scores[first:], self.around[first:], self.novelty[first:], self.ages[first:])
+        return Along(
+            self.line,
+            self.scores[first:],
+            self.around[first:],
+            self.novelty[first:],
+            self.ages[first:],
+            self.shortfall[first:],
+        )
 
 
 def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:
@@ -119,6 +137,19 @@ def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence
         scores[:, heard] = _cosines_at(reference, queries, there)
         novelty[:, heard] = reference.novelty[_within(np.round(there).astype(np.int64), len(reference.novelty))]
     return scores, novelty
+
+
+def _shortfall(scores: Floats, foreseen: Floats) -> Floats:
+    """By how much the cosines around each segment are lower than foreseen, beyond what is usual; 0 where unknown."""
+    known = ~np.isnan(scores) & ~np.isnan(foreseen)
+    if not known.any():
+        return np.zeros(len(scores), np.float32)
+    less = np.concatenate([[0.0], np.where(known, foreseen - scores, 0).cumsum(dtype=np.float64)])
+    counts = np.concatenate([[0], known.cumsum()])
+    at = np.arange(len(scores))
+    first, last = np.maximum(at - FORESEEN_SEGMENTS, 0), np.minimum(at + FORESEEN_SEGMENTS + 1, len(scores))
+    mean = (less[last] - less[first]) / np.maximum(counts[last] - counts[first], 1)
+    return np.where(known, np.maximum(mean - SHORTFALL_USUAL, 0), 0).astype(np.float32)
 
 
 def _around(reference: Reference, segments: Sequence[Segment], line: Line) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
 
@@ -33,11 +34,16 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment of a stream; `vector` (float32, unit length) is None for silence, which has no hits either."""
+    """One segment of a stream; `vector` (float32, unit length) is None for silence, which has no hits either.
+
+    foreseen: the cosine that the vector would have with the music's own recording, guessed from how much else seems to
+    be heard; NaN if the detector has no guess.
+    """
 
     start: int
     vector: NDArray[np.float32] | None
     hits: tuple[Hit, ...] = ()
+    foreseen: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,11 @@ class Reference:
         sums, counts = _around(self.vectors), _around(self.is_sound[:, np.newaxis])
         object.__setattr__(self, "around", sums / (counts + USUAL_SEGMENTS))
         object.__setattr__(self, "usual", USUAL_AROUND * USUAL_SEGMENTS / (counts[:, 0] + USUAL_SEGMENTS))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is as long as the vectors are: all but a hundredth."""
+        return self.vectors.nbytes + self.around.nbytes
 
 
 def _around(rows: NDArray[np.float32]) -> NDArray[np.float32]:

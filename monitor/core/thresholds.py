@@ -19,6 +19,8 @@ class Thresholds:
         `opening` is what opens a play. None: that alone is.
     faint: by the same, for a track that is heard through something much louder; on the scale of the others. It opens a
         play too.
+    shortfall_cost: evidence that each segment loses for every 1 that its cosine, over some seconds, is further beneath
+        the one that is foreseen than true lines are. What is heard in the clear is the recording, or another.
     open_evidence: of a stretch that opens a play.
     resume_evidence: of what follows a hole, if it is to be part of the play before it.
     vote_evidence: of hits on one line, before the line is looked at.
@@ -31,6 +33,7 @@ class Thresholds:
     opening: Curve
     standing_out: Curve | None = None
     faint: Curve | None = None
+    shortfall_cost: float = 0.0
     open_evidence: float = 12.0
     resume_evidence: float = 2.0
     vote_evidence: float = 6.0

@@ -146,7 +146,7 @@ def advance(
         past = _remembered(recent[:end], thresholds)
         open_, newest = _extended(open_, past, references, thresholds)
         worthwhile = [proposal for proposal in proposed if not _is_idle(proposal, open_, newest, past[-1])]
-        for candidate in _candidates(worthwhile, past, references, thresholds, waits):
+        for candidate in _candidates(worthwhile, past, open_, references, thresholds, waits):
             before = {play.id for play in open_}
             open_, cut = _admitted(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
             opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
@@ -285,6 +285,7 @@ def _followed(play: Play, past: Sequence[Segment], reference: Reference) -> Play
 def _candidates(
     proposed: Sequence[Proposal],
     past: Sequence[Segment],
+    open_: tuple[Play, ...],
     references: References,
     thresholds: Thresholds,
     waits: Waits,
@@ -299,12 +300,21 @@ def _candidates(
         if along is None:
             waits.judged(proposal, 0.0)
             continue
+        along = along.beside(_is_played(past, (play for play in open_ if play.track != proposal.track)))
         proof = along.proof(thresholds)
         waits.judged(proposal, proof)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
     marked = [replace(candidate, is_ambiguous=_has_twin(candidate, found)) for candidate in found]
     return sorted(marked, key=lambda candidate: (-candidate.evidence, candidate.track))
+
+
+def _is_played(segments: Sequence[Segment], plays: Iterable[Play]) -> NDArray[np.bool_]:
+    """Whether each of the segments is in one of the plays."""
+    starts, is_played = np.array([segment.start for segment in segments], np.int64), np.zeros(len(segments), np.bool_)
+    for play in plays:
+        is_played |= (starts >= play.start) & (starts < play.end)
+    return is_played
 
 
 def _has_twin(candidate: Candidate, found: Sequence[Candidate]) -> bool:

@@ -49,10 +49,13 @@ class Embeddings:
 
     vectors: float32 (k, dimensions), unit length; all zero where not audible.
     audible: bool (k,); False for segments of silence, which are never searched.
+    foreseen: float32 (k,), the cosine that each would have with the music's own recording, guessed from how much else
+        seems to be heard; None of a detector that cannot tell.
     """
 
     vectors: NDArray[np.float32]
     audible: NDArray[np.bool_]
+    foreseen: NDArray[np.float32] | None = None
 
 
 class Detector(Protocol):

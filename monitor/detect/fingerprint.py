@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from monitor.core.evidence import Curve
 from monitor.core.segments import HOP_SAMPLES, count
 from monitor.core.thresholds import Thresholds
-from monitor.detect import spectrum
+from monitor.detect import foresight, spectrum
 from monitor.detect.detector import DetectorInfo, Embeddings
 from monitor.errors import SettingsError
 
@@ -35,7 +35,8 @@ THREADS = 1  # a monitor has many streams, and one core embeds hundreds of them
 class Card:
     """What model.json says of the weights.
 
-    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people.
+    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people. foresight:
+    sha256 of its file, nothing if there is none.
     """
 
     version: str
@@ -43,6 +44,7 @@ class Card:
     dimensions: int
     training: dict[str, Any]
     scores: dict[str, Any]
+    foresight: str = ""
 
 
 class NeuralDetector:
@@ -67,6 +69,7 @@ class NeuralDetector:
             (-0.15, -0.05, 0.025, 0.075, 0.125, 0.175, 0.225, 0.275, 0.325, 0.4, 0.5, 0.6),
             (-0.55, -0.45, -0.24, -0.1, 0.13, 0.36, 0.55, 0.75, 0.95, 1.2, 1.55, 1.8),
         ),
+        shortfall_cost=6.0,
         open_evidence=16.0,
     )
 
@@ -83,6 +86,7 @@ class NeuralDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        self._foresight = foresight.read(weights, card.foresight) if card.foresight else None
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.info = DetectorInfo("fingerprint", card.version, card.sha256[:CHECKSUM_DIGITS], card.dimensions)
 
@@ -98,7 +102,7 @@ class NeuralDetector:
         ]
         vectors = np.concatenate(parts)
         vectors[~audible] = 0
-        return Embeddings(vectors, audible)
+        return Embeddings(vectors, audible, self._foresight(vectors) if self._foresight else None)
 
     def _vectors(self, images: Floats) -> Floats:
         vectors: Floats = self._session.run(None, {"images": images})[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections import OrderedDict
@@ -150,7 +151,12 @@ class Matcher:
             hits = await self._hits(embeddings.vectors[audible], is_searched)
         found = dict(zip(audible.tolist(), hits, strict=True))
         return [
-            Segment(start + i * HOP_SAMPLES, embeddings.vectors[i] if i in found else None, found.get(i, ()))
+            Segment(
+                start + i * HOP_SAMPLES,
+                embeddings.vectors[i] if i in found else None,
+                found.get(i, ()),
+                math.nan if embeddings.foreseen is None else float(embeddings.foreseen[i]),
+            )
             for i in range(len(embeddings.vectors))
         ]
 
@@ -192,12 +198,12 @@ class References:
     def _keep(self, track: int, revision: int, reference: Reference) -> None:
         """As the one that was used last; those that were not used for longest make room."""
         if (known := self._cache.pop(track, None)) is not None:
-            self._bytes -= known[1].vectors.nbytes
+            self._bytes -= known[1].nbytes
         self._cache[track] = revision, reference
-        self._bytes += reference.vectors.nbytes
+        self._bytes += reference.nbytes
         while self._bytes > self._most_bytes:
             _, (_, oldest) = self._cache.popitem(last=False)
-            self._bytes -= oldest.vectors.nbytes
+            self._bytes -= oldest.nbytes
 
 
 @contextmanager

@@ -101,8 +101,9 @@ def test_what_is_around_a_place_leaves_out_the_place_silence_and_what_shares_sou
 
 def _along(scores: list[float], around: list[float]) -> Along:
     n = len(scores)
-    ages = np.arange(n, dtype=np.float32)[::-1]
-    return Along(Line(0, 0), np.array(scores, np.float32), np.array(around, np.float32), np.ones(n, np.float32), ages)
+    ages, zero = np.arange(n, dtype=np.float32)[::-1], np.zeros(n, np.float32)
+    new = np.ones(n, np.float32)
+    return Along(Line(0, 0), np.array(scores, np.float32), np.array(around, np.float32), new, ages, zero)
 
 
 def test_a_likeness_that_the_whole_passage_shares_opens_nothing_and_one_that_stands_out_does() -> None:
@@ -131,3 +132,32 @@ def test_silence_says_nothing_by_any_test() -> None:
     for one, other in zip(known.openings(T), with_silence.openings(T), strict=True):
         assert other[:10] == pytest.approx(one)
         assert not other[10:].any()
+
+
+def _along_of(scores: list[float], foreseen: list[float]) -> Along:
+    """Along a line through a track with these cosines, in a stream whose detector foresees others."""
+    reference = track(11, len(scores))
+    exact = np.stack(heard(reference, range(len(scores))))
+    across = np.roll(exact, 16, axis=1)
+    across -= np.einsum("ij,ij->i", across, exact)[:, np.newaxis] * exact
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    share = np.array(scores, np.float32)[:, np.newaxis]
+    vectors = share * exact + np.sqrt(1 - share**2) * across
+    segments = [
+        Segment(FIRST + i * HOP_SAMPLES, v, (), f) for i, (v, f) in enumerate(zip(vectors, foreseen, strict=True))
+    ]
+    return Along.of(reference, segments, _line(0))
+
+
+def test_what_is_heard_in_the_clear_and_only_resembles_the_track_is_another_recording() -> None:
+    clear, covered = _along_of([0.5] * 40, [0.9] * 40), _along_of([0.5] * 40, [0.5] * 40)
+    assert clear.shortfall == pytest.approx(np.full(40, 0.9 - 0.5 - 0.25), abs=1e-3)
+    assert not covered.shortfall.any()
+    assert covered.proof(T) - clear.proof(T) >= 0.9 * 40 * T.shortfall_cost * 0.15
+    assert clear.beside(np.ones(40, np.bool_)).proof(T) == covered.proof(T)  # other music is heard with it
+
+
+def test_single_segments_that_fall_short_and_unknown_foresight_cost_nothing() -> None:
+    scores = [0.9] * 20 + [0.3] + [0.9] * 20
+    assert not _along_of(scores, [0.9] * 41).shortfall.any()
+    assert not _along_of([0.3] * 20, [float("nan")] * 20).shortfall.any()

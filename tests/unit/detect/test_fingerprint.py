@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,8 @@ pytest.importorskip("onnxruntime", reason="the fingerprint's runtime is not inst
 
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.detect import spectrum
-from monitor.detect.fingerprint import NETWORK_NAME, WEIGHTS, NeuralDetector, read_card
+from monitor.detect.fingerprint import CARD_NAME, NETWORK_NAME, WEIGHTS, NeuralDetector, read_card
+from monitor.detect.foresight import FORESIGHT_NAME, Foresight
 from monitor.errors import SettingsError
 
 Pcm = NDArray[np.int16]
@@ -108,3 +111,40 @@ def test_other_weights_than_the_card_speaks_of_are_refused(tmp_path: Path) -> No
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="airtrace model train"):
         NeuralDetector(tmp_path)
+
+
+def test_foresight_that_is_missing_damaged_or_another_ones_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    path = folder / FORESIGHT_NAME
+    right = path.read_bytes()
+    another = Foresight(((np.ones((1, 128), np.float32), np.zeros(1, np.float32)),)).to_bytes()
+    for wrong in (right[:1000], b"", pickle.dumps([1.0]), another):
+        path.write_bytes(wrong)
+        with pytest.raises(SettingsError, match="install airtrace again"):
+            NeuralDetector(folder)
+    path.unlink()
+    with pytest.raises(SettingsError, match="install airtrace again"):
+        NeuralDetector(folder)
+
+
+def test_weights_without_foresight_embed_as_before(tmp_path: Path, detector: NeuralDetector) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    card = json.loads((folder / CARD_NAME).read_text())
+    del card["foresight"]
+    (folder / CARD_NAME).write_text(json.dumps(card))
+    pcm = _music(3)
+    plain = NeuralDetector(folder).embed(pcm)
+    assert plain.foreseen is None
+    assert (plain.vectors == detector.embed(pcm).vectors).all()
+
+
+def test_a_cosine_is_foreseen_for_every_segment_and_depends_on_its_vector_alone(detector: NeuralDetector) -> None:
+    whole, part = detector.embed(_music(10)), detector.embed(_music(10)[4 * HOP_SAMPLES :])
+    assert whole.foreseen is not None
+    assert part.foreseen is not None
+    assert whole.foreseen.shape == (19,)
+    assert whole.foreseen[4:] == pytest.approx(part.foreseen, abs=1e-4)
+    assert (np.abs(whole.foreseen - 0.5) < 0.7).all()
+    assert whole.foreseen.std() > 0

@@ -11,8 +11,10 @@ import soundfile
 
 from monitor.commands import model
 from monitor.commands.model import Sound
-from monitor.detect.fingerprint import read_card
+from monitor.detect.fingerprint import WEIGHTS, NeuralDetector, read_card
+from monitor.detect.foresight import FORESIGHT_NAME
 from monitor.errors import SettingsError
+from monitor.training.errors import TrainingError
 
 
 async def test_info_says_what_the_weights_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,12 +46,32 @@ async def test_training_on_ones_own_files_gives_weights_that_embed(
         chance = np.random.default_rng(i)
         notes = np.repeat(chance.uniform(300, 3000, 40), 3200)  # 8 s at 16 kHz
         soundfile.write(music / f"{i}.wav", 0.3 * np.sin(2 * np.pi * np.cumsum(notes) / 16_000), 16_000)
-    sound = Sound(music=(music,))
+    speech = tmp_path / "speech"
+    speech.mkdir()
+    for i in range(4):
+        soundfile.write(speech / f"{i}.wav", 0.2 * np.random.default_rng(90 + i).standard_normal(48_000), 16_000)
+    sound = Sound(music=(music,), speech=(speech,))
     assert await model.train(sound, tmp_path / "work", model.Plan(2, 4, 1, "small"), threads=1, minutes=None) == 0
     capsys.readouterr()  # what training says meanwhile
     assert await model.info(as_json=True, weights=tmp_path / "work" / "weights") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["training"]["tracks"], told["training"]["steps"]) == (6, 2)
+    made = tmp_path / "work" / "weights"
+    first = (made / FORESIGHT_NAME).read_bytes()
+    foreseen = NeuralDetector(made).embed(np.zeros(96_000, np.int16) + 1000).foreseen
+    assert foreseen is not None
+    assert foreseen.shape == (5,)
+    assert await model.foresee(sound, made, seed=2) == 0
+    assert (made / FORESIGHT_NAME).read_bytes() != first
+    NeuralDetector(made)
+
+
+async def test_foresight_without_speech_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
+    pytest.importorskip("onnxscript")
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(1).standard_normal(48_000), 16_000)
+    with pytest.raises(TrainingError, match="speech"):
+        await model.foresee(Sound(music=(tmp_path,)), WEIGHTS, seed=1)
 
 
 async def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Foresight: the cosine that a segment would have with the music's own recording, guessed from its vector alone.
+
+Voices and effects over music leave their mark on the vector, whatever the music is: a small network, trained beside
+the fingerprint (`monitor/training/foresight.py`), reads from it how much of the music's own vector can be left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor.errors import SettingsError
+
+Floats = NDArray[np.float32]
+FORESIGHT_NAME = "foresight.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """layers: weight (outputs, inputs) and bias (outputs,) of each; all but the last, with one output, are cut at 0."""
+
+    layers: tuple[tuple[Floats, Floats], ...]
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Of unit vectors (k, dimensions) the foreseen cosines (k,)."""
+        values = vectors
+        for i, (weight, bias) in enumerate(self.layers):
+            values = values @ weight.T + bias
+            if i + 1 < len(self.layers):
+                values = np.maximum(values, 0)
+        foreseen: Floats = values[:, 0].astype(np.float32)
+        return foreseen
+
+    def to_bytes(self) -> bytes:
+        """A file of it."""
+        file = io.BytesIO()
+        arrays: dict[str, Any] = {}
+        for i, (weight, bias) in enumerate(self.layers):
+            arrays |= {f"w{i}": weight, f"b{i}": bias}
+        np.savez(file, **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Foresight:
+        """Of a file.
+
+        Raises:
+            ValueError, KeyError, EOFError, BadZipFile: it is none.
+        """
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            n_layers = len(file.files) // 2
+            return cls(
+                tuple((file[f"w{i}"].astype(np.float32), file[f"b{i}"].astype(np.float32)) for i in range(n_layers))
+            )
+
+
+def read(folder: Path, sha256: str) -> Foresight:
+    """The one that belongs to the weights in a folder.
+
+    Raises:
+        SettingsError: it is not there, or not the one with this checksum.
+    """
+    path = folder / FORESIGHT_NAME
+    try:
+        data = path.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        foresight = Foresight.from_bytes(data)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise SettingsError(f"{path} cannot be used ({error}): install airtrace again") from error
+    if found != sha256:
+        raise SettingsError(f"{path} is not the one that belongs to the weights beside it: install airtrace again")
+    return foresight
