@@ -302,7 +302,9 @@ def _candidates(
             continue
         along = along.beside(_is_played(past, (play for play in open_ if play.track != proposal.track)))
         proof = along.proof(thresholds)
-        waits.judged(proposal, proof)
+        # Cosines to come may make up for what fell short of the foreseen ones.
+        everywhere = np.ones(len(past), np.bool_)
+        waits.judged(proposal, along.beside(everywhere).proof(thresholds) if along.shortfall.any() else proof)
         if proof >= thresholds.open_evidence:
             found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
     marked = [replace(candidate, is_ambiguous=_has_twin(candidate, found)) for candidate in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,6 +246,29 @@ def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
     ]
     opened = [play.id for step in steps for play in step.opened]
     assert sorted(map(str, opened)) == sorted(str(play.id) for play in plays)
+
+
+MISJUDGED = [
+    replace(segment, foreseen=0.9 if 20 <= i < 45 else 0.5)
+    for i, segment in enumerate(
+        broadcast([*unknown(15, 80), *heard(CATALOG[1], _places(10.3, 90), noise=1.5), *unknown(20, 81)], CATALOG)
+    )
+]
+MISJUDGED_WHOLE, _ = listen(MISJUDGED)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, len(MISJUDGED) - 1), max_size=20))
+def test_any_cutting_gives_the_same_plays_where_cosines_fall_short_of_the_foreseen_ones(cuts: list[int]) -> None:
+    assert [(p.id, p.start, p.end, p.scored) for p in listen(MISJUDGED, cuts)[0]] == [
+        (p.id, p.start, p.end, p.scored) for p in MISJUDGED_WHOLE
+    ]
+    plain = [replace(segment, foreseen=float("nan")) for segment in MISJUDGED]
+    assert _first_report(MISJUDGED) > _first_report(plain)
+
+
+def _first_report(segments: Sequence[Segment]) -> int:
+    return next(i for i, step in enumerate(listen(segments, range(1, len(segments)))[1]) if step.opened)
 
 
 def test_the_programme_has_three_plays() -> None:
