@@ -90,7 +90,8 @@ class Along:
         stands_out = self.scores - self.around
         both = (by_cosine + self._weighed_with(thresholds.standing_out, stands_out)) / 2
         plain = np.where(self.scores >= ALIKE_MOST, np.maximum(by_cosine, both), both)
-        lost = thresholds.shortfall_cost * self.shortfall * _share(self.scores, self.novelty)
+        shortfall = np.where(np.isnan(self.scores), 0, self.shortfall)  # what counts as unheard lost nothing
+        lost = thresholds.shortfall_cost * shortfall * _share(self.scores, self.novelty)
         return [plain - lost, self._weighed_with(thresholds.faint, stands_out) - lost]
 
     def proof(self, thresholds: Thresholds) -> float:

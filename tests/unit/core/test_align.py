@@ -157,6 +157,11 @@ def test_what_is_heard_in_the_clear_and_only_resembles_the_track_is_another_reco
     assert clear.beside(np.ones(40, np.bool_)).proof(T) == covered.proof(T)  # other music is heard with it
 
 
+def test_what_counts_as_unheard_says_nothing_against_a_line() -> None:
+    clear = _along_of([0.5] * 40, [0.9] * 40)
+    assert all(not values.any() for values in clear.without(np.ones(40, np.bool_)).openings(T))
+
+
 def test_single_segments_that_fall_short_and_unknown_foresight_cost_nothing() -> None:
     scores = [0.9] * 20 + [0.3] + [0.9] * 20
     assert not _along_of(scores, [0.9] * 41).shortfall.any()
