@@ -703,7 +703,7 @@ async def test_exact_vectors_in_memory_are_bounded_and_what_is_asked_for_is_give
     pieces = [songs.one[i * 6 * SECOND : (i + 1) * 6 * SECOND] for i in range(4)]
     paths = [written(tmp_path / f"{i}.wav", piece) for i, piece in enumerate(pieces)]
     tracks = [(await catalog.add(path, Metadata(path.stem, str(path)))).track.id for path in paths]
-    size = (await store.references(tracks, detector.info))[tracks[0]].vectors.nbytes
+    size = (await store.references(tracks, detector.info))[tracks[0]].nbytes
     references = References(store, detector, most_bytes=2 * size)
     assert (await references.of(tracks)).keys() == set(tracks)
     assert len(references._cache) == 2
