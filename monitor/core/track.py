@@ -246,7 +246,8 @@ def _with_tail(
         return play
     is_next = len(tail) == 1 and scores[-1] >= EDGE_SHARE * play.score
     least = 0.0 if is_next else thresholds.resume_evidence
-    tests = [own.evidence(thresholds.curve), *own.openings(thresholds)[1:]]
+    openings = own.openings(thresholds)
+    tests = [own.evidence(thresholds.curve), *openings[1:]]
     agreeing = (first for weights in tests if (first := _agrees_from(weights, least)) is not None)
     if (first := next(agreeing, None)) is None:
         return play
@@ -258,7 +259,7 @@ def _with_tail(
         track_end=round(play.line.at(end)),
         score_sum=play.score_sum + float(heard.sum()),
         scored=play.scored + len(heard),
-        evidence=play.evidence + max(float(values.sum()) for values in own.since(first).openings(thresholds)),
+        evidence=play.evidence + max(float(values[first:].sum()) for values in openings),
         bridged=play.bridged + max(0, tail[first].start - play.end),
     )
     if longer.scored // FOLLOW_EVERY == play.scored // FOLLOW_EVERY:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,18 +15,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.detect.detector import Embeddings
 from monitor.detect.fingerprint import CARD_NAME, read_card
 from monitor.detect.foresight import FORESIGHT_NAME, Foresight
 from monitor.training import cache, conditions
 from monitor.training.conditions import Pcm, Sounds
 from monitor.training.corpus import AudioFile
 from monitor.training.errors import TrainingError
-from monitor.training.evaluate import sounds_of
+from monitor.training.evaluate import Embed, sounds_of
 
 log = structlog.get_logger(__name__)
 Floats = NDArray[np.float32]
-Embed = Callable[[Pcm], Embeddings]
 
 MUSIC_H, TRACK_S, PIECE_S = 5.5, 150, 15  # of all; of one track; at one level against what is over it
 COVERED_SHARE = 0.75  # of the pieces
