@@ -185,9 +185,6 @@ class CatalogStore:
         """Takes a track out of matching until the index has it; False when there is no such track."""
         return await self.mark(track, "pending")
 
-    async def mark_ready(self, track: int) -> None:
-        await self.mark(track, "ready")
-
     async def mark_indexed(self, done: Indexable, info: DetectorInfo) -> None:
         """Says that the index has a track as it was given; one that waited for that is ready."""
         await self.mark_vectors_indexed(done, info)

@@ -49,6 +49,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Stream = Annotated[str | None, typer.Option(help="Only this stream's.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
 TrackId = Annotated[int, typer.Argument(min=1, metavar="ID")]
+CORPUS = "Directory of the corpus's unpacked packages."
+Corpus = Annotated[Path | None, typer.Option(help=CORPUS)]
+Fetch = Annotated[bool, typer.Option(help="Fetch the packages that are missing there (5.5 GB).")]
+Music = Annotated[list[Path] | None, typer.Option(help="Instead of the corpus: directories of music.")]
+Speech = Annotated[list[Path] | None, typer.Option(help="Directories of speech to put over it.")]
+Noise = Annotated[list[Path] | None, typer.Option(help="Directories of noise and effects.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Where everything is kept (AIRTRACE_HOME).")]
 
 FULL = "Full mode: processes over Kafka, PostgreSQL and Milvus"
@@ -583,7 +589,7 @@ def model_info(json: Json = False) -> None:
 @model.command("evaluate")
 def model_evaluate(
     context: typer.Context,
-    corpus: Annotated[Path, typer.Option(help="Directory of the corpus's unpacked packages.")],
+    corpus: Annotated[Path, typer.Option(help=CORPUS)],
     split: Annotated[Split, typer.Option(help="Which part of the corpus is asked about.")] = Split.TUNE,
     weights: Annotated[
         Path | None, typer.Option(help="Other weights than the installed ones: their directory.")
@@ -622,11 +628,11 @@ def model_train(
     folder: Annotated[
         Path, typer.Argument(help="Where the cache, checkpoints and weights go; goes on with what is there.")
     ],
-    corpus: Annotated[Path | None, typer.Option(help="Directory of the corpus's unpacked packages.")] = None,
-    fetch: Annotated[bool, typer.Option(help="Fetch the packages that are missing there (5.5 GB).")] = False,
-    music: Annotated[list[Path] | None, typer.Option(help="Instead of the corpus: directories of music.")] = None,
-    speech: Annotated[list[Path] | None, typer.Option(help="Directories of speech to put over it.")] = None,
-    noise: Annotated[list[Path] | None, typer.Option(help="Directories of noise and effects.")] = None,
+    corpus: Corpus = None,
+    fetch: Fetch = False,
+    music: Music = None,
+    speech: Speech = None,
+    noise: Noise = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 12_000,
     pairs: Annotated[int, typer.Option(min=8, help="Pairs a step, each of another recording.")] = 128,
     seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
@@ -656,11 +662,11 @@ def model_train(
 def model_foresee(
     context: typer.Context,
     weights: Annotated[Path, typer.Argument(help="Folder of the weights.")],
-    corpus: Annotated[Path | None, typer.Option(help="Directory of the corpus's unpacked packages.")] = None,
-    fetch: Annotated[bool, typer.Option(help="Fetch the packages that are missing there (5.5 GB).")] = False,
-    music: Annotated[list[Path] | None, typer.Option(help="Instead of the corpus: directories of music.")] = None,
-    speech: Annotated[list[Path] | None, typer.Option(help="Directories of speech to put over it.")] = None,
-    noise: Annotated[list[Path] | None, typer.Option(help="Directories of noise and effects.")] = None,
+    corpus: Corpus = None,
+    fetch: Fetch = False,
+    music: Music = None,
+    speech: Speech = None,
+    noise: Noise = None,
     seed: Annotated[int, typer.Option(help="Another number, another fit.")] = 1,
 ) -> None:
     """Fit anew how weights tell, from what is heard, how much of the music is left. Needs the extra `train`."""

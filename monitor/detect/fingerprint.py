@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,11 @@ def read_card(weights: Path = WEIGHTS) -> Card:
             f"the fingerprint's weights in {weights} cannot be used ({error}): install airtrace again, or make them "
             "with `airtrace model train`"
         ) from error
+
+
+def write_card(weights: Path, card: Card) -> None:
+    """Puts it beside the weights in a folder."""
+    (weights / CARD_NAME).write_text(json.dumps(asdict(card), indent=2) + "\n")
 
 
 def checked_network(weights: Path, card: Card) -> bytes:

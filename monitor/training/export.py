@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from monitor.detect.fingerprint import CARD_NAME, NETWORK_NAME, Card
+from monitor.detect.fingerprint import NETWORK_NAME, Card, write_card
 from monitor.detect.spectrum import BANDS, SPECTRA
 from monitor.training.errors import TrainingError
 from monitor.training.model import Encoder
@@ -60,7 +58,7 @@ def export(
     (folder / NETWORK_NAME).write_bytes(network)
     digest = hashlib.sha256(network).hexdigest()
     card = Card(VERSION, digest, model.shape.dimensions, training, scores)
-    (folder / CARD_NAME).write_text(json.dumps(asdict(card), indent=2) + "\n")
+    write_card(folder, card)
     log.info("export.written", bytes=len(network), sha256=digest[:12], difference=f"{difference:.1e}", step=step)
     return card
 

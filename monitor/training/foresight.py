@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.detect.fingerprint import CARD_NAME, read_card
+from monitor.detect.fingerprint import read_card, write_card
 from monitor.detect.foresight import FORESIGHT_NAME, Foresight
 from monitor.training import cache, conditions
 from monitor.training.conditions import Pcm, Sounds
@@ -118,5 +117,4 @@ def write(folder: Path, foresight: Foresight) -> None:
     """
     card, data = read_card(folder), foresight.to_bytes()
     (folder / FORESIGHT_NAME).write_bytes(data)
-    described = asdict(replace(card, foresight=hashlib.sha256(data).hexdigest()))
-    (folder / CARD_NAME).write_text(json.dumps(described, indent=2) + "\n")
+    write_card(folder, replace(card, foresight=hashlib.sha256(data).hexdigest()))

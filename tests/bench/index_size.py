@@ -2,7 +2,8 @@
 
 The bulk is made of the demo music's own vectors, each with noise of its own, so that it lies where music lies. A query
 is a vector of the bulk with more noise, as broadcasts are. Milvus Lite, and the server of the wheel `milvus` where
-there is one (the extra `full`). AIRTRACE_BENCH_VECTORS sets the sizes.
+there is one (the extra `full`). AIRTRACE_BENCH_VECTORS sets the sizes, AIRTRACE_BENCH_KINDS the kinds, such as
+"server:HNSW,server:IVF_SQ8".
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ Floats = NDArray[np.float32]
 
 SIZES = tuple(int(size) for size in os.environ.get("AIRTRACE_BENCH_VECTORS", "20000,100000").split(","))
 TRACK_VECTORS = 480  # four minutes
-LITE = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8")
-SERVER = ("FLAT", "HNSW", "IVF_SQ8", "IVF_PQ", "DISKANN")
+LITE, SERVER = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8"), ("FLAT", "HNSW", "IVF_SQ8", "IVF_PQ", "DISKANN")
+EVERY_KIND = [f"{engine}:{kind}" for engine, kinds in (("lite", LITE), ("server", SERVER)) for kind in kinds]
+CHOSEN = os.environ.get("AIRTRACE_BENCH_KINDS", ",".join(EVERY_KIND)).split(",")
 BULK_COSINE = 0.6  # with the vector that it was made of: of another recording's, that would be a close relative
 QUERY_COSINES = (0.9, 0.6)  # in the clear; under a voice
 QUERIES, TOP_K, RUNS = 256, 10, 9
+PART = 100_000  # vectors that are worked on at once
 BATCH = 64  # segments that are searched at once: what a worker does under load
 
 
@@ -65,8 +68,7 @@ def main() -> int:
     """Prints a JSON object a line as it goes."""
     seeds = asyncio.run(_real())
     for size in SIZES:
-        bulk = _noisy(np.resize(seeds, (size, seeds.shape[1])), BULK_COSINE, 1)
-        asyncio.run(_measured(bulk))
+        asyncio.run(_measured(_bulk(seeds, size)))
     return 0
 
 
@@ -79,6 +81,15 @@ async def _real() -> Floats:
             vectors = detector.embed(cutter.feed(block)[1]).vectors
             found.append(vectors[vectors.any(axis=1)])
     return np.concatenate(found)
+
+
+def _bulk(seeds: Floats, size: int) -> Floats:
+    """So many vectors; in parts, as making noise takes several times the memory of what it is for."""
+    bulk = np.empty((size, seeds.shape[1]), np.float32)
+    for first in range(0, size, PART):
+        part = np.take(seeds, np.arange(first, min(size, first + PART)), axis=0, mode="wrap")
+        bulk[first : first + PART] = _noisy(part, BULK_COSINE, 1 + first)
+    return bulk
 
 
 def _noisy(vectors: Floats, cosine: float, seed: int) -> Floats:
@@ -94,13 +105,13 @@ async def _measured(bulk: Floats) -> None:
     chosen = np.random.default_rng(2).choice(len(bulk), QUERIES, replace=False)
     queries = {str(cosine): _noisy(bulk[chosen], cosine, 3) for cosine in QUERY_COSINES}
     truth = {name: _nearest(bulk, each) for name, each in queries.items()}
-    for kind in LITE:
+    for kind in (kind for kind in LITE if f"lite:{kind}" in CHOSEN):
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
             uri = str(Path(folder) / "milvus.db")
             row = await _one("lite", kind, uri, Path(folder), os.getpid(), bulk, queries, truth)
             print(json.dumps(asdict(row)), flush=True)
     if servers.has_milvus():
-        for kind in SERVER:
+        for kind in (kind for kind in SERVER if f"server:{kind}" in CHOSEN):
             with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
                 server, uri = servers.milvus(Path(folder))
                 with servers.serving(server):
@@ -184,10 +195,15 @@ async def _search_ms(opened: index.Index, queries: Floats, pid: int) -> tuple[fl
 
 def _nearest(bulk: Floats, queries: Floats) -> NDArray[np.int64]:
     """The exact answer: (queries, TOP_K)."""
-    scores = np.concatenate([queries @ bulk[first : first + 50_000].T for first in range(0, len(bulk), 50_000)], axis=1)
-    best = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
-    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-    return np.take_along_axis(best, order, axis=1)
+    found: NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
+    scores: Floats = np.empty((len(queries), 0), np.float32)
+    for first in range(0, len(bulk), PART):
+        there = queries @ bulk[first : first + PART].T
+        ids = np.broadcast_to(np.arange(first, first + there.shape[1]), there.shape)
+        scores, found = np.concatenate([scores, there], axis=1), np.concatenate([found, ids], axis=1)
+        best = np.argpartition(-scores, TOP_K, axis=1)[:, :TOP_K]
+        scores, found = np.take_along_axis(scores, best, axis=1), np.take_along_axis(found, best, axis=1)
+    return np.take_along_axis(found, np.argsort(-scores, axis=1), axis=1)
 
 
 def _recall(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:

@@ -263,7 +263,7 @@ async def a_track(store: Store, number: int, metadata: Metadata, **info: Any) ->
     vectors = np.eye(8, known.dimensions, dtype=np.float32)
     track = await store.add_track(bytes([number]) * 32, 5 * SECOND, metadata, Fingerprint(known, vectors))
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     return track
 
 

@@ -361,7 +361,7 @@ async def old_track(store: Store, song: Path, songs: Songs) -> int:
     vectors = np.eye(8, dtype=np.float32)
     track = await store.add_track(b"o" * 32, len(songs.one), about(song), Fingerprint(info, vectors))
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     return track
 
 

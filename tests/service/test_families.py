@@ -43,7 +43,7 @@ async def a_track(store: Store, number: int, title: str = "Nocturne") -> int:
     metadata = Metadata(f"{title} {number}", f"/music/{number}.flac", "The Owls")
     track = await store.add_track(bytes([number]) * 32, 5 * SAMPLE_RATE_HZ, metadata, print_)
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     return track
 
 

@@ -260,6 +260,22 @@ async def test_a_new_index_takes_the_place_of_the_old_one_and_is_found_by_others
             assert (await other.count(), other.collection) == (40, before)
 
 
+@pytest.mark.skipif("AIRTRACE_TEST_MILVUS" in os.environ, reason="another server may be able to build it")
+async def test_a_kind_that_a_server_cannot_build_is_given_up_and_what_there_was_stays(
+    server: str, info: DetectorInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "STALLED_S", 3)
+    async with index_module.opened(server, None, info) as index:
+        await index.insert(1, vectors(30))
+        monkeypatch.setattr(index, "_choose", lambda n_vectors: "DISKANN")  # which the server of the wheel lacks
+        with pytest.raises(DependencyError, match=r"5000 vectors that are not indexed.*DISKANN"):
+            async with index.building() as new:
+                await new.insert(2, vectors(5000))  # fewer need no index
+        assert not index._client.has_collection(new.collection)
+        assert await found(index, vectors(30)[:1]) == [(1, 0)]
+        await index.drop()
+
+
 @pytest.mark.parametrize(
     ("setting", "where", "n_vectors", "kind"),
     [

@@ -58,7 +58,7 @@ async def a_track(store: Store, metadata: Metadata, seed: int = 1) -> int:
     vectors = np.random.default_rng(seed).normal(size=(10, INFO.dimensions)).astype(np.float32)
     track = await store.add_track(bytes([seed]) * 32, 5 * SECOND, metadata, Fingerprint(INFO, vectors))
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     return track
 
 

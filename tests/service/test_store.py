@@ -49,7 +49,7 @@ def vectors(n: int = 10, seed: int = 1) -> np.ndarray:
 async def ready_track(store: Store, seed: int = 1, metadata: Metadata = SONG, info: DetectorInfo = INFO) -> int:
     track = await store.add_track(bytes([seed]) * 32, 5 * SECOND, metadata, Fingerprint(info, vectors(seed=seed)))
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     return track
 
 
@@ -443,7 +443,7 @@ async def test_silence_is_not_counted_among_the_vectors_that_the_index_must_hold
     track = await store.add_track(b"s" * 32, SECOND, SONG, Fingerprint(INFO, with_silence))
     assert track is not None
     assert await store.audible_segments(INFO) == 0
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     assert await store.audible_segments(INFO) == 6
     assert await store.audible_segments(OTHER) == 0
 

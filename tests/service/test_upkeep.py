@@ -279,7 +279,7 @@ async def test_tracks_of_another_model_are_named_and_not_mended(catalog: Catalog
     old = Fingerprint(DetectorInfo("fingerprint", "old", "0ld", 4), np.eye(4, dtype=np.float32))
     track = await store.add_track(b"o" * 32, 1, Metadata("old", "old"), old)
     assert track is not None
-    await store.mark_ready(track)
+    await store.mark(track, "ready")
     for mend in (True, False):
         [found] = await differences(catalog, store, index, mend=mend)
         assert (found.track, found.kind, found.mended) == (track, "unembedded", False)
