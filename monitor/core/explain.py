@@ -22,7 +22,7 @@ from monitor.core.match import Line, Play, Reference, Segment
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.core.similarity import likeliest, similarity
 from monitor.core.thresholds import Thresholds
-from monitor.core.track import SAME_LINE_SAMPLES, References, advance, propose
+from monitor.core.track import SAME_LINE_SAMPLES, References, advance, played, propose
 from monitor.core.votes import Proposal
 
 Floats = NDArray[np.floating[Any]]
@@ -144,7 +144,7 @@ def explain(
     judged = [
         one
         for past, proposal in _moments(segments, references, thresholds, begin, end, track)
-        if (one := _judge(past, proposal, references, thresholds)) and one.is_about(begin, end)
+        if (one := _judge(past, proposal, plays, references, thresholds)) and one.is_about(begin, end)
     ]
     found = [_of_play(play, judged, segments, references, thresholds) for play in here if track in (None, play.track)]
     for one in _apart(judged, here):
@@ -219,12 +219,17 @@ def _anywhere(
 
 
 def _judge(
-    past: Sequence[Segment], proposal: Proposal, references: References, thresholds: Thresholds
+    past: Sequence[Segment],
+    proposal: Proposal,
+    plays: Iterable[Play],
+    references: References,
+    thresholds: Thresholds,
 ) -> _Judged | None:
     reference = references.get(proposal.track)
     along = None if reference is None else fitted(reference, past, proposal.line, thresholds.curve, -np.inf)
     if along is None:
         return None
+    along = along.beside(played(past, (play for play in plays if play.track != proposal.track)))
     first, _ = along.stretch(thresholds.curve, thresholds)
     evidence = along.proof(thresholds)
     if np.isnan(along.scores[first:]).all():

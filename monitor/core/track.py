@@ -301,7 +301,7 @@ def _candidates(
         if along is None:
             waits.judged(proposal, 0.0)
             continue
-        along = along.beside(_is_played(past, (play for play in open_ if play.track != proposal.track)))
+        along = along.beside(played(past, (play for play in open_ if play.track != proposal.track)))
         proof = along.proof(thresholds)
         # Cosines to come may make up for what fell short of the foreseen ones.
         everywhere = np.ones(len(past), np.bool_)
@@ -312,7 +312,7 @@ def _candidates(
     return sorted(marked, key=lambda candidate: (-candidate.evidence, candidate.track))
 
 
-def _is_played(segments: Sequence[Segment], plays: Iterable[Play]) -> NDArray[np.bool_]:
+def played(segments: Sequence[Segment], plays: Iterable[Play]) -> NDArray[np.bool_]:
     """Whether each of the segments is in one of the plays."""
     starts, is_played = np.array([segment.start for segment in segments], np.int64), np.zeros(len(segments), np.bool_)
     for play in plays:

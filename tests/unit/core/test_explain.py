@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.align import SHORTFALL_USUAL
 from monitor.core.explain import (
     PLACES_MOST,
     Explanation,
@@ -100,6 +101,17 @@ def test_a_version_that_fits_less_well_is_explained_by_the_play_of_the_other() -
     assert (second.track, second.verdict, second.explained_by) == (9, Verdict.EXPLAINED, 1)
     assert second.evidence > T.open_evidence > second.left
     assert explained(on_air, 30, 40, {9: cousin}).hypotheses[0].verdict is Verdict.PLAY
+
+
+def test_beside_a_play_no_line_is_held_to_the_foreseen_cosines() -> None:
+    cousin = Reference(np.stack(heard(CATALOG[1], _places(0, 199), noise=1.2, seed=5)))
+    catalog = {**CATALOG, 9: cousin}
+    on_air = broadcast(heard(CATALOG[1], _places(20, 60)), catalog)
+    plain = [replace(segment, foreseen=0.95) for segment in on_air]
+    (first, second), (_, unforeseen) = (explained(each, 30, 40, catalog).hypotheses[:2] for each in (plain, on_air))
+    assert (first.track, first.verdict, second.track) == (1, Verdict.PLAY, 9)
+    assert second.cosine < 0.95 - SHORTFALL_USUAL
+    assert second == unforeseen
 
 
 def test_a_repeat_is_explained_by_the_play_at_the_other_place() -> None:
