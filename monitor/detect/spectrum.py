@@ -48,7 +48,7 @@ BLOCK_SPECTRA = 512  # at a time: 4 MB, which stays in the cache of one core
 
 def decimate(pcm: NDArray[np.int16]) -> Floats:
     """16 kHz sound in +-1 of 32 kHz PCM: shape (len(pcm) // DECIMATION,), sample i lies at sample 2 i of the PCM."""
-    sound = _halved(pcm, 77, 7950 / SAMPLE_RATE_HZ)
+    sound = _halved(pcm, 77, 7950 / SAMPLE_RATE_HZ, HOP // BLOCK)
     sound /= 32768
     return sound
 
@@ -74,7 +74,7 @@ def mel_power(sound: Floats, rfft: Transform = np.fft.rfft) -> Floats:
     """Mel power of every spectrum of 16 kHz sound, from FIRST samples in: (..., samples) to (..., spectra, BANDS)."""
     if sound.ndim > 1:  # a batch: one row after the other, whose spectra stay in the processor's cache
         return np.stack([mel_power(row, rfft) for row in sound])
-    half = _halved(sound, 97, 3975 / RATE_HZ)
+    half = _halved(sound, 97, 3975 / RATE_HZ, HOP // LOWER // BLOCK)
     low = _spectra(half[FIRST // LOWER :], WINDOW_LOW, STEP // LOWER)
     high = _spectra(sound[FIRST + (LOWER * WINDOW_LOW - WINDOW_HIGH) // 2 :], WINDOW_HIGH, STEP)[: len(low)]
     power = np.empty((len(low), BANDS), np.float32)
@@ -92,7 +92,20 @@ def _into(power: Floats, windows: Floats, bank_at: tuple[int, Floats], rfft: Tra
     taper, (low, bank) = hann(windows.shape[1]), bank_at
     for first in range(0, len(windows), BLOCK_SPECTRA):
         spectra = rfft(windows[first : first + BLOCK_SPECTRA] * taper, axis=1)[:, low : low + bank.shape[1]]
-        power[first : first + BLOCK_SPECTRA] = (spectra.real**2 + spectra.imag**2) @ bank.T
+        power[first : first + BLOCK_SPECTRA] = _product(spectra.real**2 + spectra.imag**2, bank.T, HOP // STEP)
+
+
+def _product(rows: Floats, matrix: Floats, rows_a_hop: int) -> Floats:
+    """rows @ matrix, hop by hop, so that cutting the sound elsewhere gives the same numbers to the bit.
+
+    In which order BLAS adds up depends on where a row lies among those that it is given. Where a last bit differs, the
+    network's 8 bit may round otherwise.
+    """
+    n, hops = len(rows), -(-len(rows) // rows_a_hop)
+    padded = np.zeros((hops * rows_a_hop, rows.shape[1]), np.float32)
+    padded[:n] = rows
+    product: Floats = (padded.reshape(hops, rows_a_hop, -1) @ matrix).reshape(-1, matrix.shape[1])
+    return product[:n]
 
 
 def per_segment(power: Floats) -> Floats:
@@ -142,8 +155,8 @@ def mel_bank(bands: int, low_hz: float, high_hz: float, rate_hz: int, window: in
     return int(used[0]), (bank / bank.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _halved(sound: NDArray[np.int16] | Floats, taps: int, cutoff: float) -> Floats:
-    """Every second sample of low-passed sound: (n // 2,)."""
+def _halved(sound: NDArray[np.int16] | Floats, taps: int, cutoff: float, rows_a_hop: int) -> Floats:
+    """Every second sample of low-passed sound: (n // 2,). rows_a_hop: rows of BLOCK outputs."""
     n_out = len(sound) // 2
     blocks = -(-n_out // BLOCK)
     matrix = _halving_matrix(taps, cutoff)
@@ -153,7 +166,7 @@ def _halved(sound: NDArray[np.int16] | Floats, taps: int, cutoff: float) -> Floa
     used = sound[: len(padded) - taps // 2]
     padded[taps // 2 : taps // 2 + len(used)] = used
     frames = np.lib.stride_tricks.sliding_window_view(padded, len(matrix))[:: 2 * BLOCK]
-    halved: Floats = (frames @ matrix).reshape(-1)[:n_out]
+    halved: Floats = _product(frames, matrix, rows_a_hop).reshape(-1)[:n_out]
     return halved
 
 

@@ -64,6 +64,12 @@ def test_an_image_is_of_its_own_segment_only() -> None:
     assert np.array_equal(spectrum.images(other)[2], spectrum.images(pcm)[2])
 
 
+@pytest.mark.parametrize("first", [1, 4, 7])
+def test_cutting_the_sound_elsewhere_gives_the_same_images_to_the_bit(first: int) -> None:
+    pcm = np.random.default_rng(first).normal(0, 3000, 40 * HOP_SAMPLES).astype(np.int16)
+    assert np.array_equal(spectrum.images(pcm)[first:], spectrum.images(pcm[first * HOP_SAMPLES :]))
+
+
 def test_silence_has_an_empty_image() -> None:
     assert not spectrum.images(np.zeros(SEGMENT_SAMPLES, np.int16)).any()
 
