@@ -104,7 +104,7 @@ def _product(rows: Floats, matrix: Floats, rows_a_hop: int) -> Floats:
     n, hops = len(rows), -(-len(rows) // rows_a_hop)
     padded = np.zeros((hops * rows_a_hop, rows.shape[1]), np.float32)
     padded[:n] = rows
-    product: Floats = (padded.reshape(hops, rows_a_hop, -1) @ matrix).reshape(-1, matrix.shape[1])
+    product: Floats = (padded.reshape(hops, rows_a_hop, rows.shape[1]) @ matrix).reshape(-1, matrix.shape[1])
     return product[:n]
 
 
