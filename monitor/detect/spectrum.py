@@ -92,10 +92,10 @@ def _into(power: Floats, windows: Floats, bank_at: tuple[int, Floats], rfft: Tra
     taper, (low, bank) = hann(windows.shape[1]), bank_at
     for first in range(0, len(windows), BLOCK_SPECTRA):
         spectra = rfft(windows[first : first + BLOCK_SPECTRA] * taper, axis=1)[:, low : low + bank.shape[1]]
-        power[first : first + BLOCK_SPECTRA] = _product(spectra.real**2 + spectra.imag**2, bank.T, HOP // STEP)
+        power[first : first + BLOCK_SPECTRA] = by_hop(spectra.real**2 + spectra.imag**2, bank.T, HOP // STEP)
 
 
-def _product(rows: Floats, matrix: Floats, rows_a_hop: int) -> Floats:
+def by_hop(rows: Floats, matrix: Floats, rows_a_hop: int) -> Floats:
     """rows @ matrix, hop by hop, so that cutting the sound elsewhere gives the same numbers to the bit.
 
     In which order BLAS adds up depends on where a row lies among those that it is given. Where a last bit differs, the
@@ -166,7 +166,7 @@ def _halved(sound: NDArray[np.int16] | Floats, taps: int, cutoff: float, rows_a_
     used = sound[: len(padded) - taps // 2]
     padded[taps // 2 : taps // 2 + len(used)] = used
     frames = np.lib.stride_tricks.sliding_window_view(padded, len(matrix))[:: 2 * BLOCK]
-    halved: Floats = _product(frames, matrix, rows_a_hop).reshape(-1)[:n_out]
+    halved: Floats = by_hop(frames, matrix, rows_a_hop).reshape(-1)[:n_out]
     return halved
 
 
