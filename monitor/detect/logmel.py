@@ -76,7 +76,8 @@ class LogMelDetector:
         parts = []
         for first in range(0, len(windows), BLOCK_SPECTRA):
             spectra = np.fft.rfft(windows[first : first + BLOCK_SPECTRA] * self._taper, axis=1)[:, :bins]
-            parts.append(spectrum.by_hop(spectra.real**2 + spectra.imag**2, self._mel.T, HOP_SAMPLES // STEP_SAMPLES))
+            power: Floats = (spectra.real**2 + spectra.imag**2).astype(np.float32)
+            parts.append(spectrum.by_hop(power, self._mel.T, HOP_SAMPLES // STEP_SAMPLES))
         return np.concatenate(parts)
 
     def _checksum(self) -> str:
