@@ -43,7 +43,7 @@ FLOOR = 1e-4  # of the loudest band's power: beneath 40 dB there is mostly noise
 FLOOR_HIGH = 1e-7  # the high bands' floor is no lower than so much of the loudest low band: 16 bit has little beneath
 TINY = 1e-20
 SILENCE_RMS = 10 ** (-66 / 20) * 32768  # 16 steps of 16 bit: beneath, rounding is a fifth of the sound
-BLOCK_SPECTRA = 512  # at a time: 4 MB, which stays in the cache of one core
+BLOCK_SPECTRA = 512  # at a time: whole hops, and 4 MB, which stays in the cache of one core
 
 
 def decimate(pcm: NDArray[np.int16]) -> Floats:
