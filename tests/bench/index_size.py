@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -114,7 +115,7 @@ async def _measured(bulk: Floats) -> None:
             row = await _one("lite", kind, uri, Path(folder), os.getpid(), bulk, queries, truth)
             print(json.dumps(asdict(row)), flush=True)
     for kind in (kind for kind in FAISS if f"faiss:{kind}" in CHOSEN):
-        print(json.dumps(asdict(_in_faiss(kind, bulk, queries, truth))), flush=True)
+        print(json.dumps(asdict(await _in_faiss(kind, bulk, queries, truth))), flush=True)
     if servers.has_milvus():
         for kind in (kind for kind in SERVER if f"server:{kind}" in CHOSEN):
             with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
@@ -123,7 +124,7 @@ async def _measured(bulk: Floats) -> None:
                     await _tried(kind, uri, server, bulk, queries, truth)
 
 
-def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: dict[str, NDArray[np.int64]]) -> Row:
+async def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: dict[str, NDArray[np.int64]]) -> Row:
     """As Airtrace has Milvus build and search it."""
     import faiss  # Milvus Lite brings it
 
@@ -139,11 +140,10 @@ def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: dict[s
         made.add(bulk[first : first + PART])
     built_s, build_cpu_s, grown = time.perf_counter() - begun, _cpu_s(pid) - cpu_s, _memory(pid) - before
     found = {name: made.search(each, TOP_K)[1] for name, each in queries.items()}
-    times, cpu_s = [], _cpu_s(pid)
-    for _ in range(RUNS):
-        begun = time.perf_counter()
-        made.search(next(iter(queries.values()))[:BATCH], TOP_K)
-        times.append((time.perf_counter() - begun) * 1000)
+
+    async def search(queries: Floats, top_k: int) -> object:
+        return made.search(queries, top_k)
+
     return Row(
         "faiss",
         kind,
@@ -151,8 +151,7 @@ def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: dict[s
         round(built_s, 1),
         0.0,
         round(build_cpu_s, 1),
-        round(float(np.median(times)), 1),
-        round((_cpu_s(pid) - cpu_s) * 1000 / RUNS, 1),
+        *await _search_ms(search, next(iter(queries.values())), pid),
         {name: _recall(found[name], truth[name]) for name in queries},
         {name: _first_found(found[name], truth[name]) for name in queries},
         0.0,
@@ -204,7 +203,7 @@ async def _one(
             round(inserted - begun, 1),
             round(settled - inserted, 1),
             round(built_s, 1),
-            *await _search_ms(opened, next(iter(queries.values())), pid),
+            *await _search_ms(opened.search, next(iter(queries.values())), pid),
             {name: _recall(found[name], truth[name]) for name in queries},
             {name: _first_found(found[name], truth[name]) for name in queries},
             round(_disk(folder) / len(bulk), 1),
@@ -226,11 +225,13 @@ async def _found(opened: index.Index, queries: Floats) -> NDArray[np.int64]:
     return np.array([row + [-1] * (TOP_K - len(row)) for row in rows], np.int64)
 
 
-async def _search_ms(opened: index.Index, queries: Floats, pid: int) -> tuple[float, float]:
+async def _search_ms(
+    search: Callable[[Floats, int], Awaitable[object]], queries: Floats, pid: int
+) -> tuple[float, float]:
     times, cpu_s = [], _cpu_s(pid)
     for _ in range(RUNS):
         begun = time.perf_counter()
-        await opened.search(queries[:BATCH], TOP_K)
+        await search(queries[:BATCH], TOP_K)
         times.append((time.perf_counter() - begun) * 1000)
     return round(float(np.median(times)), 1), round((_cpu_s(pid) - cpu_s) * 1000 / RUNS, 1)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +37,7 @@ from monitor.settings import MatchingSettings, Settings
 from monitor.store import Store
 from tests import ffmpegs
 from tests.service.sounds import ANCHOR, SECOND, Songs, seconds, written
+from tests.waiting import until
 
 MP3 = cache_folder() / "asc-music/usr/share/games/asc/music/frontiers.mp3"
 HOST = "http://localhost"
@@ -772,13 +771,6 @@ async def test_a_client_that_goes_away_ends_its_scan(parts: Airtrace, songs: Son
             assert ffmpegs.running() - before
         await until(lambda: not ffmpegs.running() - before)
         assert (await http.get("/healthz")).status_code == 200
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.02)
 
 
 async def test_a_port_that_is_taken_is_said_with_the_way_out(without_index: Airtrace) -> None:

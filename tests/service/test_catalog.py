@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
@@ -30,6 +29,7 @@ from monitor.records import Fingerprint, Metadata
 from monitor.store import Store
 from tests import ffmpegs
 from tests.service.sounds import Songs, seconds, written
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("songs")  # which sees to it that the music is there
 
@@ -196,13 +196,6 @@ async def test_a_cancelled_registration_leaves_no_ffmpeg_and_no_track(catalog: C
         await adding
     await until(lambda: not ffmpegs.running() - before)
     assert await store.tracks() == []
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.01)
 
 
 # Deleting

@@ -35,7 +35,8 @@ from monitor.sounds.watch import Watch
 from monitor.store import Store
 from tests import panns
 from tests.service.sounds import Air, seconds, written
-from tests.service.test_worker import Batches, a_stream, until, work_off, working
+from tests.service.test_worker import Batches, a_stream, work_off, working
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(400)  # the checkpoint is made, and the network runs, on what is left of two cores
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -34,6 +33,7 @@ from monitor.records import Metadata
 from monitor.settings import MatchingSettings
 from monitor.store import Store
 from tests.service.sounds import ANCHOR, Air, Songs, seconds, written
+from tests.waiting import until
 
 SECOND = seconds(1)
 DEADLINE_S = 60  # two busy cores
@@ -134,13 +134,6 @@ async def work_off(worker: Worker, bus: Spool | Batches) -> None:
         await until(lambda: bus.committed == bus.next_offset or task.done())
         if task.done():
             await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await asyncio.sleep(0.01)
 
 
 async def put(bus: Spool, *records: Sequence[Record]) -> None:

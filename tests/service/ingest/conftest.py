@@ -16,6 +16,7 @@ import pytest
 from ingest import ffmpeg
 from ingest.settings import IngestSettings
 from ingest.wire import SAMPLE_RATE_HZ, Gap, Record, Window
+from tests.waiting import PATIENCE_S, until
 
 BYTE_RATE = 8_000  # of the MP3: 64 kb/s, constant
 LENGTH_S = 60
@@ -161,15 +162,8 @@ class Bus:
     def gaps(self) -> list[Gap]:
         return [record for record in self.records if isinstance(record, Gap)]
 
-    async def until(self, condition: Callable[[Bus], Any], timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[Bus], Any], timeout_s: float = PATIENCE_S) -> None:
         await until(lambda: condition(self), timeout_s)
-
-
-async def until(condition: Callable[[], Any], timeout_s: float = 20) -> None:
-    """Polls until it holds."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
@@ -212,11 +206,6 @@ def quick() -> IngestSettings:
 @pytest.fixture
 def heard_at() -> Callable[[np.ndarray], float]:
     return position_s
-
-
-@pytest.fixture
-def poll() -> Callable[..., Any]:
-    return until
 
 
 @pytest.fixture

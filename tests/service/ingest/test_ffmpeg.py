@@ -17,6 +17,7 @@ from ingest import ffmpeg
 from ingest.errors import FfmpegMissing, SourceError, UnsupportedUrl
 from ingest.wire import SAMPLE_RATE_HZ, GapReason
 from tests import ffmpegs
+from tests.waiting import until
 
 WAV = ("-f", "wav")
 MP3 = ("-f", "mp3", "-b:a", "64k")
@@ -218,7 +219,7 @@ async def test_a_url_of_another_kind_starts_no_process() -> None:
             pass
 
 
-async def test_a_cancelled_listener_leaves_no_process(station: Any, poll: Callable[..., Any]) -> None:
+async def test_a_cancelled_listener_leaves_no_process(station: Any) -> None:
     pids: list[int] = []
 
     async def listen() -> None:
@@ -229,7 +230,7 @@ async def test_a_cancelled_listener_leaves_no_process(station: Any, poll: Callab
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(listen(), name="listen")
-        await poll(lambda: pids)
+        await until(lambda: pids)
         task.cancel()
     assert is_gone(pids[0])
 

