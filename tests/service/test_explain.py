@@ -34,6 +34,7 @@ from monitor.settings import Settings
 from monitor.store import Store
 from tests.broker import Broker, kafka_settings
 from tests.service.sounds import ANCHOR, SECOND, Air, Songs, seconds, written
+from tests.waiting import until
 
 API = "/api/v1"
 DEADLINE_S = 60
@@ -246,9 +247,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
         assert {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()} == before
         [match] = (await client.get(f"{API}/matches")).json()
         await put(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker goes on
-        async with asyncio.timeout(DEADLINE_S):
-            while spool.committed < spool.next_offset:  # noqa: ASYNC110 - no event says so
-                await asyncio.sleep(0.01)
+        await until(lambda: spool.committed >= spool.next_offset, DEADLINE_S)
     assert response.status_code == 200, response.text
     body = response.json()
     assert datetime.fromisoformat(body["origin"]) == timeline.to_utc(ANCHOR + seconds(20))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from monitor.demo.processes import run
+from tests.waiting import until
 
 
 async def test_what_a_program_leaves_is_returned():
@@ -18,9 +19,7 @@ async def test_a_cancelled_caller_leaves_no_program_behind(tmp_path: Path):
     started = tmp_path / "pid"
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(run(["sh", "-c", "echo $$ > new; mv new pid; exec sleep 60"], folder=tmp_path))
-        async with asyncio.timeout(5):
-            while not started.exists():  # noqa: ASYNC110 - another process makes it
-                await asyncio.sleep(0.01)
+        await until(started.exists, timeout_s=5)
         waiting.cancel()
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)

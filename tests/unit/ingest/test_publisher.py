@@ -16,6 +16,7 @@ from ingest.errors import BusError
 from ingest.lease import Permit
 from ingest.publisher import Publisher
 from ingest.wire import Gap, GapReason, Record, Window
+from tests.waiting import until
 
 SESSION = uuid.UUID(int=1)
 SECOND = 32_000
@@ -41,9 +42,7 @@ class Bus:
         self.records.append(unmarked(record))
 
     async def has(self, condition) -> None:  # type: ignore[no-untyped-def]
-        async with asyncio.timeout(5):
-            while not condition(self):  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.005)
+        await until(lambda: condition(self), timeout_s=5)
 
 
 def unmarked(record: Record) -> Record:
