@@ -20,7 +20,7 @@ demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it
 
 full: $(STAMP_FULL)  ## every part and every server as a process of its own, to try the full mode by hand until Ctrl-C
 	@$(if $(KAFKA),AIRTRACE_KAFKA__BOOTSTRAP="$(KAFKA)") AIRTRACE_FULL_KAFKA_PROGRAM="$(KAFKA_PROGRAM)" \
-		$(BIN)/python -m monitor.full
+		$(BIN)/python -m monitor.local.cluster
 
 test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests
 	@echo "== tests"
@@ -35,7 +35,7 @@ check: $(STAMP_DEV)  ## lint, types, import rules, drift of generated files
 	@echo "== import rules"
 	@$(BIN)/lint-imports --no-cache
 	@echo "== generated files"
-	@$(BIN)/python -m monitor.settings_doc --check
+	@$(BIN)/python configs/generate.py --check
 
 music: $(STAMP)  ## fetch the small real music set that demo and tests use
 	@echo "== music"
@@ -62,7 +62,7 @@ bench-sounds: $(STAMP_DEV)  ## PANNs on one core, and its share beside the finge
 format: $(STAMP_DEV)
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
-	@$(BIN)/python -m monitor.settings_doc
+	@$(BIN)/python configs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -52,7 +52,7 @@ class Window:
     `anchor` and every other instant on the wire is a *stream clock* value: samples at 32 kHz since the Unix epoch
     (see `ingest.timeline`). Sample 0 of the session sounded at `anchor`.
 
-    epoch: of the claim under which it was published (see `ingest.lease`); 0 where nobody else can.
+    epoch: of the claim under which it was published (see `ingest.leases.permit`); 0 where nobody else can.
     is_discontinuous: the window that was published before it does not end where it begins.
     trace: where it belongs in a trace, as W3C's `traceparent`; empty where nobody said.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,6 @@ from pydantic_settings import (
 
 from ingest.settings import IngestSettings, KafkaSettings
 from monitor.errors import SettingsError
-from monitor.pipeline.pace import Policy
 
 PREFIX = "AIRTRACE_"
 # Read by us before there are settings, or by tests, benchmarks and the demo only.
@@ -54,6 +54,13 @@ class CatalogSettings(_Section):
     """What is registered."""
 
     track_most_h: float = Field(24, gt=0, le=200, description="Longest recording, in hours; longer ones are refused.")
+
+
+class Policy(StrEnum):
+    """What happens to a stream that is too far behind."""
+
+    CATCH_UP = "catch_up"
+    SKIP = "skip"
 
 
 class MatchingSettings(_Section):

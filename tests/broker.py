@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from ingest.settings import KafkaSettings
 from ingest.wire import Record, decode
 from monitor.errors import DependencyError
-from monitor.full import servers
+from monitor.local import servers
 
 SCRIPT = Path(__file__).resolve().parents[2] / "shared" / "kafka" / "kafka-broker"
 TRIES = 3  # a port that was free may be taken by the time that the broker binds it

@@ -1,22 +1,23 @@
-"""Health: whether this process and its database answer."""
+"""`/healthz`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from monitor import metrics
-from monitor.api import shapes
-from monitor.api.parts import Parts
+from monitor.api.dependencies import Parts
 from monitor.errors import DependencyError
-from monitor.store import UNREACHABLE
+from monitor.storage.matches import UNREACHABLE
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-async def healthz(parts: Parts) -> shapes.Health:
+async def healthz(parts: Parts) -> Health:
     """Answers 200 while PostgreSQL does."""
     try:
         tracks = await parts.store.count_tracks()
@@ -24,10 +25,20 @@ async def healthz(parts: Parts) -> shapes.Health:
     except UNREACHABLE as error:
         raise DependencyError("PostgreSQL does not answer") from error
     info = parts.matcher.detector.info
-    return shapes.Health(
+    return Health(
         status="ok",
         version=version("airtrace"),
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
         tracks=tracks,
     )
+
+
+class Health(BaseModel):
+    """What this process is and whether its parts answer."""
+
+    status: Literal["ok"]
+    version: str
+    detector: str
+    model: str
+    tracks: int

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monitor.client import Client, Refused, connect
 from monitor.commands import output
+from monitor.commands.client import Client, Refused, connect
 from monitor.errors import Conflict
 from monitor.settings import Settings
 

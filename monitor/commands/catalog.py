@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from monitor.client import connect
 from monitor.commands import output
+from monitor.commands.client import connect
 from monitor.errors import AirtraceError
 from monitor.settings import Settings
 
@@ -130,7 +130,7 @@ async def take_over(settings: Settings, path: Path, *, as_json: bool) -> int:
 
 def _chunks(path: Path, n_tracks: int) -> Iterator[tuple[bytes, int]]:
     """The file in files that are not too large to send, each with how many tracks it has."""
-    from monitor.upkeep import transfer
+    from monitor.catalog import transfer
 
     waiting: list[bytes] = []
     with closing(transfer.raw_lines(path)) as lines:  # type: ignore[type-var]  # a generator
@@ -145,7 +145,7 @@ def _chunks(path: Path, n_tracks: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _check(path: Path) -> int:
-    from monitor.upkeep import transfer
+    from monitor.catalog import transfer
 
     return transfer.examined(path)
 

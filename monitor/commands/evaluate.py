@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.commands import output
-from monitor.commands.intake import AUDIO_SUFFIXES
+from monitor.commands.add_tracks import AUDIO_SUFFIXES
 from monitor.commands.scan import reported, scan_all
 from monitor.errors import AudioError
 from monitor.evaluation import files as tables

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from monitor.client import Client, connect
 from monitor.commands import output
+from monitor.commands.client import Client, connect
 from monitor.errors import AirtraceError, NotFound
 from monitor.settings import Settings
 

@@ -92,10 +92,10 @@ async def foresee(sound: Sound, weights: Path, seed: int) -> int:
 
 
 def _foresee(files: Sequence[AudioFile], weights: Path, seed: int) -> None:
-    from monitor.training import foresight
+    from monitor.training import expected_similarity
 
-    vectors, cosines = foresight.examples(files, NeuralDetector(weights).embed, seed)
-    foresight.write(weights, foresight.fit(vectors, cosines, seed))
+    vectors, cosines = expected_similarity.examples(files, NeuralDetector(weights).embed, seed)
+    expected_similarity.write(weights, expected_similarity.fit(vectors, cosines, seed))
 
 
 def _heard(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:

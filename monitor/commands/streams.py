@@ -6,8 +6,8 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from monitor.client import connect
 from monitor.commands import output
+from monitor.commands.client import connect
 from monitor.errors import AirtraceError
 from monitor.settings import Settings
 

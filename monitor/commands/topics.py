@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ingest import topics
-from ingest.brokers import addresses
-from ingest.limits import HOUR_MS, Found, Topic
-from ingest.topics import Survey
+from ingest.bus import kafka_topics
+from ingest.bus.kafka_client import addresses
+from ingest.bus.kafka_limits import HOUR_MS, Found, Topic
+from ingest.bus.kafka_topics import Survey
 from monitor.commands import output
 from monitor.errors import SettingsError
 from monitor.settings import Settings
@@ -18,7 +18,7 @@ FAULTY = 3
 
 async def create(settings: Settings, *, as_json: bool) -> int:
     _needs_brokers(settings)
-    made = await topics.make(settings.kafka, settings.ingest.window_s)
+    made = await kafka_topics.make(settings.kafka, settings.ingest.window_s)
     return await _report(settings, made, as_json=as_json)
 
 
@@ -28,7 +28,7 @@ async def check(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _report(settings: Settings, made: list[str], *, as_json: bool) -> int:
-    survey = await topics.survey(settings.kafka, settings.ingest.window_s)
+    survey = await kafka_topics.survey(settings.kafka, settings.ingest.window_s)
     if as_json:
         output.as_json(_shape(settings, survey, made))
     else:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monitor.client import connect
+from monitor.catalog.metadata import checked
 from monitor.commands import output
-from monitor.commands.intake import Steady
+from monitor.commands.add_tracks import Steady
+from monitor.commands.client import connect
 from monitor.errors import AirtraceError, DetailsError
-from monitor.intake.details import checked
 from monitor.settings import Settings
 
 PAGE_TRACKS = 10_000  # the API gives no more at once

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.evidence import Curve, stretch, suffix_sums
-from monitor.core.match import Line, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
+from monitor.core.likelihood import Curve, stretch, suffix_sums
+from monitor.core.play import Line
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 
 Floats = NDArray[np.floating[Any]]

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.align import FINE, cosines
-from monitor.core.evidence import Curve
-from monitor.core.match import Hit, Line, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.likelihood import Curve
+from monitor.core.play import Line
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

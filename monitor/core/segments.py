@@ -1,6 +1,9 @@
-"""Segments: the short frames that one embedding describes, and their arithmetic in samples."""
+"""Segments: the frames that one embedding describes, their hits, and how they are cut. Pure."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,3 +23,47 @@ def frames(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
     if count(len(pcm)) == 0:
         return np.empty((0, SEGMENT_SAMPLES), np.int16)
     return np.lib.stride_tricks.sliding_window_view(pcm, SEGMENT_SAMPLES)[::HOP_SAMPLES]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result: a reference segment that looks like a query segment. `score` is an inner product."""
+
+    track: int
+    position: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment of a stream; `vector` (float32, unit length) is None for silence, which has no hits either.
+
+    foreseen: the cosine that the vector would have with the music's own recording, guessed from how much else seems to
+    be heard; NaN if the detector has no guess.
+    """
+
+    start: int
+    vector: NDArray[np.float32] | None
+    hits: tuple[Hit, ...] = ()
+    foreseen: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What a detector's vectors describe: the i-th is of length_samples from sample i * hop_samples on."""
+
+    hop_samples: int
+    length_samples: int
+
+
+# PANNs was trained on ten seconds, and its vectors change slowly: they need not overlap.
+PASSAGE_SAMPLES = 10 * SAMPLE_RATE_HZ
+GRIDS = {
+    "fingerprint": Grid(HOP_SAMPLES, SEGMENT_SAMPLES),
+    "panns": Grid(PASSAGE_SAMPLES, PASSAGE_SAMPLES),
+}
+
+
+def grid(detector: str) -> Grid:
+    """The grid of a detector by its name."""
+    return GRIDS.get(detector, GRIDS["fingerprint"])

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.align import SPEEDS
-from monitor.core.evidence import suffix_sums
-from monitor.core.match import Reference, Segment
+from monitor.core.likelihood import suffix_sums
+from monitor.core.reference import Reference
+from monitor.core.segments import Segment
 
 Floats = NDArray[np.floating[Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.evidence import Curve
+from monitor.core.likelihood import Curve
 from monitor.core.segments import HOP_SAMPLES
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.evidence import Curve
-from monitor.core.match import Hit, Line, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.likelihood import Curve
+from monitor.core.play import Line
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
 WINDOW_SAMPLES = 40 * HOP_SAMPLES  # 20 s: one hit in seven segments is enough to be seen
 # A segment between two of the track's may find either, in both of the hits that are compared.

@@ -1,4 +1,4 @@
-"""Reads and writes audio for the demo's programme through ffmpeg. Airtrace itself listens through ingest.ffmpeg."""
+"""Reads and writes audio for the demo's programme through ffmpeg. Streams are read in ingest/sources instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.ffmpeg import binary
+from ingest.sources.ffmpeg import binary
 from monitor.demo.errors import DemoError
 from monitor.demo.processes import run
 

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from monitor.demo.errors import DemoError
-from monitor.embedded.home import held, running_at
 from monitor.errors import HomeBusy
+from monitor.local.home import held, running_at
 
 START_S = 120.0  # a new home makes its database first
 STOP_S = 20.0  # it drains, and stops its PostgreSQL

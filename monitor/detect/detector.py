@@ -8,29 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.core.thresholds import Thresholds
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """What a detector's vectors describe: the i-th is of length_samples from sample i * hop_samples on."""
-
-    hop_samples: int
-    length_samples: int
-
-
-# PANNs was trained on ten seconds, and its vectors change slowly: they need not overlap.
-PASSAGE_SAMPLES = 10 * SAMPLE_RATE_HZ
-GRIDS = {
-    "fingerprint": Grid(HOP_SAMPLES, SEGMENT_SAMPLES),
-    "panns": Grid(PASSAGE_SAMPLES, PASSAGE_SAMPLES),
-}
-
-
-def grid(detector: str) -> Grid:
-    """The grid of a detector by its name."""
-    return GRIDS.get(detector, GRIDS["fingerprint"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.evidence import Curve
+from monitor.core.likelihood import Curve
 from monitor.core.segments import HOP_SAMPLES, count
 from monitor.core.thresholds import Thresholds
-from monitor.detect import foresight, spectrum
+from monitor.detect import expected_similarity, spectrum
 from monitor.detect.detector import DetectorInfo, Embeddings
 from monitor.errors import SettingsError
 
@@ -86,7 +86,7 @@ class NeuralDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._foresight = foresight.read(weights, card.foresight) if card.foresight else None
+        self._foresight = expected_similarity.read(weights, card.foresight) if card.foresight else None
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.info = DetectorInfo("fingerprint", card.version, card.sha256[:CHECKSUM_DIGITS], card.dimensions)
 

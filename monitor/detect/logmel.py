@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.evidence import Curve
+from monitor.core.likelihood import Curve
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.core.thresholds import Thresholds
 from monitor.detect import spectrum

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
-from monitor import decode
+from monitor.audio import decode
 from monitor.core.segments import SAMPLE_RATE_HZ
 
 # Their headers count samples. Others, such as MPEG's, may only estimate: those are decoded.

@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from ingest import ffmpeg
+from ingest.sources import ffmpeg
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.spectrum import DECIMATION, RATE_HZ, decimate
 from monitor.training.corpus import AudioFile, read

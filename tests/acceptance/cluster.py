@@ -26,14 +26,14 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from numpy.typing import NDArray
 
 from ingest.backoff import Backoff
+from ingest.bus.kafka import KafkaBus
 from ingest.errors import BusError
-from ingest.kafka import KafkaBus
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
-from monitor import decode
+from monitor.audio import decode
 from monitor.demo.programme import Recording
-from monitor.full import servers
-from monitor.full.servers import Server
+from monitor.local import servers
+from monitor.local.servers import Server
 from tests.acceptance.command import Airtrace, Running, until
 
 Pcm = NDArray[np.int16]

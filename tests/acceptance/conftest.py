@@ -13,7 +13,7 @@ import pytest
 from monitor.demo.errors import DemoError
 from monitor.demo.music import cache_folder, fetch
 from monitor.demo.programme import Recording
-from monitor.full import servers
+from monitor.local import servers
 from tests.acceptance import cluster as full
 from tests.acceptance.command import Airtrace
 from tests.broker import Broker

@@ -10,7 +10,7 @@ import pytest
 
 from ingest import timeline
 from ingest.settings import KafkaSettings
-from monitor.events import Event
+from monitor.alerts.events import Event
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import Broadcast, Stage
 from tests.acceptance.command import until

@@ -12,7 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from monitor.demo.programme import Recording
-from monitor.embedded import postgres
+from monitor.local import postgres
 from tests.acceptance.command import PATIENCE, Airtrace
 from tests.acceptance.sound import at_s, excerpt, on_air
 

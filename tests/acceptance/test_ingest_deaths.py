@@ -19,10 +19,10 @@ import pytest
 
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
-from monitor import store
 from monitor.demo.programme import Recording
 from monitor.demo.station import Station
-from monitor.full import servers
+from monitor.local import servers
+from monitor.storage import matches
 from tests.acceptance.command import PATIENCE, Airtrace, Running, until
 from tests.acceptance.sound import excerpt, on_air
 from tests.broker import kafka_settings, published_records, running
@@ -109,7 +109,7 @@ def assert_heard_by_one_at_a_time(records: list[Record]) -> None:
 
 
 async def _prepare(dsn: str, url: str) -> None:
-    async with store.opened(dsn, 2) as opened:
+    async with matches.opened(dsn, 2) as opened:
         for number in range(STREAMS):
             assert await opened.add_stream(f"radio-{number}", url)
 

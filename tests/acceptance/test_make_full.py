@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ingest.lifecycle import EXIT_INTERRUPTED
-from monitor.full import servers
+from monitor.local import servers
 from tests.acceptance.command import Airtrace, until
 from tests.broker import SCRIPT
 
@@ -39,7 +39,7 @@ def full(airtrace: Airtrace, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[
     said = tmp_path / "said"
     with said.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "monitor.full"],
+            [sys.executable, "-m", "monitor.local.cluster"],
             env=airtrace.environment(settings),
             stdout=out,
             stderr=out,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from monitor.full.servers import Server
+from monitor.local.servers import Server
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import AWAY_S, Broadcast, Found, Stage, check
 

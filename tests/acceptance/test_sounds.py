@@ -17,7 +17,7 @@ from monitor.detect.checkpoints import PANNS
 from tests import panns
 from tests.acceptance.command import Airtrace, until
 from tests.acceptance.sound import on_air, write_wav
-from tests.service.sounds import written
+from tests.songs import written
 
 pytestmark = pytest.mark.timeout(600)  # torch is loaded several times, on what is left of two cores
 

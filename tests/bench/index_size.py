@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor import decode, index
-from monitor.core.cutter import Cutter
+from monitor.audio import decode
+from monitor.core.segmenter import Cutter
 from monitor.demo.music import cache_folder, fetch
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.fingerprint import NeuralDetector
 from monitor.errors import DependencyError
-from monitor.full import servers
+from monitor.local import servers
+from monitor.storage import milvus, milvus_indexes
 
 Floats = NDArray[np.float32]
 
@@ -128,7 +129,7 @@ async def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: 
     """As Airtrace has Milvus build and search it."""
     import faiss  # Milvus Lite brings it
 
-    asked, pid = index.KINDS[kind], os.getpid()
+    asked, pid = milvus_indexes.KINDS[kind], os.getpid()
     before, begun, cpu_s = _memory(pid), time.perf_counter(), _cpu_s(pid)
     made = faiss.index_factory(bulk.shape[1], FAISS[kind].format(**asked.build), faiss.METRIC_INNER_PRODUCT)
     if kind == "HNSW":
@@ -187,7 +188,7 @@ async def _one(
     truth: dict[str, NDArray[np.int64]],
 ) -> Row:
     before, cpu_s = _memory(pid), _cpu_s(pid)
-    async with index.opened(uri, None, DetectorInfo("fingerprint", "bench", "b", bulk.shape[1]), kind) as opened:
+    async with milvus.opened(uri, None, DetectorInfo("fingerprint", "bench", "b", bulk.shape[1]), kind) as opened:
         begun = time.perf_counter()
         for track, first in enumerate(range(0, len(bulk), TRACK_VECTORS)):
             await opened.insert(track, bulk[first : first + TRACK_VECTORS])
@@ -219,9 +220,9 @@ async def _idle(pid: int) -> None:
             return
 
 
-async def _found(opened: index.Index, queries: Floats) -> NDArray[np.int64]:
+async def _found(opened: milvus.Index, queries: Floats) -> NDArray[np.int64]:
     hits = await opened.search(queries, TOP_K)
-    rows = [[hit.track * TRACK_VECTORS + hit.position // index.HOP_SAMPLES for hit in each] for each in hits]
+    rows = [[hit.track * TRACK_VECTORS + hit.position // milvus.HOP_SAMPLES for hit in each] for each in hits]
     return np.array([row + [-1] * (TOP_K - len(row)) for row in rows], np.int64)
 
 

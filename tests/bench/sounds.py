@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from monitor.core.segments import SAMPLE_RATE_HZ
+from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
 from monitor.detect.checkpoints import PANNS
-from monitor.detect.detector import PASSAGE_SAMPLES
 from monitor.detect.fingerprint import NeuralDetector
 from monitor.detect.panns import BATCH, Panns
 from tests import panns

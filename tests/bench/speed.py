@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingest.ffmpeg import binary
+from ingest.sources.ffmpeg import binary
 from monitor.demo.music import cache_folder, fetch
 
 AIRTRACE = Path(sys.executable).with_name("airtrace")

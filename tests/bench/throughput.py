@@ -29,16 +29,17 @@ from typing import Any
 import asyncpg
 
 from ingest import logs
-from ingest.kafka import KafkaBus
+from ingest.bus.kafka import KafkaBus
 from ingest.wire import SAMPLE_RATE_HZ, Record, Window
-from monitor import index, store
 from monitor.demo.music import cache_folder, fetch
 from monitor.detect.fingerprint import NeuralDetector
-from monitor.pipeline import matcher as matcher_module
-from monitor.pipeline import worker as worker_module
-from monitor.pipeline.matcher import Matcher
-from monitor.pipeline.worker import Worker
+from monitor.matching import matcher as matcher_module
+from monitor.matching import worker as worker_module
+from monitor.matching.matcher import Matcher
+from monitor.matching.worker import Worker
 from monitor.settings import MatchingSettings
+from monitor.storage import matches as store
+from monitor.storage import milvus
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import ANCHOR, Broadcast, Cluster, Stage
 from tests.acceptance.command import Running, until
@@ -153,7 +154,7 @@ async def _work(stage: Stage, broadcast: Broadcast) -> float:
     with ThreadPoolExecutor(1) as threads:
         async with (
             store.opened(stage.dsn, 4) as kept,
-            index.opened(uri, None, detector.info) as vectors,
+            milvus.opened(uri, None, detector.info) as vectors,
             KafkaBus(stage.kafka) as bus,
         ):
             matcher = Matcher(detector, vectors, kept, threads, MatchingSettings(), detector.thresholds)

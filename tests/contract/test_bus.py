@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from ingest import metrics
-from ingest.bus import Bus, Delivery
-from ingest.kafka import KafkaBus
+from ingest.bus.kafka import KafkaBus
+from ingest.bus.port import Bus, Delivery
+from ingest.bus.spool import FILE_BYTES, Spool
 from ingest.settings import KafkaSettings
-from ingest.spool import FILE_BYTES, Spool
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Record, Window
 from tests.broker import Broker, kafka_settings
 

@@ -14,7 +14,7 @@ import yaml
 
 from ingest.settings import IngestSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
-from monitor import cli
+from monitor.cli.main import app
 from monitor.settings import NOT_SETTINGS, Settings, load, variables
 
 OURS = ("ingest", "worker", "api")
@@ -112,7 +112,7 @@ def test_no_other_service_and_no_text_names_a_variable_that_sets_nothing(model: 
 
 @pytest.mark.parametrize("service", OURS)
 def test_each_command_exists(model: dict[str, Any], dockerfile: str, service: str) -> None:
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(app)
     assert 'ENTRYPOINT ["airtrace"]' in dockerfile
     assert model["services"][service]["command"] == [service]
     assert service in command.commands  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from monitor.events import Event, Kind
+from monitor.alerts.events import Event, Kind
 
 SCHEMA = Path(__file__).parents[2] / "configs" / "events.schema.json"
 

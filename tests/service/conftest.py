@@ -15,16 +15,16 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from monitor import index as index_module
-from monitor import store as store_module
-from monitor.catalog import Catalog
+from monitor.catalog.catalog import Catalog
 from monitor.detect.logmel import LogMelDetector
-from monitor.embedded import postgres
-from monitor.index import Index
-from monitor.pipeline.matcher import Matcher
+from monitor.local import postgres
+from monitor.matching.matcher import Matcher
 from monitor.settings import MatchingSettings
-from monitor.store import Store, migrate
-from tests.service import sounds
+from monitor.storage import matches as store_module
+from monitor.storage import milvus as index_module
+from monitor.storage.matches import Store, migrate
+from monitor.storage.milvus import Index
+from tests import songs as sounds
 
 POOL_MOST = 8
 NAMED = "AIRTRACE_TEST_POSTGRES"

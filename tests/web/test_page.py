@@ -22,14 +22,15 @@ from fastapi.staticfiles import StaticFiles
 
 from ingest import timeline
 from ingest.wire import GapReason
-from monitor import records
-from monitor.api import problems, shapes
+from monitor.api import problems
+from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
-from monitor.sounds.kept import Similar, Within
-from monitor.web import pages
+from monitor.storage import records
+from monitor.storage.sounds import Similar, Within
+from monitor.web import live
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
-STATIC = Path(pages.__file__).parent / "static"
+STATIC = Path(live.__file__).parent / "static"
 INFO = DetectorInfo("fingerprint", "logmel-1", "ab12cd34", 128)
 
 
@@ -110,7 +111,7 @@ class Seen(HTMLParser):
 def _client(kept: Kept) -> httpx2.AsyncClient:
     app = FastAPI()
     problems.install(app)
-    app.include_router(pages.router)
+    app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.state.airtrace = SimpleNamespace(store=kept, matcher=SimpleNamespace(detector=SimpleNamespace(info=INFO)))
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
@@ -128,7 +129,7 @@ async def _seen(kept: Kept, path: str = "/") -> Seen:
 
 
 def _now() -> datetime:
-    return shapes.utc_now().replace(microsecond=0)
+    return stream_schemas.utc_now().replace(microsecond=0)
 
 
 def _stream(name: str = "radio-one", **changes: object) -> records.StreamStatus:
@@ -258,10 +259,10 @@ async def test_open_alerts_are_listed_and_settled_ones_are_not() -> None:
 
 
 async def test_more_alerts_than_fit_are_said_to_be_more() -> None:
-    seen = await _seen(Kept(kept_alerts=[_alert(_match(f"Title {i}"), i) for i in range(pages.ALERTS_MOST + 5)]))
-    assert f"Open alerts {pages.ALERTS_MOST}+" in seen.text
-    assert f"Title {pages.ALERTS_MOST - 1} " in seen.text
-    assert f"Title {pages.ALERTS_MOST} " not in seen.text
+    seen = await _seen(Kept(kept_alerts=[_alert(_match(f"Title {i}"), i) for i in range(live.ALERTS_MOST + 5)]))
+    assert f"Open alerts {live.ALERTS_MOST}+" in seen.text
+    assert f"Title {live.ALERTS_MOST - 1} " in seen.text
+    assert f"Title {live.ALERTS_MOST} " not in seen.text
 
 
 async def test_catalog_size_model_and_the_other_interfaces_are_there() -> None:
@@ -274,8 +275,8 @@ async def test_catalog_size_model_and_the_other_interfaces_are_there() -> None:
 @pytest.mark.parametrize("reason", list(GapReason))
 async def test_a_gap_shows_its_reason(reason: GapReason) -> None:
     seen = await _seen(Kept([_stream(state="gap", reason=reason.value)]))
-    assert f"Not listening: {pages.REASONS[reason]}." in seen.text
-    assert f"radio-one: Gap, {pages.REASONS[reason]}." in seen.text  # what is read out
+    assert f"Not listening: {live.REASONS[reason]}." in seen.text
+    assert f"radio-one: Gap, {live.REASONS[reason]}." in seen.text  # what is read out
     assert "Last checked" in seen.text
     assert "Heard until" not in seen.text
 
@@ -443,4 +444,4 @@ async def test_a_database_that_does_not_answer_is_a_problem_and_no_traceback() -
     ("seconds", "text"), [(0, "0:00"), (59.9, "0:59"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (-1, "0:00")]
 )
 def test_positions_are_minutes_and_seconds(seconds: float, text: str) -> None:
-    assert pages._clock(seconds) == text
+    assert live._clock(seconds) == text

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingest import ffmpeg
+from ingest.sources import ffmpeg
 from tests.bench.peers.system import MOST, Answer, checkout
 
 DRIVER = Path(__file__).with_name("audfprint_driver.py")

@@ -9,15 +9,15 @@ from pathlib import Path
 from unittest.mock import patch
 from uuid import UUID
 
-from monitor import app
-from monitor.core.match import Play
+from monitor import parts as app
+from monitor.core.play import Play
 from monitor.detect.detector import Detector
-from monitor.embedded import home
 from monitor.errors import AudioError
 from monitor.evaluation.plays import Result
-from monitor.pipeline.scan import scan, seconds
-from monitor.records import Metadata
+from monitor.local import home
+from monitor.matching.scan import scan, seconds
 from monitor.settings import Settings
+from monitor.storage.records import Metadata
 
 
 class AirtraceListener:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ingest import ffmpeg
+from ingest.sources import ffmpeg
 from tests.bench.peers.system import MOST, Answer, checkout, size_of
 
 RATE_HZ = 16_000

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest import ffmpeg
 from ingest.settings import IngestSettings
+from ingest.sources import ffmpeg
 from ingest.wire import SAMPLE_RATE_HZ, Gap, Record, Window
 from tests.waiting import PATIENCE_S, until
 

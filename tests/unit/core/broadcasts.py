@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from monitor.core.match import Hit, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
 DIMENSIONS = 32
 TOP_K = 5

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from monitor.core.align import Along, cosines, fitted, followed, likeness
-from monitor.core.match import Line, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
+from monitor.core.play import Line
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, track, unknown
 

@@ -20,8 +20,8 @@ from monitor.core.families import (
     likely,
     sample,
 )
-from monitor.core.match import Hit, Reference, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core import broadcasts
 

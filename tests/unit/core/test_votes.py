@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor.core.match import Hit, Segment
-from monitor.core.segments import HOP_SAMPLES
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 from monitor.core.votes import PROPOSALS_MOST, WINDOW_SAMPLES, Ballot, Proposal
 from monitor.detect.fingerprint import NeuralDetector
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.core.cutter import Cutter
+from monitor.core.segmenter import Cutter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.detect.detector import Detector
 from monitor.detect.fingerprint import NeuralDetector

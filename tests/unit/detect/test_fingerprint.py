@@ -15,8 +15,8 @@ pytest.importorskip("onnxruntime", reason="the fingerprint's runtime is not inst
 
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
 from monitor.detect import spectrum
+from monitor.detect.expected_similarity import FORESIGHT_NAME, Foresight
 from monitor.detect.fingerprint import CARD_NAME, NETWORK_NAME, WEIGHTS, NeuralDetector, read_card
-from monitor.detect.foresight import FORESIGHT_NAME, Foresight
 from monitor.errors import SettingsError
 
 Pcm = NDArray[np.int16]

@@ -1,0 +1,1 @@
+"""Carries records from ingest to the workers: the port, the spool, Kafka."""

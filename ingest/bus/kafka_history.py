@@ -1,0 +1,86 @@
+"""The flight recorder on Kafka: a consumer without a group, for one question; the workers do not notice it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from ingest.bus.history import Recording
+from ingest.bus.kafka_client import HEADERS_MOST_BYTES, RECORD_MOST_BYTES, addresses
+from ingest.errors import BusError, WireError
+from ingest.settings import KafkaSettings
+from ingest.wire import SAMPLE_RATE_HZ, Window, decode
+
+READ_TIMEOUT_S = 30.0  # connecting and, of a partition with a hundred streams, two minutes
+# A window comes after its sound, but the clock of a source that sends ahead runs ahead of Kafka's.
+AHEAD_MOST_S = 60
+WAKE_MS = 200  # how long an empty log is waited for
+
+
+class KafkaRecorder:
+    """Reads the windows topic."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._brokers = addresses(settings)
+
+    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> Recording:
+        """See `Recorder`."""
+        topic = TopicPartition(self._settings.windows_topic, partition)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await self._read(topic, str(stream_id).encode(), begin, end)
+        except (KafkaError, TimeoutError, OSError, ValueError) as error:
+            is_slow = isinstance(error, TimeoutError)
+            reason = f"it does not give it within {READ_TIMEOUT_S:.0f} s" if is_slow else str(error)
+            raise BusError(
+                f"Kafka at {self._brokers} cannot be asked for what was heard: {reason}: see that it runs"
+            ) from error
+
+    async def _read(self, topic: TopicPartition, key: bytes, begin: int, end: int) -> Recording:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # what lies further back than the log is not there
+            max_partition_fetch_bytes=RECORD_MOST_BYTES + HEADERS_MOST_BYTES,
+        )
+        try:
+            await consumer.start()
+            consumer.assign([topic])
+            next_offset = (await consumer.end_offsets([topic]))[topic]
+            since_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - AHEAD_MOST_S))
+            first = (await consumer.offsets_for_times({topic: since_ms}))[topic]
+            found: list[Window] = []
+            epoch = 0
+            if first is None:
+                return Recording(())
+            consumer.seek(topic, first.offset)
+            while await consumer.position(topic) < next_offset:
+                fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
+                for message in fetched.get(topic, ()):
+                    window = _window(message, key)
+                    if window is None or window.epoch < epoch:  # the latter of a process that had lost the stream
+                        continue
+                    epoch = window.epoch
+                    if window.start >= end:
+                        return Recording(tuple(found))
+                    if window.end > begin:
+                        found.append(window)
+            return Recording(tuple(found))
+        finally:
+            await consumer.stop()
+
+
+def _window(message: ConsumerRecord, key: bytes) -> Window | None:
+    """The window of the stream that is asked for; None for anything else."""
+    if message.key != key:
+        return None
+    headers = tuple((name, value or b"") for name, value in message.headers)
+    try:
+        record = decode(message.key, headers, message.value)
+    except WireError:
+        return None
+    return record if isinstance(record, Window) else None

@@ -1,0 +1,132 @@
+"""Makes the topics and reads what brokers and topics allow. Changes nothing that is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from ingest.bus import kafka_limits
+from ingest.bus.kafka_client import addresses, reaching
+from ingest.bus.kafka_limits import Found, Problem, Topic
+from ingest.errors import BusError
+from ingest.settings import KafkaSettings
+
+TOPIC_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The topics as they are to be, as they are (None: not there), and what is wrong with them and the brokers."""
+
+    wanted: tuple[Topic, ...]
+    found: dict[str, Found | None]
+    problems: tuple[Problem, ...]
+
+
+async def make(settings: KafkaSettings, window_s: float) -> list[str]:
+    """Makes the topics that are not there; their names.
+
+    Raises:
+        BusError: no broker can be reached, or a topic cannot be made.
+    """
+    brokers, wanted = addresses(settings), kafka_limits.topics(settings, window_s)
+    async with _administering(brokers) as admin:
+        there = await admin.list_topics()
+        missing = [topic for topic in wanted if topic.name not in there]
+        made = await _create(admin, brokers, missing) if missing else []
+        # A group that forms before the brokers know of the partitions would share out none.
+        names = [topic.name for topic in missing]  # also those that another process made in this moment
+        while names and not await _are_served(admin, names):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(TOPIC_POLL_S)
+    return made
+
+
+async def survey(settings: KafkaSettings, window_s: float) -> Survey:
+    """Looks at brokers and topics.
+
+    Raises:
+        BusError: no broker can be reached.
+    """
+    wanted = kafka_limits.topics(settings, window_s)
+    async with _administering(addresses(settings)) as admin:
+        found = await _found(admin, wanted)
+        configs = await _configs(admin, ConfigResourceType.BROKER, await _brokers(admin))
+    problems = [problem for topic in wanted for problem in kafka_limits.topic_problems(topic, found[topic.name])]
+    for broker, config in configs.items():
+        problems += kafka_limits.broker_problems(broker, config, settings, window_s)
+    return Survey(wanted, found, tuple(problems))
+
+
+async def _create(admin: AIOKafkaAdminClient, brokers: str, topics: Sequence[Topic]) -> list[str]:
+    made = []
+    # Replication as the cluster has it (-1), which NewTopic only allows beside an assignment.
+    answer = await admin.create_topics([NewTopic(each.name, each.partitions, -1, {}, each.config) for each in topics])
+    for name, code, *reason in answer.topic_errors:
+        if code == 0:
+            made.append(name)
+        elif for_code(code) is not TopicAlreadyExistsError:  # another process was faster
+            raise BusError(
+                f"Kafka at {brokers} does not make the topic {name} ({for_code(code).__name__}: "
+                f"{''.join(filter(None, reason))}): allow it, or make the topic yourself"
+            )
+    return made
+
+
+async def _are_served(admin: AIOKafkaAdminClient, names: Sequence[str]) -> bool:
+    topics = [topic["partitions"] for topic in await admin.describe_topics(list(names))]
+    return all(partitions and all(each["leader"] >= 0 for each in partitions) for partitions in topics)
+
+
+async def _found(admin: AIOKafkaAdminClient, wanted: Sequence[Topic]) -> dict[str, Found | None]:
+    there = await admin.list_topics()
+    names = [topic.name for topic in wanted if topic.name in there]
+    configs = await _configs(admin, ConfigResourceType.TOPIC, names)
+    found: dict[str, Found | None] = {topic.name: None for topic in wanted}
+    for described in await admin.describe_topics(names) if names else ():
+        partitions = described["partitions"]
+        copies = min((len(each["replicas"]) for each in partitions), default=0)
+        leaderless = sum(each["leader"] < 0 for each in partitions)
+        name = described["topic"]
+        found[name] = Found(len(partitions), copies, leaderless, configs.get(name, {}))
+    return found
+
+
+async def _brokers(admin: AIOKafkaAdminClient) -> list[str]:
+    """Their ids; none where the broker does not tell."""
+    try:
+        cluster = await admin.describe_cluster()
+    except KafkaError:
+        return []
+    return sorted(str(broker["node_id"]) for broker in cluster["brokers"])
+
+
+async def _configs(admin: AIOKafkaAdminClient, kind: ConfigResourceType, names: Sequence[str]) -> dict[str, Any]:
+    """Configurations by name; empty ones where the broker does not tell, or we may not ask."""
+    configs: dict[str, dict[str, str]] = {name: {} for name in names}
+    if names:
+        try:
+            answers = await admin.describe_configs([ConfigResource(kind, name) for name in names])
+        except KafkaError:
+            return configs
+        for answer in answers:
+            for _, _, _, name, entries in answer.resources:
+                configs[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+    return configs
+
+
+@asynccontextmanager
+async def _administering(brokers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    async with reaching(brokers):
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()

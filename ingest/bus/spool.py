@@ -1,0 +1,290 @@
+"""The in-process bus: a small flight recorder on disk, with one partition, one process and one consumer.
+
+committed      the next offset to read            rejected/   records that cannot be read, each behind its error
+<offset>.log   records in order; the first one has this offset
+
+Every file call runs in one thread of its own: the event loop never waits for the disk, and calls cannot overtake each
+other, not even behind a caller that was cancelled. Nothing is forced to the platter: a kill loses nothing, a power cut
+at most what the system had not written yet, which the worker then books as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import structlog
+
+from ingest import metrics
+from ingest.bus.port import Delivery, StartAt
+from ingest.errors import BusError, WireError
+from ingest.wire import Encoded, Record, decode, encode
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+PARTITION = 0
+KEEP_S = 120.0  # the worker reads its last minute again; twice that, because streams do not sound in step
+FILE_BYTES = 2_000_000  # what is removed at once: half a minute of one stream, an eighth of the smallest spool
+BATCH_RECORDS = 64
+BATCH_BYTES = 8_000_000
+REJECTED_MOST = 100  # enough to see what is wrong; every one is logged and counted as well
+
+# A record on disk is a frame: checksum of what follows, lengths of head and value; head (key and headers, JSON); value.
+PREFIX = struct.Struct("<III")
+
+
+@dataclass(slots=True)
+class _LogFile:
+    """One file. Record i of it lies between bounds[i] and bounds[i + 1]."""
+
+    path: Path
+    first: int
+    bounds: list[int]
+
+    @property
+    def next_offset(self) -> int:
+        return self.first + len(self.bounds) - 1
+
+
+class Spool:
+    """The bus of the embedded mode, in `folder` (made if need be), on at most `most_mb` of disk.
+
+    What is committed stays readable for `keep_s` seconds, or for less when the room is needed for what is not.
+    """
+
+    def __init__(self, folder: Path, most_mb: int, keep_s: float = KEEP_S) -> None:
+        self.committed = 0  # the next offset to read
+        self.next_offset = 0  # the next record to come gets this one
+        self._folder = folder
+        self._most_bytes = most_mb * 1_000_000
+        self._keep_s = keep_s
+        self._files: list[_LogFile] = []
+        self._rejected: set[int] = set()  # a commit that ends in front of these goes on behind them
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+
+    async def __aenter__(self) -> Spool:
+        """Raises BusError when the folder cannot be used."""
+        try:
+            await self._in_thread(self._open)
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def publish(self, record: Record) -> None:
+        """See `Bus`. Raises BusError when the spool is full of records that wait, or its disk is full."""
+        await self.append(encode(record))
+
+    async def append(self, encoded: Encoded) -> None:
+        """Publishes a record as it is, readable or not."""
+        try:
+            await self._in_thread(self._append, encoded)
+        finally:
+            self._arrived.set()  # a caller that was cancelled may have written its record all the same
+
+    async def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
+        """See `Bus`. Never begins behind the committed offset: the records in between belong to nobody yet."""
+        asked = await start_at(PARTITION)
+        offset = self.committed if asked is None else min(asked, self.committed)
+        while True:
+            self._arrived.clear()
+            begin = offset
+            batch, offset = await self._in_thread(self._read, begin)
+            if batch:
+                yield batch
+            elif offset == begin:
+                await self._arrived.wait()
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """See `Bus`. An offset in front of the committed one changes nothing."""
+        await self._in_thread(self._commit, offsets.get(PARTITION, 0))
+
+    async def reject(self, delivery: Delivery, error: str) -> None:
+        """See `Bus`."""
+        await self._in_thread(self._bury, delivery.offset, _framed(encode(delivery.record)), error)
+
+    def holds(self, partition: int) -> bool:
+        """See `Bus`. There is one reader."""
+        return partition == PARTITION
+
+    async def _in_thread(self, call: Callable[[*Args], T], *args: *Args) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+        except OSError as error:
+            raise BusError(
+                f"the spool {self._folder} cannot be used ({error.strerror or error}): see its disk and permissions"
+            ) from error
+
+    # From here on everything runs in the thread.
+
+    def _open(self) -> None:
+        (self._folder / "rejected").mkdir(parents=True, exist_ok=True)
+        paths = sorted(self._folder.glob("[0-9]" * 20 + ".log"))
+        self._files = [_opened(path, is_last=path == paths[-1]) for path in paths]
+        oldest, end = (self._files[0].first, self._files[-1].next_offset) if paths else (0, 0)
+        self.committed = max(_number_in(self._folder / "committed"), oldest)
+        self.next_offset = max(end, self.committed)  # no offset is ever given twice
+        if self.next_offset > end:
+            self._begin_file()
+
+    def _append(self, encoded: Encoded) -> None:
+        frame = _framed(encoded)
+        self._make_room(len(frame))
+        if not self._files or self._files[-1].bounds[-1] >= FILE_BYTES:
+            self._begin_file()
+        newest = self._files[-1]
+        with newest.path.open("r+b") as file:
+            file.seek(newest.bounds[-1])  # over whatever a full disk left of the record before
+            file.write(frame)
+        newest.bounds.append(newest.bounds[-1] + len(frame))
+        self.next_offset += 1
+
+    def _begin_file(self) -> None:
+        path = self._folder / f"{self.next_offset:020}.log"
+        path.touch()
+        self._files.append(_LogFile(path, self.next_offset, [0]))
+
+    def _make_room(self, n_bytes: int) -> None:
+        """What waits matters more than what is kept for a replay: the latter goes first."""
+        while sum(file.bounds[-1] for file in self._files) + n_bytes > self._most_bytes:
+            if self._index(self.committed) == 0:
+                waiting = self.next_offset - self.committed
+                raise BusError(
+                    f"the spool {self._folder} is full, {waiting} records wait for the worker: "
+                    "see in its log why it is behind, or raise AIRTRACE_INGEST__SPOOL_MOST_MB"
+                )
+            self._files.pop(0).path.unlink()
+
+    def _index(self, offset: int) -> int:
+        """Which file an offset is in; the oldest for those no longer kept."""
+        return max(bisect_right(self._files, offset, key=lambda file: file.first) - 1, 0)
+
+    def _read(self, offset: int) -> tuple[list[Delivery], int]:
+        """A batch from `offset` on, or from the oldest kept if that is newer; and the offset to go on from."""
+        batch: list[Delivery] = []
+        n_bytes = 0
+        for number, frame in self._frames(offset):
+            offset = number + 1
+            n_bytes += len(frame)
+            try:
+                batch.append(Delivery(PARTITION, number, unframed(frame)))
+            except WireError as error:
+                self._reject(number, frame, str(error))
+            if len(batch) == BATCH_RECORDS or n_bytes >= BATCH_BYTES:
+                break
+        return batch, offset
+
+    def _frames(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        for kept in self._files[self._index(offset) :]:
+            with kept.path.open("rb") as file:
+                for number in range(max(offset, kept.first), kept.next_offset):
+                    begin, end = kept.bounds[number - kept.first : number - kept.first + 2]
+                    file.seek(begin)
+                    yield number, file.read(end - begin)
+
+    def _commit(self, offset: int) -> None:
+        while offset in self._rejected:
+            offset += 1
+        if offset <= self.committed:
+            return
+        _replace(self._folder / "committed", str(offset).encode())
+        self.committed = offset
+        self._rejected = {rejected for rejected in self._rejected if rejected >= offset}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Removes files whose last record came more than `keep_s` before the committed one."""
+        while (current := self._index(self.committed)) > 1:
+            oldest, last_committed = self._files[0].path, self._files[current - 1].path
+            if last_committed.stat().st_mtime - oldest.stat().st_mtime <= self._keep_s:
+                break
+            oldest.unlink()
+            del self._files[0]
+
+    def _reject(self, offset: int, frame: bytes, error: str) -> None:
+        self._bury(offset, frame, error)
+        self._rejected.add(offset)
+        self._commit(self.committed)
+
+    def _bury(self, offset: int, frame: bytes, error: str) -> None:
+        path = self._folder / "rejected" / f"{offset:020}"
+        if not path.exists():  # else a replay came by again
+            _replace(path, f"{error}\n".encode() + frame)
+            metrics.REJECTED.inc()
+            log.error("spool.rejected", offset=offset, error=error, kept=str(path))
+            for oldest in sorted(path.parent.glob("[0-9]*"))[:-REJECTED_MOST]:
+                oldest.unlink()
+
+
+def _framed(encoded: Encoded) -> bytes:
+    headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
+    head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
+    prefix = PREFIX.pack(0, len(head), len(encoded.value))
+    checksum = zlib.crc32(encoded.value, zlib.crc32(head, zlib.crc32(prefix[4:])))
+    return b"".join((checksum.to_bytes(4, "little"), prefix[4:], head, encoded.value))
+
+
+def _is_whole(frame: bytes) -> bool:
+    return zlib.crc32(memoryview(frame)[4:]) == int.from_bytes(frame[:4], "little")
+
+
+def unframed(frame: bytes) -> Record:
+    """The record in a frame.
+
+    Raises:
+        WireError: it is damaged, or none of ours.
+    """
+    if not _is_whole(frame):
+        raise WireError("damaged on disk: the checksum is wrong")
+    value_at = PREFIX.size + PREFIX.unpack_from(frame)[1]
+    head = json.loads(frame[PREFIX.size : value_at])
+    headers = [(name, value.encode("latin-1")) for name, value in head["headers"]]
+    return decode(head["key"].encode("latin-1"), headers, frame[value_at:])
+
+
+def _opened(path: Path, *, is_last: bool) -> _LogFile:
+    """A file as it was left. Only the last one can end within a record; that is cut off."""
+    size, bounds = path.stat().st_size, [0]
+    with path.open("rb") as file:
+        while bounds[-1] + PREFIX.size <= size:
+            file.seek(bounds[-1])
+            prefix = file.read(PREFIX.size)
+            length = sum(PREFIX.unpack(prefix)[1:])
+            end = bounds[-1] + PREFIX.size + length
+            if end > size or (is_last and not _is_whole(prefix + file.read(length))):
+                break
+            bounds.append(end)
+    if bounds[-1] < size:
+        log.warning("spool.torn", file=path.name, lost_bytes=size - bounds[-1])
+        if is_last:
+            os.truncate(path, bounds[-1])
+    return _LogFile(path, int(path.stem), bounds)
+
+
+def _number_in(path: Path) -> int:
+    """0 if it is not there or not whole: then everything kept is read again, which changes nothing."""
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _replace(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f"new-{path.name}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)

@@ -1,0 +1,1 @@
+"""Reads one stream: connect, find the live edge, cut windows, publish them."""

@@ -1,0 +1,70 @@
+"""Accounts for one stream's time: up to where it is covered, and why the rest was not heard. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ingest import timeline
+from ingest.wire import Gap, GapReason
+
+# A gap in progress grows in steps of this: often enough for the live page, rare enough for the ledger.
+GAP_STEP = timeline.samples(5)
+
+
+class Ledger:
+    """Up to where one stream's time is accounted for by windows and gaps."""
+
+    def __init__(self, stream_id: int, heard_until: int) -> None:
+        self.stream_id = stream_id
+        self.heard_until = heard_until
+        self._reasons: list[tuple[int, GapReason]] = []  # since when it was not heard for which reason
+
+    def lost(self, since: int, reason: GapReason) -> None:
+        """From `since` on, and until told otherwise, the stream is not heard for this reason."""
+        since = max(since, self.heard_until)
+        self._reasons = [entry for entry in self._reasons if entry[0] < since]
+        self._reasons.append((since, reason))
+
+    def gaps(self, until: int) -> list[Gap]:
+        """Accounts for the time up to `until` as not heard, one gap a reason."""
+        gaps: list[Gap] = []
+        while self.heard_until < until:
+            reason, changes = self._reason()
+            end = min(until, changes) if changes is not None else until
+            if gaps and gaps[-1].reason is reason:
+                gaps[-1] = Gap(self.stream_id, gaps[-1].start, end, reason)
+            else:
+                gaps.append(Gap(self.stream_id, self.heard_until, end, reason))
+            self.heard_until = end
+        self._reasons = [entry for entry, after in self._spans() if after is None or after > self.heard_until]
+        return gaps
+
+    def absent(self, until: int, reason: GapReason) -> list[Gap]:
+        """Accounts for the time up to `until` as not heard for this one reason; what follows has its own."""
+        self._reasons = [(self.heard_until, reason)]
+        gaps = self.gaps(until)
+        self._reasons.clear()
+        return gaps
+
+    def gaps_in_progress(self, until: int) -> list[Gap]:
+        """The same, once it is worth a record."""
+        return self.gaps(until) if until - self.heard_until >= GAP_STEP else []
+
+    def heard(self, until: int) -> None:
+        """Accounts for the time up to `until` as heard."""
+        self.heard_until = until
+        self._reasons.clear()
+
+    def _reason(self) -> tuple[GapReason, int | None]:
+        """Why it is not heard from `heard_until` on, and when that changes."""
+        for (_, reason), until in self._spans():
+            if until is None or until > self.heard_until:
+                return reason, until
+        return GapReason.CONNECTING, None
+
+    def _spans(self) -> Iterator[tuple[tuple[int, GapReason], int | None]]:
+        """Each reason with the moment at which the next one takes over."""
+        for entry, after in pairwise([*self._reasons, None]):
+            if entry is not None:
+                yield entry, None if after is None else after[0]

@@ -1,0 +1,206 @@
+"""One stream's loop: connect, hear, publish, and after a break wait and connect again, until told to stop.
+
+Owns the stream's clock: every moment from the reader's first to its last ends up in a window or in a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import structlog
+
+from ingest import metrics, timeline
+from ingest.backoff import Backoff
+from ingest.bus.port import Bus
+from ingest.errors import SourceError
+from ingest.leases.permit import Permit
+from ingest.lifecycle import stopped_within
+from ingest.reading.gap_ledger import Ledger
+from ingest.reading.publisher import Publisher
+from ingest.reading.session import Session
+from ingest.redact import redact
+from ingest.settings import IngestSettings
+from ingest.sources import ffmpeg
+from ingest.sources.ffmpeg import Process
+from ingest.sources.ffmpeg_errors import Failure
+from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason, Record
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.1  # how soon a stop, a stall or the end of a burst is noticed
+LIVE_READ_BYTES = round(TICK_S * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+
+# A source that sends faster than it sounds, such as a file, is only read up to this point in the future; jitter of a
+# live source stays below.
+AHEAD_MOST = timeline.samples(0.5)
+
+HEALTHY = timeline.samples(60)  # a connection that gave this much audio was a good one: the next break is a new one
+GAP_TICK_S = 1.0  # how often a gap in progress is looked at while waiting
+DRAIN_S = 10.0  # for what waits for the bus, when stopping
+
+
+def clock_now() -> int:
+    """The stream clock of this moment, by this machine's clock."""
+    return timeline.to_clock(datetime.now(UTC))
+
+
+class Reader:
+    """One stream being read. `run` may be called again after it broke; `heard_until` then says where it goes on."""
+
+    def __init__(
+        self,
+        stream_id: int,
+        url: str,
+        bus: Bus,
+        settings: IngestSettings,
+        heard_until: int | None = None,
+        now: Callable[[], int] = clock_now,
+        permit: Permit | None = None,
+    ) -> None:
+        """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard.
+
+        `permit`: without one nobody else publishes the stream.
+        """
+        self._stream_id = stream_id
+        self._url = url
+        self._settings = settings
+        self._now = now
+        self._was_heard = heard_until is not None
+        self._ledger = Ledger(stream_id, now() if heard_until is None else heard_until)
+        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), permit)
+        self._burst_most = timeline.samples(settings.burst_most_s)
+        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s)
+
+    @property
+    def heard_until(self) -> int:
+        """Stream clock up to which every moment is accounted for."""
+        return self._ledger.heard_until
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until told to stop; then publishes the rest, for up to DRAIN_S."""
+        metrics.UP.labels(self._stream_id).set(0)
+        self._publisher.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                publishing = group.create_task(self._publisher.run(), name=f"publish-{self._stream_id}")
+                self._account_for_absence()
+                await self._read(stop)
+                self._publisher.close()
+                await asyncio.wait({publishing}, timeout=DRAIN_S)
+                publishing.cancel()
+        finally:
+            metrics.UP.remove(self._stream_id)
+        if left_s := self._publisher.waiting_s:
+            log.warning("publisher.left", stream=self._stream_id, left_s=round(left_s, 1))
+
+    def _account_for_absence(self) -> None:
+        now = self._now()
+        if self._was_heard:
+            self._publish(self._ledger.absent(now, GapReason.STOPPED))
+        if (ahead := self.heard_until - now) > AHEAD_MOST:
+            log.warning("stream.clock_is_behind", stream=self._stream_id, skips_s=round(ahead / SAMPLE_RATE_HZ, 1))
+        self._was_heard = True
+
+    async def _read(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            begun = self._now()
+            session = Session(self._ledger, timeline.samples(self._settings.window_s), self._burst_most)
+            failure = await self._connect(session, stop)
+            if failure is not None:
+                await self._reconnecting(session, begun, failure, stop)
+            elif session.received:
+                return  # stopped while audio was coming in: there is no gap yet
+        self._publish(self._ledger.gaps(self._now()))
+
+    async def _connect(self, session: Session, stop: asyncio.Event) -> Failure | None:
+        """One connection, from its start to its end; None when it was ended by a stop."""
+        try:
+            async with ffmpeg.listening(self._url) as process:
+                try:
+                    return await self._hear(process, session, stop)
+                finally:
+                    self._publish(session.flush())
+                    metrics.UP.labels(self._stream_id).set(0)
+        except SourceError as error:
+            return Failure(GapReason(error.reason), str(error))
+        except OSError as error:  # no more processes, files or memory: of this machine, and perhaps of this minute
+            return Failure(GapReason.DECODE_ERROR, f"ffmpeg cannot be started: {error.strerror or error}")
+
+    async def _hear(self, process: Process, session: Session, stop: asyncio.Event) -> Failure | None:
+        loop = asyncio.get_running_loop()
+        begun_s = came_s = loop.time()
+        while not stop.is_set():
+            if (early := session.ahead(self._now()) - AHEAD_MOST) > 0:
+                await stopped_within(stop, min(early / SAMPLE_RATE_HZ, TICK_S))
+                continue
+            was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
+            pcm = await _read_or_tick(process, LIVE_READ_BYTES if was_live else ffmpeg.READ_BYTES)
+            if pcm == b"":
+                return await process.failure()
+            if pcm is not None:
+                came_s = loop.time()
+            elif (failure := self._silence(session, loop.time() - came_s)) is not None:
+                return failure
+            self._publish(session.hear(self._now(), pcm or b""))
+            if was_silent and session.received:
+                metrics.SESSIONS.labels(self._stream_id).inc()
+                metrics.UP.labels(self._stream_id).set(1)
+            if session.is_live and not was_live:
+                self._log_connected(session, loop.time() - begun_s)
+            if session.lost > lost_before:
+                log.warning("stream.lost_audio", stream=self._stream_id, lost_s=_seconds(session.lost - lost_before))
+            if not session.is_live:
+                self._publish_gap_in_progress()
+        return None
+
+    def _silence(self, session: Session, silent_s: float) -> Failure | None:
+        """Whether nothing has come for too long."""
+        if not session.received and silent_s > self._settings.connect_timeout_s:
+            return Failure(GapReason.CONNECTING, f"no audio within {self._settings.connect_timeout_s:g} s")
+        if session.received and silent_s > self._settings.stall_timeout_s:
+            return Failure(GapReason.STALLED, f"no more audio for {self._settings.stall_timeout_s:g} s")
+        return None
+
+    async def _reconnecting(self, session: Session, begun: int, failure: Failure, stop: asyncio.Event) -> None:
+        """Notes why the stream is not heard, and waits."""
+        facts = {"stream": self._stream_id, "reason": failure.reason.value, "error": failure.text}
+        if session.received:
+            self._ledger.lost(self.heard_until, failure.reason)
+            log.warning("stream.lost", **facts, heard_s=_seconds(session.received))
+        else:
+            self._ledger.lost(begun, failure.reason)
+        if session.received >= HEALTHY:
+            self._backoff.reset()
+        wait_s = self._backoff.next_s()
+        log.warning("stream.reconnecting", **facts, wait_s=round(wait_s, 1))
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + wait_s
+        while (left_s := until_s - loop.time()) > 0 and not await stopped_within(stop, min(left_s, GAP_TICK_S)):
+            self._publish_gap_in_progress()
+
+    def _publish_gap_in_progress(self) -> None:
+        """Only of the time that the burst of the next connection can no longer cover: audio is better than a gap."""
+        self._publish(self._ledger.gaps_in_progress(self._now() - self._burst_most))
+
+    def _publish(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._publisher.put(record)
+
+    def _log_connected(self, session: Session, took_s: float) -> None:
+        facts = {"url": redact(self._url), "took_s": round(took_s, 1), "received_s": _seconds(session.received)}
+        log.info("stream.connected", stream=self._stream_id, **facts)
+
+
+async def _read_or_tick(process: Process, most_bytes: int) -> bytes | None:
+    """What has come, b"" at the end; None when nothing came for a tick."""
+    try:
+        async with asyncio.timeout(TICK_S):
+            return await process.read(most_bytes)
+    except TimeoutError:
+        return None
+
+
+def _seconds(samples: int) -> float:
+    return round(samples / SAMPLE_RATE_HZ, 1)

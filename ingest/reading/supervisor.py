@@ -1,0 +1,114 @@
+"""All readers of this process: one for each stream that is its to read, added and removed while running.
+
+Owns the readers' tasks. A reader that breaks is started again, on its own; no other reader notices. One whose stream
+another process has now ends without publishing the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from ingest.backoff import Backoff
+from ingest.bus.port import Bus
+from ingest.leases.assignment import Stream, Streams
+from ingest.leases.permit import Permit
+from ingest.lifecycle import stopped_within
+from ingest.reading.reader import Reader
+from ingest.settings import IngestSettings
+from ingest.sources import ffmpeg
+
+log = structlog.get_logger(__name__)
+
+RESTART_FIRST_S = 1.0
+RESTART_MOST_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    url: str
+    permit: Permit
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Reads its streams and publishes what it hears."""
+
+    def __init__(self, streams: Streams, bus: Bus, settings: IngestSettings) -> None:
+        self._streams = streams
+        self._bus = bus
+        self._settings = settings
+        self._running: dict[int, _Running] = {}
+        self._heard_until: dict[int, int] = {}  # by readers of ours that ended; PostgreSQL hears of it later
+        self._ended = asyncio.Event()  # a reader, or all of them have been told to
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until told to stop; returns when all readers have published their rest and their streams are given up.
+
+        Raises:
+            FfmpegMissing: there is no ffmpeg.
+        """
+        await asyncio.to_thread(ffmpeg.binary)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(group, stop), name="streams")
+            await stop.wait()
+            for running in self._running.values():
+                running.stop.set()
+            self._ended.set()
+
+    async def _follow(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        """Asks for the streams again and again; while the database is away, all stays as it is."""
+        try:
+            while not (stop.is_set() and not self._running):
+                wanted = await self._streams.read(self._running.keys(), is_leaving=stop.is_set())
+                if wanted is not None and not stop.is_set():
+                    self._align(group, wanted)
+                await stopped_within(self._ended, self._streams.turn_s)
+                self._ended.clear()
+            await self._streams.read((), is_leaving=True)
+        finally:
+            self._streams.close()
+
+    def _align(self, group: asyncio.TaskGroup, wanted: dict[int, Stream]) -> None:
+        for stream_id, running in self._running.items():
+            stream = wanted.get(stream_id)
+            if (stream is None or not _is_same(stream, running)) and not running.stop.is_set():
+                running.stop.set()
+                log.info("stream.removed" if stream is None else "stream.changed", stream=stream_id)
+        for stream in wanted.values():
+            if stream.id not in self._running:  # one with a new address waits until its old reader has ended
+                running = self._running[stream.id] = _Running(stream.url, stream.permit)
+                reader = self._reader(stream)
+                group.create_task(self._keep(stream.id, reader, running), name=f"stream-{stream.id}")
+
+    def _reader(self, stream: Stream) -> Reader:
+        known = [until for until in (stream.position, self._heard_until.get(stream.id)) if until is not None]
+        heard_until = max(known, default=None)
+        return Reader(stream.id, stream.url, self._bus, self._settings, heard_until, permit=stream.permit)
+
+    async def _keep(self, stream_id: int, reader: Reader, running: _Running) -> None:
+        """Runs a reader until it is stopped, and again when it breaks: that is a bug, but one stream's only."""
+        backoff = Backoff(RESTART_FIRST_S, RESTART_MOST_S)
+        stop = running.stop
+        try:
+            while not stop.is_set():
+                try:
+                    await reader.run(stop)
+                    return
+                except Exception:
+                    wait_s = backoff.next_s()
+                    log.exception("stream.crashed", stream=stream_id, wait_s=round(wait_s, 1))
+                    await stopped_within(stop, wait_s)
+        finally:
+            if running.permit.is_revoked:  # what it heard last was not published: the next reader tells of it
+                self._heard_until.pop(stream_id, None)
+            else:
+                self._heard_until[stream_id] = reader.heard_until
+            del self._running[stream_id]
+            self._ended.set()
+
+
+def _is_same(stream: Stream, running: _Running) -> bool:
+    return stream.url == running.url and stream.permit is running.permit

@@ -1,0 +1,1 @@
+"""What a stream is: its URL, and ffmpeg."""

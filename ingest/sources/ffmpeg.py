@@ -1,0 +1,216 @@
+"""One ffmpeg process at a time: a stream or a file in, PCM out (signed 16 bit little endian, mono, 32 kHz).
+
+Whoever enters `listening` or iterates `decode` owns the process; it is ended and reaped on every way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import signal
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import ffmpeg
+
+from ingest.errors import FfmpegMissing, SourceError
+from ingest.redact import redact_text
+from ingest.sources import urls
+from ingest.sources.ffmpeg_errors import KEPT_CHARACTERS, SHOWN_CHARACTERS, Failure, _clean, _exit, _reason, _summary
+from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason
+
+READ_BYTES = 64 * 1024  # a pipe holds no more
+GRACE_S = 2.0  # for each step of the ladder: end on its own, SIGTERM, SIGKILL
+
+KEPT_LINES = 20  # of what it said last
+
+QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error")
+
+# PCM in pieces of 0.1 s, written at once: little latency without a wake-up for every frame of the codec.
+LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={SAMPLE_RATE_HZ // 10}:p=0", "flush_packets": 1}
+
+# Files that name other files: they would make ffmpeg open whatever they say.
+PLAYLIST = re.compile(rb"\s*(#EXTM3U|ffconcat|(<\?xml[^>]*>\s*)?<MPD\b|\[playlist\])", re.IGNORECASE)
+PLAYLIST_BYTES = 256
+
+RAW_FORMATS = {".g722": "g722"}  # files without a header, known by their name only
+
+
+@cache
+def binary() -> str:
+    """Path of the ffmpeg program: this machine's, or else the one in the wheel imageio-ffmpeg.
+
+    Raises:
+        FfmpegMissing: there is neither.
+    """
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg  # tries its binary: only where it is needed
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise FfmpegMissing from error
+
+
+class Process:
+    """A running ffmpeg."""
+
+    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+        self._process = process
+        self._name = name
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._half = b""
+        self._has_given = False
+        self._draining = asyncio.create_task(self._drain(), name=f"ffmpeg-stderr-{process.pid}")
+
+    async def read(self, most_bytes: int = READ_BYTES) -> bytes:
+        """The next whole samples, as they come; empty at the end. May be cancelled without losing any."""
+        stdout = _stream(self._process.stdout)
+        while data := await stdout.read(most_bytes):
+            data = self._half + data
+            whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+            self._half = data[whole:]
+            if whole:
+                self._has_given = True
+                return data[:whole]
+        return b""
+
+    async def failure(self) -> Failure:
+        """Why it ended; call it when `read` gave nothing."""
+        await self._end(None, signal.SIGTERM, signal.SIGKILL)
+        code = self._process.returncode
+        lines = [redact_text(line.removeprefix(f"{self._name}: "), self._name) for line in self._lines]
+        reason = _reason(code, self._has_given, "\n".join(lines))
+        text = _summary(lines)[:SHOWN_CHARACTERS] or _exit(code, self._has_given)
+        return Failure(reason, text, code)
+
+    async def close(self) -> None:
+        """Ends it if it still runs; at once when this is cancelled."""
+        try:
+            await self._end(signal.SIGTERM, signal.SIGKILL)
+        except asyncio.CancelledError:
+            self.kill()
+            await self._ended()
+            raise
+
+    def kill(self) -> None:
+        """Ends it without waiting for that."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def _end(self, *ladder: signal.Signals | None) -> None:
+        for step in ladder:
+            if step is not None:
+                with suppress(ProcessLookupError):
+                    self._process.send_signal(step)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await self._ended()
+                    return
+        await self._ended()
+
+    async def _ended(self) -> None:
+        """Empties the pipe on the way: ffmpeg does not heed a signal while it waits for room in it."""
+        stdout = _stream(self._process.stdout)
+        while await stdout.read(READ_BYTES):
+            pass
+        await self._process.wait()
+        await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        """Reads stderr at all times: ffmpeg stops when that pipe is full."""
+        stderr = _stream(self._process.stderr)
+        rest = ""
+        while data := await stderr.read(READ_BYTES):
+            *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
+            self._lines.extend(_clean(line) for line in lines if line)
+            rest = rest[:KEPT_CHARACTERS]
+        if rest:
+            self._lines.append(_clean(rest))
+
+
+@asynccontextmanager
+async def listening(url: str) -> AsyncIterator[Process]:
+    """A stream being received.
+
+    Raises:
+        UnsupportedUrl: the URL is of a kind that Airtrace does not open.
+        FfmpegMissing: there is no ffmpeg.
+    """
+    source = urls.check(url)
+    async with _running(source.url, source.options, LIVE_OUTPUT) as process:
+        yield process
+
+
+async def decode(path: Path) -> AsyncGenerator[bytes, None]:
+    """A file's audio, in pieces of at most 64 KiB; of a truncated file, what there is.
+
+    Raises:
+        SourceError: it is no audio (`not_audio`), or decoding broke off, perhaps after some audio (`decode_error`).
+        FfmpegMissing: there is no ffmpeg.
+    """
+    if await asyncio.to_thread(_is_playlist, path):
+        raise SourceError("a playlist, not a recording: give the files that it names", GapReason.NOT_AUDIO)
+    options = {"protocol_whitelist": "file"}
+    if raw := RAW_FORMATS.get(path.suffix.lower()):
+        options["format"] = raw
+    has_audio = False
+    # "file:" keeps a name like "-x.wav" or "a:b.wav" from being read as anything but a name.
+    async with _running(f"file:{path}", options, {}) as process:
+        while pcm := await process.read():
+            has_audio = True
+            yield pcm
+        failure = await process.failure()
+    if not has_audio and failure.reason is GapReason.NOT_AUDIO:
+        raise SourceError(failure.text, GapReason.NOT_AUDIO)
+    if failure.exit_code != 0:
+        raise SourceError(failure.text, GapReason.DECODE_ERROR)
+
+
+@asynccontextmanager
+async def _running(source: str, options: Mapping[str, str], output: Mapping[str, object]) -> AsyncIterator[Process]:
+    command = _command(await asyncio.to_thread(binary), source, options, output)
+    started = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a terminal's Ctrl-C is for us; we end it when we are done
+    )
+    process = Process(started, source)
+    try:
+        yield process
+    finally:
+        closing = asyncio.create_task(process.close(), name=f"ffmpeg-close-{started.pid}")
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:  # once more: perhaps the loop ends, and a close that goes on by itself does not
+            process.kill()
+            await asyncio.wait([closing])
+            raise
+
+
+def _command(program: str, source: str, options: Mapping[str, str], output: Mapping[str, object]) -> list[str]:
+    audio_only = {"vn": None, "sn": None, "dn": None}
+    pcm = {"format": "s16le", "acodec": "pcm_s16le", "ac": 1, "ar": SAMPLE_RATE_HZ}
+    built = ffmpeg.input(source, **options).output("pipe:", **audio_only, **pcm, **output).global_args(*QUIET)
+    command: list[str] = built.compile(program)
+    return command
+
+
+def _is_playlist(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return PLAYLIST.match(file.read(PLAYLIST_BYTES).removeprefix(b"\xef\xbb\xbf")) is not None
+    except OSError as error:
+        raise SourceError(f"the file cannot be read: {error.strerror}", GapReason.DECODE_ERROR) from error
+
+
+def _stream(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+    assert stream is not None  # noqa: S101 - both are pipes
+    return stream

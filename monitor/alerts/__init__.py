@@ -1,0 +1,1 @@
+"""Which matches somebody must see, and how they are told."""

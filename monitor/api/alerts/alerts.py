@@ -1,0 +1,24 @@
+"""Alerts: the matches that somebody must see."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+
+from monitor.api.alerts import schemas
+from monitor.api.dependencies import Limit, Parts
+
+router = APIRouter(prefix="/alerts", tags=["alerts"])
+
+
+@router.get("")
+async def list_alerts(
+    parts: Parts,
+    state: Literal["open", "acknowledged", "resolved", "dismissed"] | None = None,
+    limit: Limit = 100,
+) -> list[schemas.Alert]:
+    """Newest first."""
+    found = await parts.store.alerts(state, limit)
+    families = await parts.store.families({alert.track_id for alert in found})
+    return [schemas.Alert.of(alert, families) for alert in found]

@@ -1,0 +1,42 @@
+"""The JSON of alerts."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from ingest import timeline
+from monitor.api.catalog.schemas import Also, Families, PlayedTrack, Relative
+from monitor.storage import records
+
+
+class Alert(BaseModel):
+    """A match that somebody must see."""
+
+    id: int
+    match_id: uuid.UUID
+    severity: str
+    state: str
+    stream: str
+    track: PlayedTrack
+    also: Also
+    start: datetime
+    end: datetime
+    raised_at: datetime
+
+    @classmethod
+    def of(cls, alert: records.Alert, families: Families) -> Alert:
+        return cls(
+            id=alert.id,
+            match_id=alert.match_id,
+            severity=alert.severity,
+            state=alert.state,
+            stream=alert.stream_name,
+            track=PlayedTrack.model_validate(alert.track),
+            also=Relative.all_of(families.get(alert.track_id, ())),
+            start=timeline.to_utc(alert.starts),
+            end=timeline.to_utc(alert.ends),
+            raised_at=alert.raised_at,
+        )

@@ -1,0 +1,1 @@
+"""Routes of tracks and of the catalog."""

@@ -1,0 +1,135 @@
+"""The catalog as a whole: what it has, verify, rebuild, prune, export, import. Long answers are a JSON line a step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Query, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from monitor.api.dependencies import Parts
+from monitor.api.ndjson import NDJSON, lines
+from monitor.api.uploads import on_disk
+from monitor.catalog import transfer
+from monitor.catalog.importing import _imported
+from monitor.catalog.index_check import Checked, Difference, verify
+
+router = APIRouter(prefix="/catalog", tags=["catalog"])
+
+
+class Model(BaseModel):
+    """Weights of which vectors are stored."""
+
+    detector: str
+    version: str
+    checksum: str
+    tracks: int
+    vectors: int
+
+
+class About(BaseModel):
+    """What the catalog and its index have."""
+
+    tracks: dict[str, int] = Field(description="How many, by status.")
+    models: list[Model]
+    index: str = Field(description="Kind of the index.")
+    collection: str
+    vectors_wanted: int = Field(description="Of ready tracks, silence and excluded intervals left out.")
+    vectors_indexed: int
+
+
+class Pruned(BaseModel):
+    """What was deleted."""
+
+    fingerprints: int
+
+
+class Import(BaseModel):
+    """What became of one track of a file."""
+
+    line: int
+    title: str | None
+    status: str = Field(description="added, known or failed")
+    track: int | None
+    reason: str | None
+    error: str | None
+
+
+@router.get("")
+async def about(parts: Parts) -> About:
+    """What the catalog has, and whether the index holds as many vectors."""
+    info = parts.matcher.detector.info
+    models = [
+        Model(detector=each.name, version=each.version, checksum=each.checksum, tracks=tracks, vectors=vectors)
+        for each, tracks, vectors in await parts.store.models()
+    ]
+    return About(
+        tracks=await parts.store.count_by_status(),
+        models=models,
+        index=parts.index.kind,
+        collection=parts.index.collection,
+        vectors_wanted=await parts.store.audible_segments(info),
+        vectors_indexed=await parts.index.count(),
+    )
+
+
+@router.post("/verify")
+async def check(
+    parts: Parts, mend: Annotated[bool, Query(description="Mend what is found, from PostgreSQL.")] = False
+) -> StreamingResponse:
+    """Compares the index with PostgreSQL, vector by vector: lines of progress, and one for each difference."""
+
+    async def steps() -> AsyncGenerator[dict[str, Any], None]:
+        found = verify(parts.store, parts.index, parts.catalog.keeper, parts.matcher.detector.info, mend=mend)
+        async for step in found:
+            match step:
+                case Checked(done, total):
+                    yield {"done": done, "total": total}
+                case Difference(track, kind, vectors, mended):
+                    yield {"track": track, "difference": kind, "vectors": vectors, "mended": mended}
+
+    return lines(steps())
+
+
+@router.post("/rebuild")
+async def rebuild(parts: Parts) -> StreamingResponse:
+    """Builds the index anew from the stored vectors, beside the one in use; searches go on. Lines of progress."""
+
+    async def steps() -> AsyncGenerator[dict[str, Any], None]:
+        keeper = parts.catalog.keeper
+        async with keeper.change():
+            yield {"done": 0, "total": await parts.store.count_tracks()}
+            async for step in keeper.refill():
+                yield {"done": step.done, "total": step.total}
+            await keeper.finish()
+
+    return lines(steps())
+
+
+@router.post("/prune")
+async def prune(parts: Parts) -> Pruned:
+    """Deletes the vectors that models of the past have left of tracks that have the present one's."""
+    return Pruned(fingerprints=await parts.store.prune(parts.matcher.detector.info))
+
+
+@router.get("/export")
+async def export(parts: Parts) -> StreamingResponse:
+    """The whole catalog with its fingerprints as one file: what `POST /catalog/import` takes, anywhere."""
+    headers = {"Content-Disposition": 'attachment; filename="catalog.ndjson"'}
+    return StreamingResponse(transfer.lines(parts.store), media_type=NDJSON, headers=headers)
+
+
+@router.post("/import")
+async def take_over(
+    parts: Parts, file: Annotated[UploadFile, File(description="What an export gave; gzip is understood.")]
+) -> list[Import]:
+    """Takes over tracks from a file, once its sum is right. Audio that is known stays as it is."""
+    async with on_disk(file) as path:
+        await asyncio.to_thread(transfer.examined, path)
+        found = [Import.model_validate(each, from_attributes=True) async for each in _imported(parts, path)]
+    await parts.catalog.relate([each.track for each in found if each.status == "added" and each.track is not None])
+    await parts.catalog.count()
+    return found

@@ -1,0 +1,24 @@
+"""What the routers need of the application, as FastAPI dependencies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from pydantic import AwareDatetime
+
+from monitor.parts import Airtrace
+
+
+def _airtrace(request: Request) -> Airtrace:
+    airtrace: Airtrace = request.app.state.airtrace
+    return airtrace
+
+
+Parts = Annotated[Airtrace, Depends(_airtrace)]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="Most rows.")]
+# PostgreSQL's bigint; FastAPI refuses what it could not hold.
+Id = Annotated[int, Query(ge=1, le=2**63 - 1)]
+
+StreamName = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only this stream's.")]
+Since = Annotated[AwareDatetime | None, Query(description="Only what ended later, with its time zone.")]

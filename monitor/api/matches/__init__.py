@@ -1,0 +1,1 @@
+"""Routes of matches and of what explains them."""

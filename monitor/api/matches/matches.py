@@ -1,0 +1,42 @@
+"""Matches: what was played where."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Literal
+
+from fastapi import APIRouter
+
+from ingest import timeline
+from monitor.api.dependencies import Limit, Parts, Since, StreamName
+from monitor.api.matches import schemas
+from monitor.api.sounds.schemas import sounds_of
+from monitor.errors import NotFound
+
+router = APIRouter(prefix="/matches", tags=["matches"])
+
+
+@router.get("")
+async def list_matches(
+    parts: Parts,
+    stream: StreamName = None,
+    state: Literal["open", "closed"] | None = None,
+    since: Since = None,
+    limit: Limit = 100,
+) -> list[schemas.Match]:
+    """Newest first."""
+    after = None if since is None else timeline.to_clock(since)
+    found = await parts.store.matches(stream, state, after, limit)
+    families = await parts.store.families({match.track_id for match in found})
+    sounds = await sounds_of(parts.store, found)
+    return [schemas.Match.of(match, families, sound) for match, sound in zip(found, sounds, strict=True)]
+
+
+@router.get("/{match_id}")
+async def read(parts: Parts, match_id: uuid.UUID) -> schemas.Match:
+    """One match."""
+    match = await parts.store.match(match_id)
+    if match is None:
+        raise NotFound(f"there is no match {match_id}")
+    (sound,) = await sounds_of(parts.store, [match])
+    return schemas.Match.of(match, await parts.store.families({match.track_id}), sound)

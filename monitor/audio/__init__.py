@@ -1,0 +1,1 @@
+"""Audio files in, PCM out."""

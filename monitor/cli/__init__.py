@@ -1,0 +1,1 @@
+"""The command line: declarations only; what commands do is in `monitor/commands/`."""

@@ -1,0 +1,1 @@
+"""What was listened to, and what was not."""

@@ -1,0 +1,187 @@
+"""Draws how alike a stream and a track are: the stream from left to right, the track upwards, a hypothesis' line in it.
+
+Dark is alike. The line is one pixel wide, so that the dark diagonal that it was fitted to shows on both of its sides.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from monitor.core.explanation import Explanation, Hypothesis
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
+from monitor.core.similarity import similarity
+
+Pixels = NDArray[np.uint8]
+
+LONGER_PX = 900  # what the longer side of the picture's field is about
+CELL_LEAST_PX, CELL_MOST_PX = 3, 14
+FIELD_LEAST_PX = 560  # a hypothesis' reason, which stands above it, needs so much
+BESIDE_SAMPLES = 10 * SAMPLE_RATE_HZ  # of the stream, beside what is in question
+AROUND_SAMPLES = 15 * SAMPLE_RATE_HZ  # of the track, beneath and above the line: repeats may be seen there
+LEFT_PX, TOP_PX, RIGHT_PX, BOTTOM_PX = 58, 62, 20, 46
+TICK_PX, TEXT_PX, STRIP_PX = 5, 13, 5
+TICK_GAP_PX = 68  # a time of day is 55 wide
+TICK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
+WHITE_COSINE, BLACK_COSINE = 0.0, 0.95  # always the same, so that pictures can be compared
+WHITE, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 228, 240)
+LINE, ASKED = (214, 39, 40), (31, 119, 180)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is written: above the field, and beside its ticks (of a stream clock value)."""
+
+    title: str
+    note: str
+    instant: Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of the field: segments that begin at `first` and every hop after, `n` of them, a cell each."""
+
+    first: int
+    n: int
+    cell_px: int
+
+    @property
+    def length_px(self) -> int:
+        return self.n * self.cell_px
+
+    def px(self, at: float) -> float:
+        """Where an instant or a position lies. A cell's middle is the middle of its segment."""
+        return ((at - self.first - SEGMENT_SAMPLES / 2) / HOP_SAMPLES + 0.5) * self.cell_px
+
+    def ticks(self, gap_px: int) -> Iterator[int]:
+        """Round times, at least so far apart."""
+        second_px = self.cell_px * SAMPLE_RATE_HZ / HOP_SAMPLES
+        step = next((s for s in TICK_STEPS_S if s * second_px >= gap_px), TICK_STEPS_S[-1]) * SAMPLE_RATE_HZ
+        at = -(-self.first // step) * step
+        while self.px(at) <= self.length_px:
+            if self.px(at) >= 0:
+                yield at
+            at += step
+
+
+def draw(
+    explanation: Explanation, hypothesis: Hypothesis, segments: Sequence[Segment], reference: Reference, words: Words
+) -> bytes:
+    """A PNG of a hypothesis: `reference` is its track, `segments` what was heard around the moment."""
+    across, upwards = _axes(explanation, hypothesis, segments, reference)
+    width = LEFT_PX + max(across.length_px, FIELD_LEAST_PX) + RIGHT_PX
+    image = Image.new("RGB", (width, TOP_PX + upwards.length_px + BOTTOM_PX), WHITE)
+    image.paste(Image.fromarray(_field(across, upwards, segments, reference)), (LEFT_PX, TOP_PX))
+    pen = _Pen(ImageDraw.Draw(image), across, upwards)
+    pen.frame(words)
+    pen.asked(explanation.begin, explanation.end)
+    pen.line(hypothesis)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def _axes(
+    explanation: Explanation, hypothesis: Hypothesis, segments: Sequence[Segment], reference: Reference
+) -> tuple[_Axis, _Axis]:
+    """What of stream and track is shown: the line, the interval that is asked about, and something around them."""
+    begin = max(segments[0].start, min(explanation.begin, hypothesis.start) - BESIDE_SAMPLES)
+    end = min(segments[-1].start, max(explanation.end, hypothesis.end) + BESIDE_SAMPLES)
+    begin = min((segment.start for segment in segments if segment.start >= begin), default=segments[0].start)
+    n_across = max(1, (end - begin) // HOP_SAMPLES + 1)
+    known = len(reference.vectors)
+    lowest = max(0, round((hypothesis.line.at(begin) - AROUND_SAMPLES) / HOP_SAMPLES))
+    lowest = min(lowest, known - 1)
+    highest = max(lowest + 1, min(known, round((hypothesis.line.at(end) + AROUND_SAMPLES) / HOP_SAMPLES)))
+    n_upwards = highest - lowest
+    cell_px = max(CELL_LEAST_PX, min(CELL_MOST_PX, LONGER_PX // max(n_across, n_upwards)))
+    return _Axis(begin, n_across, cell_px), _Axis(lowest * HOP_SAMPLES, n_upwards, cell_px)
+
+
+def _field(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference: Reference) -> Pixels:
+    """(height, width, 3): a cell for each segment of the stream with each of the track; faint where one is silent."""
+    first = upwards.first // HOP_SAMPLES
+    shown = Reference(reference.vectors[first : first + upwards.n])
+    columns = {round((segment.start - across.first) / HOP_SAMPLES): segment for segment in segments}
+    heard = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
+    alike = np.flipud(similarity(shown, heard))
+    share = np.clip((np.nan_to_num(alike) - WHITE_COSINE) / (BLACK_COSINE - WHITE_COSINE), 0, 1)
+    grey = np.repeat(np.round(255 * (1 - share)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+    grey[np.isnan(alike)] = FAINT
+    cells: Pixels = grey.repeat(across.cell_px, axis=0).repeat(across.cell_px, axis=1)
+    return cells
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Draws around and into the field."""
+
+    pen: ImageDraw.ImageDraw
+    across: _Axis
+    upwards: _Axis
+
+    def at(self, instant: float, position: float) -> tuple[float, float]:
+        """Where a point of the field lies in the picture."""
+        bottom = TOP_PX + self.upwards.length_px
+        return LEFT_PX + self.across.px(instant), bottom - self.upwards.px(position)
+
+    def frame(self, words: Words) -> None:
+        """Frame, ticks with their times, and the two lines above."""
+        right, bottom = LEFT_PX + self.across.length_px, TOP_PX + self.upwards.length_px
+        self.pen.rectangle((LEFT_PX - 1, TOP_PX - 1, right, bottom), outline=INK)
+        for instant in self.across.ticks(TICK_GAP_PX):
+            x = self.at(instant, 0)[0]
+            self.pen.line((x, bottom, x, bottom + TICK_PX), fill=INK)
+            self.text((x, bottom + TICK_PX + 2), words.instant(instant), "ma")
+        for position in self.upwards.ticks(TICK_GAP_PX // 2):
+            y = self.at(0, position)[1]
+            self.pen.line((LEFT_PX - TICK_PX, y, LEFT_PX, y), fill=INK)
+            self.text((LEFT_PX - TICK_PX - 3, y), _minutes(position), "rm")
+        self.text(
+            (LEFT_PX, bottom + BOTTOM_PX - 4),
+            "across: stream, upwards: track; dark: alike; pale blue: silence; bar: the moment",
+            "ld",
+        )
+        for y, text in ((6, words.title), (24, words.note)):
+            self.text((LEFT_PX, y), _cut(text, max(self.across.length_px, FIELD_LEAST_PX)), "la")
+
+    def asked(self, begin: int, end: int) -> None:
+        """A strip above the field, over the interval that is asked about."""
+        sides = (max(0.0, min(self.across.px(at), self.across.length_px)) for at in (begin, end))
+        left, right = (LEFT_PX + side for side in sides)
+        self.pen.rectangle((left, TOP_PX - STRIP_PX - 3, max(left + 1, right), TOP_PX - 4), fill=ASKED)
+
+    def line(self, hypothesis: Hypothesis) -> None:
+        """The hypothesis' line, with a ring around the first and the last segment of what speaks for it."""
+        middles = (hypothesis.start + SEGMENT_SAMPLES / 2, hypothesis.end - SEGMENT_SAMPLES / 2)
+        ends = [self.at(instant, hypothesis.line.at(round(instant))) for instant in middles]
+        self.pen.line(ends, fill=LINE, width=1)
+        for x, y in ends:
+            self.pen.ellipse((x - 4, y - 4, x + 4, y + 4), outline=LINE)
+
+    def text(self, where: tuple[float, float], text: str, anchor: str) -> None:
+        self.pen.text(where, text, fill=INK, font=_font(), anchor=anchor)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(TEXT_PX)
+
+
+def _cut(text: str, most_px: int) -> str:
+    """The text, as much of it as there is room for."""
+    while text and _font().getlength(text) > most_px:
+        text = text[:-2].rstrip() + "…"
+    return text
+
+
+def _minutes(samples: int) -> str:
+    minutes, seconds = divmod(samples // SAMPLE_RATE_HZ, 60)
+    return f"{minutes}:{seconds:02}"

@@ -1,0 +1,184 @@
+"""From PCM to plays: embed, search, fetch the exact vectors, decide. What the worker and `scan` share."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor import metrics
+from monitor.core.calibration import Peak, openings
+from monitor.core.play import Play
+from monitor.core.reference import Reference
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Hit, Segment
+from monitor.core.thresholds import Thresholds
+from monitor.core.tracker import Step, advance, propose, tracks_needed
+from monitor.core.votes import Proposal
+from monitor.detect.detector import Detector
+from monitor.matching.reference_cache import References
+from monitor.matching.search_batcher import Searches
+from monitor.settings import MatchingSettings
+from monitor.storage.matches import Store
+from monitor.storage.milvus import Index
+
+# Plays are named by what they are, so that a replay after a crash finds the rows it wrote before.
+PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of one stream: the segments of the last minute, oldest first, the plays on air, and ended."""
+
+    recent: tuple[Segment, ...] = ()
+    open: tuple[Play, ...] = ()
+    ended: tuple[Play, ...] = ()
+
+    def last_start(self) -> int | None:
+        """Stream clock of the newest segment."""
+        return self.recent[-1].start if self.recent else None
+
+    def sounding_since(self, start: int | None) -> int:
+        """How many segments later than that are no silence."""
+        return sum(one.vector is not None for one in self.recent if start is None or one.start > start)
+
+
+class Matcher:
+    """The detector, the index and the exact vectors, put together. Holds no stream's state."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        index: Index,
+        store: Store,
+        executor: Executor,
+        settings: MatchingSettings,
+        thresholds: Thresholds,
+    ) -> None:
+        self.detector = detector
+        self._searches = Searches(index, settings.top_k)
+        self._references = References(store, detector)
+        self._executor = executor
+        # Whether a stream, by its name, is worth a search from a stream clock value on (sounds/watch.py).
+        self.needs_search: Callable[[str, int], bool] = lambda name, start: True
+        self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
+        self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
+
+    def thresholds_at(self, open_evidence: float) -> Thresholds:
+        """The detector's for plays that open at another evidence: at less, lines with fewer votes are worth a look."""
+        default = self.detector.thresholds
+        votes = default.vote_evidence * min(1.0, open_evidence / default.open_evidence)
+        memory = self.memory_samples
+        return replace(default, open_evidence=open_evidence, vote_evidence=votes, memory_samples=memory)
+
+    async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
+        """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
+        is_searched = bool(memory.open) or self.needs_search(name, start)
+        memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds, is_searched)
+        with step_timer("align"):
+            step = await asyncio.get_running_loop().run_in_executor(
+                self._executor,
+                lambda: advance(
+                    memory.recent,
+                    proposals,
+                    memory.open,
+                    memory.ended,
+                    references,
+                    self.thresholds,
+                    lambda *of: self._play_id(name, *of),
+                ),
+            )
+        return replace(memory, open=step.open, ended=step.ended), step
+
+    async def openings(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, thresholds: Thresholds
+    ) -> tuple[Memory, list[Peak]]:
+        """Like `listen`, but opens nothing: says each play that could open by these thresholds, at each segment."""
+        memory, proposals, references = await self._proposed(memory, start, pcm, thresholds)
+        with step_timer("align"):
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._executor,
+                lambda: openings(
+                    memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
+                ),
+            )
+        return memory, found
+
+    async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
+        """Like `listen`, for audio that was decided on before: it only comes back to memory."""
+        memory, _ = await self._remember(memory, start, pcm)
+        return memory
+
+    async def _proposed(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds, is_searched: bool = True
+    ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
+        """With the block in memory: the lines that its segments propose, and the vectors to judge them by."""
+        memory, n_new = await self._remember(memory, start, pcm, is_searched)
+        with step_timer("align"):
+            proposals = await asyncio.get_running_loop().run_in_executor(
+                self._executor, propose, memory.recent, n_new, thresholds
+            )
+            needed = tracks_needed(proposals, memory.open)
+        with step_timer("fetch"):
+            references = await self._references.of(needed)
+        return memory, proposals, references
+
+    async def _remember(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], is_searched: bool = True
+    ) -> tuple[Memory, int]:
+        last = memory.last_start()
+        found = await self._segments(start, pcm, is_searched)
+        segments = [segment for segment in found if last is None or segment.start > last]
+        if not segments:
+            return memory, 0
+        horizon = segments[0].start - self.memory_samples
+        remembered = (segment for segment in memory.recent if segment.start >= horizon)
+        return replace(memory, recent=(*remembered, *segments)), len(segments)
+
+    async def _segments(self, start: int, pcm: NDArray[np.int16], is_searched: bool) -> list[Segment]:
+        with step_timer("embed"):
+            embeddings = await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed, pcm)
+        metrics.SEGMENTS.labels(self.detector.info.name).inc(len(embeddings.vectors))
+        audible = np.flatnonzero(embeddings.audible)
+        with step_timer("search"):
+            hits = await self._hits(embeddings.vectors[audible], is_searched)
+        found = dict(zip(audible.tolist(), hits, strict=True))
+        return [
+            Segment(
+                start + i * HOP_SAMPLES,
+                embeddings.vectors[i] if i in found else None,
+                found.get(i, ()),
+                math.nan if embeddings.foreseen is None else float(embeddings.foreseen[i]),
+            )
+            for i in range(len(embeddings.vectors))
+        ]
+
+    async def _hits(self, vectors: NDArray[np.float32], is_searched: bool) -> list[tuple[Hit, ...]]:
+        if not is_searched:  # the vectors stay: a play that is found later reaches back over them
+            metrics.GATED.inc(len(vectors))
+            return [()] * len(vectors)
+        return await self._searches.hits(vectors) if len(vectors) else []
+
+    def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
+        info = self.detector.info
+        return uuid.uuid5(PLAY_NAMESPACE, f"{name}/{info.name}/{info.version}/{info.checksum}/{track}/{start}")
+
+
+@contextmanager
+def step_timer(step: str) -> Iterator[None]:
+    """Observes how long one step of a batch took, and counts its failures."""
+    begun = time.perf_counter()
+    try:
+        yield
+    except Exception:  # no cancellation
+        metrics.FAILURES.labels(step).inc()
+        raise
+    finally:
+        metrics.STEP_SECONDS.labels(step).observe(time.perf_counter() - begun)

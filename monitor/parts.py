@@ -1,0 +1,172 @@
+"""Puts the parts together: which database, index and bus. The only place that knows embedded from full mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from ingest.bus.history import Recorder
+from ingest.bus.kafka import KafkaBus
+from ingest.bus.port import Bus
+from ingest.bus.spool import KEEP_S, Spool
+from ingest.bus.spool_history import SpoolRecorder
+from ingest.leases.assignment import AllStreams, Streams
+from ingest.leases.permit import Terms
+from ingest.leases.postgres import LeasedStreams
+from ingest.settings import KafkaSettings
+from monitor import metrics
+from monitor.alerts.kafka import Relay
+from monitor.catalog.catalog import Catalog
+from monitor.detect.detector import Detector
+from monitor.detect.fingerprint import NeuralDetector
+from monitor.errors import DependencyError, SettingsError
+from monitor.local import postgres
+from monitor.local.home import Home
+from monitor.matching.backlog import Pace
+from monitor.matching.matcher import Matcher
+from monitor.settings import Settings
+from monitor.similarity import panns_service
+from monitor.similarity.panns_service import Sounds
+from monitor.similarity.stream_tagger import Watch
+from monitor.storage import matches, milvus
+from monitor.storage.matches import Store
+from monitor.storage.milvus import Index
+
+EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Airtrace:
+    """The opened parts that the worker, the API and the commands share."""
+
+    settings: Settings
+    dsn: str
+    store: Store
+    index: Index
+    catalog: Catalog
+    matcher: Matcher
+    executor: Executor
+    sounds: Sounds | None = None  # None only where nothing asks for it
+
+
+@asynccontextmanager
+async def opened(settings: Settings, home: Home | None, *, recover: bool = True) -> AsyncIterator[Airtrace]:
+    """Opens database and index; `home` is needed where the settings leave either to the embedded mode.
+
+    Raises:
+        DependencyError: a part cannot be reached.
+        ModelMismatch: the catalog was made with other weights, and `recover` was asked for.
+    """
+    async with AsyncExitStack() as stack:
+        executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
+        loop = asyncio.get_running_loop()
+        importing = loop.run_in_executor(executor, _import_milvus)
+        loading = loop.run_in_executor(executor, NeuralDetector)
+        dsn = await stack.enter_async_context(_database(settings, home))
+        kept = await stack.enter_async_context(_store(settings, dsn))
+        await importing
+        detector = await loading
+        vectors = await stack.enter_async_context(_index(settings, home, detector))
+        catalog = Catalog(kept, vectors, detector, executor, settings.catalog.track_most_h * 3600)
+        if recover:
+            await catalog.recover()
+        matcher = Matcher(detector, vectors, kept, executor, settings.matching, detector.thresholds)
+        if (calibration := await kept.calibration(detector.info)) is not None:
+            matcher.thresholds = matcher.thresholds_at(calibration.open_evidence)
+        info = detector.info
+        metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
+        heard = await stack.enter_async_context(panns_service.opened(settings, kept, vectors))
+        catalog.companion = heard
+        yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor, heard)
+
+
+@asynccontextmanager
+async def bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
+    """Kafka where the settings name brokers, else the spool in the home."""
+    if settings.kafka.bootstrap:
+        is_idempotent, window_s = settings.kafka.idempotence, settings.ingest.window_s
+        async with KafkaBus(settings.kafka, idempotent=is_idempotent, window_s=window_s) as kafka:
+            yield kafka
+    else:
+        # Twice what a worker re-reads: it begins again at a record, not at a second.
+        keep_s = max(KEEP_S, 2 * settings.matching.memory_s)
+        async with Spool(_needed(home).spool, settings.ingest.spool_most_mb, keep_s) as spool:
+            yield spool
+
+
+def watched(parts: Airtrace) -> Watch | None:
+    """What listens to the worker's streams with PANNs, and tells its matcher what needs no search; None without it."""
+    if parts.sounds is None:
+        return None
+    watch = Watch(parts.sounds, parts.store, parts.settings.panns)
+    parts.matcher.needs_search = watch.needs_search
+    return watch
+
+
+def _store(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Store]:
+    # Events go over Kafka: without it they would wait for ever.
+    return matches.opened(dsn, settings.database.pool_most, with_outbox=bool(settings.kafka.bootstrap))
+
+
+def needs_home(settings: Settings) -> bool:
+    """Whether anything is left to the embedded mode."""
+    return settings.database.dsn is None or settings.milvus.uri is None
+
+
+@asynccontextmanager
+async def _database(settings: Settings, home: Home | None) -> AsyncIterator[str]:
+    if settings.database.dsn is not None:
+        yield settings.database.dsn.get_secret_value()
+        return
+    async with postgres.embedded(_needed(home).postgres) as dsn:
+        yield dsn
+
+
+def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:
+    token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
+    uri = settings.milvus.uri or str(_needed(home).milvus)
+    return milvus.opened(uri, token, detector.info, settings.milvus.index)
+
+
+def _needed(home: Home | None) -> Home:
+    if home is None:
+        raise SettingsError("the embedded mode needs a home: set AIRTRACE_HOME, or name the servers in the settings")
+    return home
+
+
+def _import_milvus() -> None:
+    try:
+        import pymilvus  # noqa: F401 - a second of import, while PostgreSQL starts
+    except ImportError as error:
+        raise DependencyError(f"pymilvus cannot be imported: {error}") from error
+
+
+def recorder(kafka: KafkaSettings, spool: Path) -> Recorder:
+    """Reads from Kafka where brokers are named, else from the spool in a folder."""
+    if kafka.bootstrap:
+        from ingest.bus.kafka_history import KafkaRecorder
+
+        return KafkaRecorder(kafka)
+    return SpoolRecorder(spool)
+
+
+def _streams(settings: Settings, dsn: str) -> Streams:
+    """Over Kafka others may read streams, too, so that each is claimed; the spool's one process has them all."""
+    if settings.kafka.bootstrap:
+        return LeasedStreams(dsn, Terms.within(settings.ingest.lease_s, settings.ingest.poll_s))
+    return AllStreams(dsn, settings.ingest.poll_s)
+
+
+async def _relay(bus: Bus, store: Store) -> None:
+    """Tells others of matches, where there is a bus to do it over."""
+    if isinstance(bus, KafkaBus) and store.outbox is not None:
+        await Relay(store.outbox, bus.tell).run()
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(settings.matching.backlog, settings.matching.backlog_most_s)

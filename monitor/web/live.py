@@ -1,0 +1,187 @@
+"""The live page at `/` and its changing part at `/live`, which the page fetches again every two seconds.
+
+Names come from files and streams from people: templates escape everything, and no script or style is inline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ingest import timeline
+from ingest.wire import GapReason
+from monitor.api.alerts import schemas as alert_schemas
+from monitor.api.dependencies import Parts
+from monitor.api.matches import schemas as match_schemas
+from monitor.api.sounds import schemas as sound_schemas
+from monitor.api.streams import schemas as stream_schemas
+from monitor.core.segments import SAMPLE_RATE_HZ
+from monitor.errors import DependencyError
+from monitor.storage.matches import UNREACHABLE
+
+router = APIRouter(include_in_schema=False)
+
+OPEN_MOST = 200  # matches on air at once; more could not be looked at
+RECENT_MOST = 30  # about two hours of one music station
+ALERTS_MOST = 20  # what one can act on; the API has them all
+SIMILAR_MOST = 20
+SOUNDS_FRESH_S = 60  # a passage of ten seconds, and the time that PANNs may take to come to it
+
+# The page loads only what Airtrace serves, runs nothing inline, and cannot be framed by others.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",  # the back button must not show an old state as if it were now
+}
+
+KINDS = {
+    "music": "music",
+    "speech": "speech",
+    "music_under_speech": "music under speech",
+    "silence": "silence",
+    "other": "neither music nor speech",
+}
+STATES = {"listening": "Listening", "gap": "Gap", "waiting": "Waiting", "not_running": "Not running"}
+REASONS: dict[str, str] = {
+    GapReason.CONNECTING: "connecting",
+    GapReason.STALLED: "stalled, no audio is coming",
+    GapReason.ENDED: "the stream has ended",
+    GapReason.NOT_AUDIO: "its address gives no audio",
+    GapReason.DECODE_ERROR: "its audio cannot be decoded",
+    GapReason.DROPPED: "audio dropped under load",
+    GapReason.LOST: "audio lost, matching fell too far behind",
+    GapReason.STOPPED: "Airtrace was not running",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OnAir:
+    """A stream, what is on air there now, and what it sounds like where PANNs listens."""
+
+    stream: stream_schemas.Stream
+    matches: list[match_schemas.Match]
+    sounds: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that the page shows."""
+
+    now: datetime
+    on_air: list[OnAir]
+    recent: list[match_schemas.Match]
+    alerts: list[alert_schemas.Alert]
+    more_alerts: bool
+    similar: list[sound_schemas.Similar]
+    tracks: int
+    detector: str
+    model: str
+
+    @property
+    def listening(self) -> int:
+        """How many streams are heard now."""
+        return sum(on_air.stream.state == "listening" for on_air in self.on_air)
+
+    @property
+    def playing(self) -> int:
+        """How many matches are on air on the streams shown."""
+        return sum(len(on_air.matches) for on_air in self.on_air)
+
+
+@router.get("/")
+async def page(request: Request, parts: Parts) -> Response:
+    """The whole page."""
+    return _rendered(request, "page.html", await _view(parts))
+
+
+@router.get("/live")
+async def live(request: Request, parts: Parts) -> Response:
+    """The part of the page that changes."""
+    return _rendered(request, "live.html", await _view(parts))
+
+
+async def _view(parts: Parts) -> View:
+    store, info, now = parts.store, parts.matcher.detector.info, stream_schemas.utc_now()
+    try:
+        streams = [stream_schemas.Stream.of(stream, now) for stream in await store.streams()]
+        playing = await store.matches(None, "open", None, OPEN_MOST)
+        recent = await store.matches(None, None, None, RECENT_MOST)
+        alerts = await store.alerts("open", ALERTS_MOST + 1)
+        similar = await store.similars(None, "pending", SIMILAR_MOST)
+        fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
+        sounds = await store.sounds_now([stream.id for stream in streams], fresh)
+        recent_sounds = await sound_schemas.sounds_of(store, recent)
+        tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
+        families = await store.families(tracks_shown)
+        tracks = await store.count_tracks()
+    except UNREACHABLE as error:
+        raise DependencyError("PostgreSQL does not answer") from error
+    open_ = [match_schemas.Match.of(match, families) for match in playing]
+    return View(
+        now=now,
+        on_air=[
+            OnAir(stream, [match for match in open_ if match.stream.id == stream.id], sounds.get(stream.id))
+            for stream in streams
+        ],
+        recent=[
+            match_schemas.Match.of(match, families, sound) for match, sound in zip(recent, recent_sounds, strict=True)
+        ],
+        alerts=[alert_schemas.Alert.of(alert, families) for alert in alerts[:ALERTS_MOST]],
+        more_alerts=len(alerts) > ALERTS_MOST,
+        similar=[sound_schemas.Similar.of(each) for each in similar],
+        tracks=tracks,
+        detector=info.name,
+        model=f"{info.version}/{info.checksum}",
+    )
+
+
+def _rendered(request: Request, template: str, view: View) -> Response:
+    return _templates.TemplateResponse(request, template, {"view": view}, headers=HEADERS)
+
+
+def _iso(instant: datetime) -> str:
+    """UTC to the second, for machines."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _utc(instant: datetime) -> str:
+    """UTC to the second, for people whose browser runs no script."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _clock(seconds: float) -> str:
+    """m:ss, from an hour on h:mm:ss."""
+    minutes, second = divmod(max(0, int(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _reason(reason: str | None) -> str:
+    """A gap's reason in words; one that a newer writer made up is shown as it is."""
+    if reason is None:
+        return "reason unknown"
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def _environment() -> Environment:
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(iso=_iso, utc=_utc, clock=_clock, reason=_reason)
+    environment.globals.update(states=STATES, kinds=KINDS, version=version("airtrace"))
+    return environment
+
+
+_templates = Jinja2Templates(env=_environment())

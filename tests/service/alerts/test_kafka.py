@@ -1,0 +1,257 @@
+"""Events: written with what they tell, sent at least once and in order over a real Kafka, and as their schema says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import jsonschema
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import REGISTRY
+
+from ingest.bus.kafka import KafkaBus
+from ingest.errors import BusError
+from ingest.settings import KafkaSettings
+from ingest.wire import SAMPLE_RATE_HZ, Headers
+from monitor.alerts.events import event
+from monitor.alerts.kafka import Relay
+from monitor.core.play import Play
+from monitor.detect.detector import DetectorInfo
+from monitor.storage import matches as store_module
+from monitor.storage.matches import Store
+from monitor.storage.outbox import SENDING_LOCK, Outbox, Told
+from monitor.storage.records import Batch, Fingerprint, Metadata, Progress
+from tests.broker import Broker, kafka_settings
+
+SCHEMA = Path(__file__).parents[3] / "configs" / "events.schema.json"
+INFO = DetectorInfo("fingerprint", "test-1", "c0ffee", 4)
+SECOND = SAMPLE_RATE_HZ
+START = 1_700_000_000 * SECOND
+SONG = Metadata("Nocturne", "/music/nocturne.flac", "The Owls", "Night", "DEA622100001")
+DEADLINE_S = 30
+
+
+@pytest.fixture
+async def telling(dsn: str) -> AsyncIterator[Store]:
+    async with store_module.opened(dsn, 4, with_outbox=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def playing(telling: Store) -> tuple[int, Play]:
+    """A stream, and a play in it that is not written yet."""
+    stream = await telling.add_stream("radio-one", "http://radio.example/a.mp3")
+    assert stream is not None
+    return stream, play(await a_track(telling, SONG))
+
+
+async def a_track(store: Store, metadata: Metadata, seed: int = 1) -> int:
+    vectors = np.random.default_rng(seed).normal(size=(10, INFO.dimensions)).astype(np.float32)
+    track = await store.add_track(bytes([seed]) * 32, 5 * SECOND, metadata, Fingerprint(INFO, vectors))
+    assert track is not None
+    await store.mark(track, "ready")
+    return track
+
+
+def play(track: int, number: int = 1) -> Play:
+    at = 7 * SECOND
+    return Play(uuid.UUID(int=number), track, START, START + 5 * SECOND, at, at + 5 * SECOND, 1.0, 9.5, 11, 30.5)
+
+
+def batch(stream: int, before: int | None, after: int, **plays: tuple[Play, ...]) -> Batch:
+    known = {"opened": (), "open": (), "closed": (), **plays}
+    expected = None if before is None else START + before
+    return Batch(stream, expected, Progress(START + after, 0, 10, 4), (), severity="warning", **known)
+
+
+async def waiting(store: Store) -> list[Told]:
+    """All of the outbox, which is empty afterwards."""
+    told: list[Told] = []
+
+    async def keep(each: Told) -> None:
+        told.append(each)
+
+    assert store.outbox is not None
+    await store.outbox.send(keep)
+    return told
+
+
+async def test_a_play_is_told_when_it_opens_with_its_alert_and_when_it_closes(
+    telling: Store, playing: tuple[int, Play]
+) -> None:
+    stream, one = playing
+    longer = replace(one, end=one.end + 3 * SECOND, track_end=one.track_end + 3 * SECOND)
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.write(batch(stream, 1, 2, open=(longer,)), INFO)
+    await telling.write(batch(stream, 2, 3, closed=(longer,)), INFO)
+    opened, alert, closed = [event(told) for told in await waiting(telling)]
+    assert [each.type for each in (opened, alert, closed)] == ["match.opened", "alert.raised", "match.closed"]
+    assert len({opened.id, alert.id, closed.id}) == 3
+    assert opened.match.id == alert.match.id == closed.match.id == one.id
+    assert opened.match.start.isoformat() == "2023-11-14T22:13:20+00:00"
+    assert (opened.match.end - opened.match.start).total_seconds() == 5
+    assert (closed.match.end - closed.match.start).total_seconds() == 8
+    assert (closed.match.track_start_s, closed.match.track_end_s, closed.match.speed) == (7, 15, 1)
+    assert opened.match.stream.name == "radio-one"
+    assert (opened.match.track.title, opened.match.track.isrc) == ("Nocturne", "DEA622100001")
+    assert alert.alert is not None
+    assert alert.alert.severity == "warning"
+    assert opened.alert is closed.alert is None
+
+
+async def test_a_play_that_becomes_another_track_s_is_told(telling: Store, playing: tuple[int, Play]) -> None:
+    stream, one = playing
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(telling)
+    other = await a_track(telling, replace(SONG, title="Aubade"), seed=2)
+    await telling.write(batch(stream, 1, 2, open=(replace(one, track=other),)), INFO)
+    await telling.write(batch(stream, 2, 3, open=(replace(one, track=other),)), INFO)
+    (changed,) = [event(told) for told in await waiting(telling)]
+    assert (changed.type, changed.match.id, changed.match.track.title) == ("match.changed", one.id, "Aubade")
+
+
+async def test_of_a_batch_that_is_not_written_nothing_is_told(telling: Store, playing: tuple[int, Play]) -> None:
+    stream, one = playing
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(telling)
+    with pytest.raises(store_module.StaleProgress):
+        await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    bad = replace(one, id=uuid.UUID(int=2), scored=0)  # refused by the schema
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await telling.write(batch(stream, 1, 2, opened=(bad,), open=(bad,), closed=(one,)), INFO)
+    assert await waiting(telling) == []
+
+
+async def test_what_closes_without_a_worker_is_told_too(telling: Store, playing: tuple[int, Play]) -> None:
+    stream, one = playing
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(telling)
+    assert await telling.delete_track(one.track)
+    await telling.close_orphans()
+    await telling.close_orphans()
+    (closed,) = [event(told) for told in await waiting(telling)]
+    assert (closed.type, closed.match.track.title) == ("match.closed", "Nocturne")
+
+
+async def test_without_an_outbox_nothing_waits_for_ever(store: Store) -> None:
+    stream = await store.add_stream("radio-one", "http://radio.example/a.mp3")
+    assert stream is not None
+    one = play(await a_track(store, SONG))
+    await store.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await store.delete_track(one.track)
+    await store.close_orphans()
+    assert await Outbox(store._pool).waiting() == 0
+
+
+async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Store, playing: tuple[int, Play]) -> None:
+    stream, one = playing
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    sent: list[Told] = []
+
+    async def once(told: Told) -> None:
+        if sent:
+            raise BusError("away")
+        sent.append(told)
+
+    assert telling.outbox is not None
+    with pytest.raises(BusError):
+        await telling.outbox.send(once)
+    (rest,) = await waiting(telling)
+    assert (sent[0].body["type"], rest.body["type"]) == ("match.opened", "alert.raised")
+
+
+async def test_only_one_process_sends_at_a_time(telling: Store, playing: tuple[int, Play], dsn: str) -> None:
+    stream, one = playing
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    other = await asyncpg.connect(dsn)
+    try:
+        async with other.transaction():
+            await other.execute("select pg_advisory_xact_lock($1)", SENDING_LOCK)
+            assert await waiting(telling) == []
+        assert len(await waiting(telling)) == 2
+    finally:
+        await other.close()
+
+
+async def messages(settings: KafkaSettings, count: int) -> list[tuple[bytes, dict[str, bytes], Any]]:
+    """Key, headers and JSON of the first messages in the topic of matches."""
+    async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
+        partitions = [TopicPartition(settings.matches_topic, number) for number in range(settings.partitions)]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning()
+        async with asyncio.timeout(DEADLINE_S):
+            found = [await consumer.getone() for _ in range(count)]
+    return [(each.key, dict(each.headers), json.loads(each.value)) for each in found]
+
+
+async def test_events_arrive_over_kafka_as_their_published_schema_says(
+    telling: Store, playing: tuple[int, Play], any_kafka: Broker
+) -> None:
+    settings = kafka_settings(any_kafka.bootstrap, partitions=2)
+    stream, one = playing
+    assert telling.outbox is not None
+    async with KafkaBus(settings, idempotent=any_kafka.is_real) as bus, asyncio.TaskGroup() as group:
+        relaying = group.create_task(Relay(telling.outbox, bus.tell).run(), name="relay")
+        await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+        await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
+        told = await messages(settings, 3)
+        while await telling.outbox.waiting():  # noqa: ASYNC110 - the deletion follows what was read
+            await asyncio.sleep(0.01)
+        relaying.cancel()
+    schema = json.loads(SCHEMA.read_text())
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    for key, headers, body in told:
+        validator.validate(body)
+        assert key == str(stream).encode()
+        assert headers["type"].decode() == body["type"]
+        assert headers["id"].decode() == body["id"]
+    assert [body["type"] for _, _, body in told] == ["match.opened", "alert.raised", "match.closed"]
+    spoiled = {**told[0][2], "match": {**told[0][2]["match"], "start": 5}}
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(spoiled)
+
+
+async def test_while_the_brokers_are_away_events_wait_and_then_come_in_order(
+    telling: Store, playing: tuple[int, Play], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.alerts.kafka.RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr("monitor.alerts.kafka.SEND_TIMEOUT_S", 0.05)
+    stream, one = playing
+    taken: list[str] = []
+    is_away, tried = asyncio.Event(), asyncio.Event()
+    is_away.set()
+
+    async def publish(key: bytes, headers: Headers, value: bytes) -> None:
+        tried.set()
+        if is_away.is_set():
+            await asyncio.Event().wait()  # as aiokafka waits for brokers that are away
+        taken.append(json.loads(value)["type"])
+
+    def sent(kind: str) -> float:
+        return REGISTRY.get_sample_value("airtrace_events_total", {"type": kind}) or 0
+
+    before = sent("match.closed")
+    assert telling.outbox is not None
+    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
+    relaying = asyncio.create_task(Relay(telling.outbox, publish).run(), name="relay")
+    async with asyncio.timeout(DEADLINE_S):
+        await tried.wait()
+        assert taken == []
+        is_away.clear()
+        while len(taken) < 3 or await telling.outbox.waiting():  # noqa: ASYNC110 - a database has a part in it
+            await asyncio.sleep(0.01)
+    relaying.cancel()
+    with suppress(asyncio.CancelledError):
+        await relaying
+    assert taken == ["match.opened", "alert.raised", "match.closed"]
+    assert sent("match.closed") == before + 1

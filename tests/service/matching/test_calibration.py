@@ -1,0 +1,374 @@
+"""Calibrating over the HTTP API and by the command, with real parts: what is heard, what it sets and undoes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import orjson
+import pytest
+
+from monitor.api.matches import calibration as router
+from monitor.catalog.catalog import Catalog
+from monitor.commands import calibrate as command
+from monitor.commands import client as client_module
+from monitor.core.calibration import REAL_TIMES, Peak
+from monitor.detect.detector import DetectorInfo
+from monitor.detect.logmel import LogMelDetector
+from monitor.errors import Conflict
+from monitor.matching.calibration import Heard
+from monitor.matching.matcher import Matcher
+from monitor.parts import Airtrace
+from monitor.processes.http_app import create_app
+from monitor.processes.http_server import served
+from monitor.settings import Settings
+from monitor.storage.matches import Store
+from monitor.storage.milvus import Index
+from monitor.storage.records import Calibration, Metadata
+from tests.songs import SECOND, Songs, seconds, written
+
+API = "/api/v1"
+DEFAULT = LogMelDetector.thresholds.open_evidence
+LEAST = DEFAULT / 3
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+def parts(
+    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Any
+) -> Airtrace:
+    return Airtrace(Settings(home=tmp_path), dsn, store, index, catalog, matcher, executor)
+
+
+@pytest.fixture
+async def client(parts: Airtrace) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as http:
+        yield http
+
+
+@pytest.fixture
+async def one(catalog: Catalog, songs: Songs, tmp_path: Path) -> int:
+    path = written(tmp_path / "one.wav", songs.one)
+    return (await catalog.add(path, Metadata("One", str(path)))).track.id
+
+
+def problem(response: httpx2.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    detail: str = response.json()["detail"]
+    return detail
+
+
+# Hearing
+
+
+async def posted(client: httpx2.AsyncClient, path: Path) -> list[Any]:
+    """The lines of the answer."""
+    response = await client.post(f"{API}/calibrate", files={"file": (path.name, path.read_bytes())})
+    assert response.status_code == 200, response.text
+    return [orjson.loads(line) for line in response.text.splitlines()]
+
+
+async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
+    client: httpx2.AsyncClient, parts: Airtrace, one: int, songs: Songs, tmp_path: Path
+) -> None:
+    pieces = (songs.unknown[: seconds(12)], songs.one[seconds(9.3) : seconds(29.3)], songs.silence[: seconds(30)])
+    path = written(tmp_path / "mixed.wav", np.concatenate(pieces))
+    *progress, heard = await posted(client, path)
+    assert progress
+    assert all(set(line) == {"done_s"} for line in progress)
+    assert [line["done_s"] for line in progress] == sorted(line["done_s"] for line in progress)
+    assert (heard["file"], heard["duration_s"]) == ("mixed.wav", 62)
+    assert heard["sound_s"] == pytest.approx(32, abs=1)
+    most = max(heard["peaks"], key=lambda peak: peak["evidence"])
+    assert most["track"] == one
+    assert (most["start_s"], most["end_s"]) == (pytest.approx(12, abs=1), pytest.approx(32, abs=1))
+    assert most["evidence"] > REAL_TIMES * DEFAULT, "so much that it is taken for a play"
+    assert all(peak["evidence"] >= LEAST for peak in heard["peaks"])
+
+    parts.matcher.thresholds = replace(parts.matcher.thresholds, open_evidence=1000.0)
+    assert (await posted(client, path))[-1] == heard
+
+
+async def test_what_is_no_audio_is_a_problem_in_the_last_line(client: httpx2.AsyncClient, tmp_path: Path) -> None:
+    (tmp_path / "notes.mp3").write_text("no audio")
+    (last,) = await posted(client, tmp_path / "notes.mp3")
+    assert last["status"] == 422
+    assert "notes.mp3" in last["detail"]
+
+
+# Setting
+
+
+def heard(track: int, mean_excess: float = 1.0, hours: float = 4.0, **more: Any) -> dict[str, Any]:
+    """A recording with 40 peaks an hour whose tail is exponential, its quantiles instead of draws."""
+    n_peaks = round(40 * hours)
+    evidences = LEAST - mean_excess * np.log((np.arange(n_peaks) + 0.5) / n_peaks)
+    peaks = [
+        {"track": track, "start_s": 60 * i, "end_s": 60 * i + 5, "evidence": evidence}
+        for i, evidence in enumerate(evidences.tolist())
+    ]
+    sound_s = HOUR_S * hours
+    return {"file": "a.wav", "duration_s": sound_s, "sound_s": sound_s, "peaks": peaks, **more}
+
+
+async def set_(client: httpx2.AsyncClient, *recordings: dict[str, Any], **more: Any) -> dict[str, Any]:
+    response = await client.put(f"{API}/calibration", json={"recordings": list(recordings), **more})
+    assert response.status_code == 200, response.text
+    made: dict[str, Any] = response.json()
+    return made
+
+
+async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
+    client: httpx2.AsyncClient, parts: Airtrace, one: int
+) -> None:
+    default = parts.matcher.thresholds
+    before = (await client.get(f"{API}/calibration")).json()
+    assert (before["open_evidence"], before["default"], before["least"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
+    assert (before["calibration"], before["tracks"]) == (None, 1)
+
+    made = await set_(client, heard(one, 2.0), rate_per_1000_h=2.0)
+    kept = made["calibration"]
+    expected = LEAST + 2 * np.log(40 / 0.002)
+    assert kept["fitted"]["value"] == pytest.approx(expected, abs=1)
+    assert kept["fitted"]["low"] < kept["fitted"]["value"] < kept["fitted"]["high"]
+    assert kept["open_evidence"] == kept["fitted"]["value"]
+    assert (kept["rate_per_1000_h"], kept["sound_s"], kept["peaks"], kept["tracks"]) == (2, 4 * HOUR_S, 160, 1)
+    assert made["expected"]["rate_per_1000_h"]["value"] == pytest.approx(2)
+    assert made["before"]["open_evidence"] == DEFAULT
+    assert made["before"]["rate_per_1000_h"]["value"] > 2
+    assert (made["heavy_tail"], made["real_plays"]) == (False, [])
+    assert [(place["file"], place["track"]["title"]) for place in made["largest"]] == [("a.wav", "One")] * 10
+
+    assert parts.matcher.thresholds == replace(default, open_evidence=kept["open_evidence"])
+    shown = (await client.get(f"{API}/calibration")).json()
+    assert (shown["open_evidence"], shown["calibration"]) == (kept["open_evidence"], kept)
+
+    assert (await client.delete(f"{API}/calibration")).status_code == 204
+    assert parts.matcher.thresholds == default
+    assert (await client.get(f"{API}/calibration")).json() == before
+
+
+async def test_what_is_only_tried_changes_nothing(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
+    made = await set_(client, heard(one), dry_run=True)
+    assert made["calibration"]["made_at"] is None
+    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert (await client.get(f"{API}/calibration")).json()["calibration"] is None
+
+
+async def test_a_threshold_is_never_less_than_half_of_the_detectors_own(
+    client: httpx2.AsyncClient, parts: Airtrace, one: int
+) -> None:
+    made = await set_(client, heard(one, 0.01))
+    assert made["calibration"]["fitted"]["value"] < DEFAULT / 2
+    thresholds, default = parts.matcher.thresholds, LogMelDetector.thresholds
+    assert made["calibration"]["open_evidence"] == thresholds.open_evidence == DEFAULT / 2
+    assert thresholds.vote_evidence == default.vote_evidence / 2, "or no line with so little would be looked at"
+    assert made["expected"]["open_evidence"] == DEFAULT / 2
+
+
+async def test_plays_of_the_catalog_are_left_out_and_named(client: httpx2.AsyncClient, one: int) -> None:
+    alone = await set_(client, heard(one), dry_run=True)
+    play = {"track": one, "start_s": 20_000, "end_s": 20_090, "evidence": 200.0}
+    beside = {"track": 77, "start_s": 20_010, "end_s": 20_020, "evidence": 50.0}
+    mixed = {"file": "b.wav", "duration_s": 90, "sound_s": 90, "peaks": [play, beside]}
+    made = await set_(client, heard(one), mixed, dry_run=True)
+    assert made["calibration"] == alone["calibration"]
+    (place,) = made["real_plays"]
+    assert (place["file"], place["start_s"], place["end_s"], place["evidence"]) == ("b.wav", 20_000, 20_090, 200)
+    assert place["track"]["title"] == "One"
+
+
+async def test_a_track_that_is_gone_meanwhile_is_left_open(client: httpx2.AsyncClient, one: int) -> None:
+    made = await set_(client, heard(one + 1), dry_run=True)
+    assert made["largest"][0]["track"] is None
+
+
+async def test_too_little_is_refused_with_what_to_add(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
+    for recordings, words in (
+        ([], "0 min of sound"),
+        ([heard(one, hours=0.75)], "add recordings until there are 60 min"),
+        ([heard(one, peaks=heard(one)["peaks"][:5])], "only 5 peaks"),
+    ):
+        response = await client.put(f"{API}/calibration", json={"recordings": recordings})
+        assert words in problem(response, 422)
+    assert parts.matcher.thresholds.open_evidence == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "recordings"),
+        ({"recordings": [], "rate_per_1000_h": 0}, "rate_per_1000_h"),
+        ({"recordings": [], "rate_per_1000_h": float("nan")}, "rate_per_1000_h"),
+        ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": -1, "peaks": []}]}, "sound_s"),
+        ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": 1, "peaks": [{"track": 1}]}]}, "evidence"),
+    ],
+)
+async def test_a_calibration_that_is_not_valid_names_what_is_wrong(
+    client: httpx2.AsyncClient, body: dict[str, Any], named: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    response = await client.put(f"{API}/calibration", content=_json(body), headers=headers)
+    assert named in problem(response, 422)
+
+
+def _json(value: Any) -> str:
+    import json  # orjson writes no NaN, which others do
+
+    return json.dumps(value)
+
+
+async def test_a_threshold_decides_what_is_reported(
+    client: httpx2.AsyncClient, one: int, songs: Songs, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "short.wav", songs.one[seconds(10) : seconds(20)])
+
+    async def found() -> list[Any]:
+        answer = await client.post(f"{API}/identify", files={"file": (path.name, path.read_bytes())})
+        matches: list[Any] = answer.json()["matches"]
+        return matches
+
+    (match,) = await found()
+    made = await set_(client, heard(one, 12.0))
+    assert made["calibration"]["open_evidence"] > match["evidence"]
+    assert await found() == []
+    await client.delete(f"{API}/calibration")
+    assert await found() == [match]
+
+
+# Keeping
+
+
+async def test_the_newest_calibration_of_the_very_weights_counts(store: Store) -> None:
+    info = DetectorInfo("fingerprint", "naf-1", "abc", 128)
+    older = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 5)
+    newer = replace(older, open_evidence=16.0, fitted=16.0)
+    assert await store.calibration(info) is None
+    kept = [await store.add_calibration(each, info) for each in (older, newer)]
+    assert all(each.made_at is not None for each in kept)
+    assert await store.calibration(info) == kept[1]
+    for other in (replace(info, name="panns"), replace(info, version="naf-2"), replace(info, checksum="abd")):
+        assert await store.calibration(other) is None
+        await store.delete_calibrations(other)
+    assert await store.calibration(info) == kept[1]
+    await store.delete_calibrations(info)
+    assert await store.calibration(info) is None
+
+
+# The command
+
+
+@pytest.fixture
+async def connected(parts: Airtrace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """The command finds these parts running."""
+    async with served(parts, "127.0.0.1", 0) as url:
+
+        def connect(settings: Settings) -> AbstractAsyncContextManager[client_module.Client]:
+            return client_module.at(url)
+
+        monkeypatch.setattr(command, "connect", connect)
+        yield
+
+
+@pytest.fixture
+def hours(monkeypatch: pytest.MonkeyPatch, one: int) -> Callable[[Path], Path]:
+    """Makes files that seem to be four hours long, with peaks whose tail is known; to hear such would take minutes."""
+
+    async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[Heard, None]:
+        told = heard(one, 2.0)
+        peaks = [
+            Peak(each["track"], each["start_s"] * SECOND, each["end_s"] * SECOND, each["evidence"])
+            for each in told["peaks"]
+        ]
+        if path.name.startswith("mixed"):
+            peaks.append(Peak(one, seconds(14_000), seconds(14_060), 300.0))
+        samples = seconds(told["sound_s"])
+        yield Heard(samples // 2, samples // 2)
+        yield Heard(samples, samples, tuple(peaks))
+
+    def made(path: Path) -> Path:
+        path.touch()
+        monkeypatch.setattr(router, "hear", hear)
+        return path
+
+    return made
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+async def test_the_command_calibrates_shows_and_resets(
+    connected: None, parts: Airtrace, hours: Callable[[Path], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    settings, files = parts.settings, [hours(tmp_path / "a.wav"), hours(tmp_path / "b.wav")]
+    assert await command.show(settings, as_json=False) == 0
+    assert (
+        capsys.readouterr().out == "a play needs an evidence of 20.0, as the detector has it; nothing is calibrated\n"
+    )
+
+    assert await command.calibrate(settings, files, rate=1.0, dry_run=True, as_json=False) == 0
+    said = capsys.readouterr()
+    assert "nothing is changed" in said.out.splitlines()
+    assert said.err.splitlines() == ["1/2 a.wav: 160 peaks in 4:00:00", "2/2 b.wav: 160 peaks in 4:00:00"]
+    assert parts.matcher.thresholds.open_evidence == DEFAULT
+
+    assert await command.calibrate(settings, files, rate=1.0, dry_run=False, as_json=False) == 0
+    needed = parts.matcher.thresholds.open_evidence
+    basis, fitted, expected, in_force, heading, *table = capsys.readouterr().out.splitlines()
+    assert basis.startswith("8.0 h of sound, 320 peaks; the 32 largest are above ")
+    assert fitted.startswith(f"for 1 false play per 1,000 h: evidence {needed:.1f} (95 %: ")
+    assert expected.startswith("expected per 1,000 h: 1 (")
+    assert "at 20.0, which was in force" in expected
+    assert in_force == f"in force: a play needs an evidence of {needed:.1f}"
+    assert heading.startswith("largest peaks; ")
+    assert [row.split()[3] for row in table] == ["track", *["One"] * 5]
+
+    assert await command.show(settings, as_json=False) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"a play needs an evidence of {needed:.1f} (the detector's own: 20.0)"
+    assert shown[1].endswith(" UTC, 1 tracks in the catalog")
+    assert shown[2:] == [basis, fitted]
+
+    assert await command.reset(settings) == 0
+    assert capsys.readouterr().err == "a play needs an evidence of 20.0, as the detector has it\n"
+    assert parts.matcher.thresholds.open_evidence == DEFAULT
+
+
+async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used(
+    connected: None, parts: Airtrace, hours: Callable[[Path], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    files = [hours(tmp_path / "mixed.wav"), tmp_path / "none.wav"]
+    assert await command.calibrate(parts.settings, files, rate=1.0, dry_run=False, as_json=False) == 1
+    said = capsys.readouterr()
+    assert "in force: " in said.out
+    assert said.out.splitlines()[-1].split() == [str(files[0]), "3:53:20", "1:00", "One", "300.0"]
+    assert f"airtrace: {files[1]}: No such file or directory" in said.err
+    assert "left out, as plays of the catalog: 1," in said.err
+
+    assert await command.calibrate(parts.settings, files, rate=1.0, dry_run=True, as_json=True) == 1
+    told = orjson.loads(capsys.readouterr().out)
+    assert list(told["errors"]) == [str(files[1])]
+    assert told["real_plays"][0]["file"] == str(files[0])
+
+
+async def test_the_command_says_when_the_running_process_has_another_threshold(
+    connected: None, parts: Airtrace, store: Store, one: int, capsys: Captured
+) -> None:
+    elsewhere = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 0)
+    await store.add_calibration(elsewhere, parts.matcher.detector.info)
+    await command.show(parts.settings, as_json=False)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "a play needs an evidence of 20.0 until airtrace is restarted, then 15.0"
+    assert last == "the catalog has grown to 1 tracks, and false plays with it: calibrate again"
+
+
+async def test_the_command_hears_nothing_for_an_empty_catalog(connected: None, parts: Airtrace, tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="catalog is empty"):
+        await command.calibrate(parts.settings, [tmp_path / "none.wav"], rate=1.0, dry_run=False, as_json=True)

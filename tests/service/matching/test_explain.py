@@ -1,0 +1,349 @@
+"""Explaining over the HTTP API with real parts: recordings, and streams from the log that the worker reads as well."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ingest import timeline
+from ingest.bus.kafka import KafkaBus
+from ingest.bus.spool import Spool
+from ingest.wire import Record
+from monitor.catalog.catalog import Catalog
+from monitor.matching.matcher import Matcher
+from monitor.matching.worker import Worker
+from monitor.parts import Airtrace
+from monitor.processes.http_app import create_app
+from monitor.settings import Settings
+from monitor.storage.matches import Store
+from monitor.storage.milvus import Index
+from monitor.storage.records import Metadata
+from tests.broker import Broker, kafka_settings
+from tests.songs import ANCHOR, SECOND, Air, Songs, seconds, written
+from tests.waiting import until
+
+API = "/api/v1"
+DEADLINE_S = 60
+
+
+@pytest.fixture
+def parts(
+    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
+) -> Airtrace:
+    return Airtrace(Settings(home=tmp_path), dsn, store, index, catalog, matcher, executor)
+
+
+def client_of(parts: Airtrace, settings: Settings) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app=create_app(replace(parts, settings=settings)), raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
+
+
+@pytest.fixture
+async def client(parts: Airtrace) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(parts, parts.settings) as http:
+        yield http
+
+
+@pytest.fixture
+async def one(catalog: Catalog, songs: Songs, tmp_path: Path) -> int:
+    path = written(tmp_path / "one.wav", songs.one)
+    return (await catalog.add(path, Metadata("One", str(path)))).track.id
+
+
+@pytest.fixture
+async def two(catalog: Catalog, songs: Songs, tmp_path: Path) -> int:
+    path = written(tmp_path / "two.wav", songs.two)
+    return (await catalog.add(path, Metadata("Two", str(path)))).track.id
+
+
+@pytest.fixture
+def recording(tmp_path: Path, songs: Songs) -> Path:
+    """12 s of unknown music, track One from 9.3 s to 25 s, silence for 10 s."""
+    parts = (songs.unknown[: seconds(12)], songs.one[seconds(9.3) : seconds(25)], songs.silence[: seconds(10)])
+    return written(tmp_path / "recording.wav", np.concatenate(parts))
+
+
+Ask = Callable[..., Awaitable[httpx2.Response]]
+
+
+@pytest.fixture
+def ask(client: httpx2.AsyncClient, recording: Path) -> Ask:
+    async def asked(**form: Any) -> httpx2.Response:
+        return await client.post(f"{API}/explain", files={"file": ("a.wav", recording.read_bytes())}, data=form)
+
+    return asked
+
+
+def problem(response: httpx2.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    detail: str = response.json()["detail"]
+    return detail
+
+
+# Recordings
+
+
+async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: int, two: int) -> None:
+    response = await ask(at_s="15", for_s="10")
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert (body["origin"], body["start_s"], body["end_s"], body["missing_s"]) == (None, 15, 25, 0)
+    assert (body["segments"], body["silent_segments"], body["picture"]) == (21, 0, None)
+    assert body["summary"] == "played: One"
+    assert body["needed"]["evidence"] > body["needed"]["votes"] > 0
+    best = body["hypotheses"][0]
+    assert (best["track"]["id"], best["verdict"], best["explained_by"]) == (one, "play", None)
+    assert best["start_s"] == pytest.approx(12, abs=1)
+    assert best["end_s"] == pytest.approx(27.7, abs=1)
+    assert best["track_start_s"] == pytest.approx(9.3 + best["start_s"] - 12, abs=0.2)
+    assert best["speed"] == pytest.approx(1, abs=0.02)
+    assert best["votes"] > body["needed"]["votes"]
+    assert best["evidence"] > body["needed"]["evidence"]
+    assert best["cosine"] > 0.9
+    assert best["around"] < 0.6
+    assert "play: evidence" in best["reason"]
+    assert (best["may_begin_earlier"], best["may_end_later"]) == (False, False)
+
+
+async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, one: int, recording: Path) -> None:
+    [match] = (await client.post(f"{API}/identify", files={"file": ("a.wav", recording.read_bytes())})).json()[
+        "matches"
+    ]
+    best = (await ask(at_s="15")).json()["hypotheses"][0]
+    for name in ("start_s", "end_s", "track_start_s", "evidence"):
+        assert best[name] == pytest.approx(match[name], abs=0.01), name
+    assert (best["cosine"], best["speed"]) == (pytest.approx(match["score"]), pytest.approx(match["speed"]))
+
+
+async def test_what_did_not_match_says_how_much_was_missing(ask: Ask, one: int) -> None:
+    body = (await ask(at_s="2", for_s="4")).json()
+    assert body["summary"].startswith(("no play; best hypothesis: One, too little evidence", "nothing proposed"))
+    assert {each["verdict"] for each in body["hypotheses"]} <= {"too_little_evidence"}
+    assert all(each["evidence"] < body["needed"]["evidence"] for each in body["hypotheses"])
+
+
+async def test_silence_is_told_from_music_that_is_not_known(ask: Ask, one: int) -> None:
+    body = (await ask(at_s="30", for_s="4")).json()
+    assert (body["summary"], body["silent_segments"]) == ("silence: it is never searched", body["segments"])
+    assert body["hypotheses"] == []
+
+
+async def test_only_a_track_that_is_asked_for_and_wherever_it_is_most_likely(ask: Ask, one: int, two: int) -> None:
+    body = (await ask(at_s="15", track=str(two))).json()
+    assert {each["track"]["id"] for each in body["hypotheses"]} == {two}
+    assert body["summary"].startswith("no play; best hypothesis: Two, too little evidence")
+    assert (await ask(at_s="15", track=str(one))).json()["summary"] == "played: One"
+
+
+async def test_the_picture_comes_in_the_answer(ask: Ask, one: int) -> None:
+    body = (await ask(at_s="15", picture="true")).json()
+    with Image.open(io.BytesIO(base64.b64decode(body["picture"], validate=True))) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 400
+    assert (await ask(at_s="30", for_s="4", picture="true")).json()["picture"] is None
+
+
+async def test_the_end_of_a_recording_is_explained_and_what_lies_behind_it_is_a_problem(ask: Ask, one: int) -> None:
+    body = (await ask(at_s="37", for_s="10")).json()
+    assert body["missing_s"] == pytest.approx(47 - 37.7)
+    assert "over before 38.0 s" in problem(await ask(at_s="38"), 422)
+
+
+@pytest.mark.parametrize(
+    ("form", "named"),
+    [
+        ({}, "at_s"),
+        ({"at_s": "-1"}, "at_s"),
+        ({"at_s": "nan"}, "at_s"),
+        ({"at_s": "inf"}, "at_s"),
+        ({"at_s": "1:23"}, "at_s"),
+        ({"at_s": "1", "for_s": "0"}, "for_s"),
+        ({"at_s": "1", "for_s": "3600"}, "for_s"),
+        ({"at_s": "1", "track": "0"}, "track"),
+        ({"at_s": "1", "track": str(2**63)}, "track"),
+    ],
+)
+async def test_what_is_not_valid_is_named(ask: Ask, form: dict[str, str], named: str) -> None:
+    assert named in problem(await ask(**form), 422)
+
+
+async def test_a_track_that_is_not_there_is_a_problem(ask: Ask) -> None:
+    assert "no track 77" in problem(await ask(at_s="15", track="77"), 404)
+
+
+async def test_what_is_no_audio_is_a_problem(client: httpx2.AsyncClient) -> None:
+    response = await client.post(f"{API}/explain", files={"file": ("a.wav", b"just text")}, data={"at_s": "1"})
+    assert "a.wav" in problem(response, 422)
+
+
+# Streams
+
+
+@asynccontextmanager
+async def working(spool: Spool, parts: Airtrace) -> AsyncIterator[None]:
+    """A worker on the spool, once it has worked off what is there."""
+    task = asyncio.create_task(Worker(spool, parts.store, parts.matcher).run(), name="worker")
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while spool.committed < spool.next_offset:
+            assert not task.done(), task
+            assert time.monotonic() < deadline, "it was not worked off"
+            await asyncio.sleep(0.01)
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def put(spool: Spool, records: list[Record]) -> None:
+    for record in records:
+        await spool.publish(record)
+
+
+def at(second: float) -> str:
+    return timeline.to_utc(ANCHOR + seconds(second)).isoformat()
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
+    async with Spool(Settings(home=tmp_path).home / "spool", 64) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def radio(store: Store) -> int:
+    stream = await store.add_stream("radio one", "http://radio.example/a.mp3")
+    assert stream is not None
+    return stream
+
+
+async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
+    client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, one: int, songs: Songs, tmp_path: Path
+) -> None:
+    air = Air(radio)
+    await put(spool, air.play(songs.unknown[: seconds(10.3)]))
+    await put(spool, Air(radio + 1).play(songs.two[: seconds(20)]))  # another stream in the same log
+    await put(spool, air.gap(5))
+    await put(spool, air.play(songs.one[seconds(5) : seconds(25)]))
+    async with working(spool, parts):
+        before = {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()}
+        response = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "for_s": 5})
+        assert {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()} == before
+        [match] = (await client.get(f"{API}/matches")).json()
+        await put(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker goes on
+        await until(lambda: spool.committed >= spool.next_offset, DEADLINE_S)
+    assert response.status_code == 200, response.text
+    body = response.json()
+    assert datetime.fromisoformat(body["origin"]) == timeline.to_utc(ANCHOR + seconds(20))
+    assert (body["summary"], body["missing_s"]) == ("played: One", 0)
+    best = body["hypotheses"][0]
+    assert (best["track"]["id"], best["verdict"]) == (one, "play")
+    origin = datetime.fromisoformat(body["origin"]).timestamp()
+    assert origin + best["start_s"] == pytest.approx(datetime.fromisoformat(match["start"]).timestamp(), abs=0.01)
+    # It goes on for longer than a decision about this moment would wait.
+    assert (best["may_begin_earlier"], best["may_end_later"]) == (False, True)
+    assert best["end_s"] == pytest.approx(5 + parts.matcher.thresholds.hole_samples / SECOND, abs=1)
+    assert best["track_start_s"] == pytest.approx(match["track_start_s"], abs=0.01)
+
+    held = (await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(13), "for_s": 5})).json()
+    assert held["missing_s"] == pytest.approx(2.3, abs=0.01)
+    drawn = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "picture": True})
+    assert base64.b64decode(drawn.json()["picture"]).startswith(b"\x89PNG")
+
+
+async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what_to_do(
+    client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs
+) -> None:
+    url = f"{API}/streams/radio%20one/explain"
+    assert "was heard yet" in problem(await client.get(url, params={"at": at(0)}), 404)
+    air = Air(radio)
+    await put(spool, [*air.play(songs.unknown[: seconds(6)]), *air.gap(20), *air.play(songs.unknown[: seconds(6)])])
+    async with working(spool, parts):
+        pass
+    early = problem(await client.get(url, params={"at": at(-60)}), 404)
+    assert f"{timeline.to_utc(ANCHOR):%Y-%m-%d %H:%M:%S} UTC" in early
+    assert "airtrace matches --stream" in early
+    assert "was heard until" in problem(await client.get(url, params={"at": at(40)}), 404)
+    assert "airtrace coverage --stream" in problem(await client.get(url, params={"at": at(12), "for_s": 5}), 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({}, "at"),
+        ({"at": "yesterday"}, "at"),
+        ({"at": "2026-01-01T00:00:00"}, "at"),
+        ({"at": at(0), "for_s": "nan"}, "for_s"),
+        ({"at": at(0), "track": "-1"}, "track"),
+    ],
+)
+async def test_a_question_about_a_stream_that_is_not_valid_names_what_is_wrong(
+    client: httpx2.AsyncClient, radio: int, query: dict[str, str], named: str
+) -> None:
+    assert named in problem(await client.get(f"{API}/streams/radio%20one/explain", params=query), 422)
+
+
+async def test_a_stream_that_is_not_there_is_a_problem(client: httpx2.AsyncClient) -> None:
+    assert "no stream named" in problem(await client.get(f"{API}/streams/none/explain", params={"at": at(0)}), 404)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+async def test_no_moment_is_too_far_away_to_be_asked_for(
+    client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs, moment: str
+) -> None:
+    await put(spool, Air(radio).play(songs.unknown[: seconds(4)]))
+    async with working(spool, parts):
+        problem(await client.get(f"{API}/streams/radio%20one/explain", params={"at": moment}), 404)
+
+
+async def test_a_moment_of_a_stream_is_explained_from_kafka_beside_its_worker(
+    parts: Airtrace, radio: int, one: int, songs: Songs, tmp_path: Path, any_kafka: Broker
+) -> None:
+    settings = Settings(home=tmp_path, kafka=kafka_settings(any_kafka.bootstrap, partitions=3).model_dump())
+    air = Air(radio)
+    async with KafkaBus(settings.kafka, idempotent=any_kafka.is_real) as bus:
+        for record in [*air.play(songs.unknown[: seconds(10)]), *air.play(songs.one[seconds(5) : seconds(25)])]:
+            await bus.publish(record)
+        task = asyncio.create_task(Worker(bus, parts.store, parts.matcher).run(), name="worker")
+        async with asyncio.timeout(DEADLINE_S), client_of(parts, settings) as http:
+            while True:
+                progress = await parts.store.progress(radio)
+                if progress is not None and progress.position == air.clock:
+                    break
+                assert not task.done(), task
+                await asyncio.sleep(0.05)
+            response = await http.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "for_s": 4})
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert response.status_code == 200, response.text
+    assert response.json()["summary"] == "played: One"
+    assert response.json()["hypotheses"][0]["start_s"] == pytest.approx(-10, abs=1)
+
+
+async def test_kafka_that_does_not_answer_is_a_problem_of_its_own(
+    parts: Airtrace, spool: Spool, radio: int, songs: Songs, tmp_path: Path
+) -> None:
+    await put(spool, Air(radio).play(songs.unknown[: seconds(4)]))
+    async with working(spool, parts):
+        pass
+    settings = Settings(home=tmp_path, kafka={"bootstrap": "127.0.0.1:9"})
+    async with client_of(parts, settings) as http:
+        response = await http.get(f"{API}/streams/radio%20one/explain", params={"at": at(0)})
+    assert "Kafka at 127.0.0.1:9" in problem(response, 503)

@@ -1,0 +1,209 @@
+"""Calibration: from the peaks of unknown audio to a threshold, by a tail that is known."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from math import exp, log
+
+import numpy as np
+import pytest
+
+from monitor.core.calibration import (
+    REAL_TIMES,
+    SOUND_LEAST_S,
+    TAIL_LEAST,
+    Peak,
+    Sorted,
+    Tail,
+    TooLittleHeard,
+    openings,
+    stretches,
+)
+from monitor.core.likelihood import Curve
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
+from monitor.core.thresholds import Thresholds
+from monitor.core.tracker import advance, propose
+from tests.unit.core.broadcasts import broadcast, heard, track, unknown
+
+HOLE = 16 * HOP_SAMPLES
+LEAST, DEFAULT = 5.0, 14.0
+RATE_PER_H = 0.001
+
+
+def play_id(*of: object) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, str(of))
+
+
+def peaks_of(chance: np.random.Generator, hours: float, per_h: float, mean_excess: float) -> np.ndarray:
+    """Evidence of the peaks of so many hours: Poisson many, exponential above LEAST."""
+    return LEAST + chance.exponential(mean_excess, chance.poisson(hours * per_h))
+
+
+# The tail
+
+
+@pytest.mark.parametrize(("hours", "per_h", "mean_excess"), [(3, 20, 1.5), (30, 40, 1.0), (8, 300, 2.5)])
+def test_the_interval_holds_the_true_threshold_in_about_95_of_100_calibrations(
+    hours: float, per_h: float, mean_excess: float
+) -> None:
+    true = LEAST + mean_excess * log(per_h / RATE_PER_H)
+    chance, held, held_rate, values = np.random.default_rng(1), 0, 0, []
+    for _ in range(1000):
+        tail = Tail.of(peaks_of(chance, hours, per_h, mean_excess), hours * 3600, LEAST)
+        found, rate = tail.threshold(RATE_PER_H), tail.rate_per_h(true)
+        held += found.low <= true <= found.high
+        held_rate += rate.low <= RATE_PER_H <= rate.high
+        values.append(found.value)
+    assert 0.93 <= held / 1000 <= 0.97
+    assert 0.93 <= held_rate / 1000 <= 0.97
+    assert np.median(values) == pytest.approx(true, rel=0.03)
+
+
+def test_only_the_largest_tenth_is_the_tail_and_what_lies_beneath_it_does_not_matter() -> None:
+    chance = np.random.default_rng(2)
+    large, small = 9 + chance.exponential(1.0, 100), chance.uniform(LEAST, 9, 900)
+    tail = Tail.of([*small, *large], 10 * 3600, LEAST)
+    assert (tail.n_above, tail.level) == (100, pytest.approx(small.max()))
+    assert tail.mean_excess == pytest.approx(large.mean() - small.max())
+    assert Tail.of([*(small - 2), *small.max(keepdims=True), *large], 10 * 3600, LEAST).level == tail.level
+
+
+def test_twenty_peaks_are_enough_and_stand_above_the_least_evidence() -> None:
+    tail = Tail.of(LEAST + np.arange(1, TAIL_LEAST + 1), SOUND_LEAST_S, LEAST)
+    assert (tail.n_above, tail.level, tail.mean_excess, tail.hours) == (TAIL_LEAST, LEAST, 10.5, 1.0)
+
+
+def test_the_rate_at_a_threshold_is_the_one_that_was_asked_for() -> None:
+    tail = Tail(level=6.0, mean_excess=1.5, n_above=60, hours=4.0, spread=1.0)
+    for rate in (0.0001, 0.001, 1.0, 15.0, 40.0):
+        found = tail.threshold(rate)
+        assert tail.rate_per_h(found.value).value == pytest.approx(rate)
+        assert found.low < found.value < found.high
+    assert tail.threshold(0.001).value == pytest.approx(6 + 1.5 * log(60 / 4 / 0.001))
+    assert tail.rate_per_h(9.0).value == pytest.approx(15 * exp(-2))
+
+
+def test_more_peaks_make_the_interval_narrower() -> None:
+    few = Tail(6.0, 1.5, 20, 1.0, 1.0).threshold(RATE_PER_H)
+    many = Tail(6.0, 1.5, 2000, 100.0, 1.0).threshold(RATE_PER_H)
+    assert few.value == pytest.approx(many.value)
+    assert 5 * (many.high - many.low) < few.high - few.low
+
+
+def test_a_tail_that_is_no_exponential_one_is_said() -> None:
+    chance = np.random.default_rng(3)
+    assert not Tail.of(LEAST + chance.exponential(1.0, 1000), 36_000, LEAST).is_heavy
+    assert Tail.of(LEAST + chance.pareto(2.0, 1000), 36_000, LEAST).is_heavy
+
+
+# Too little
+
+
+def test_less_than_an_hour_of_sound_is_refused_with_what_to_add() -> None:
+    with pytest.raises(TooLittleHeard, match=r"^40 min of sound .* until there are 60 min"):
+        Tail.of(np.arange(10, 50), 40 * 60, LEAST)
+
+
+@pytest.mark.parametrize(("n_peaks", "more"), [(0, "many hours"), (10, "some 3 h"), (19, "some 0.2 h")])
+def test_fewer_than_twenty_peaks_are_refused_with_what_to_add(n_peaks: int, more: str) -> None:
+    with pytest.raises(TooLittleHeard, match=rf"^only {n_peaks} peaks of 5.0 or more in 3.0 h .* add {more}"):
+        Tail.of(LEAST + np.arange(n_peaks), 3 * 3600, LEAST)
+
+
+def test_peaks_that_are_all_alike_are_refused() -> None:
+    with pytest.raises(TooLittleHeard, match="all the same"):
+        Tail.of([9.0] * 50, 7200, LEAST)
+
+
+# Plays of the catalog
+
+
+def peak(number: int, start_s: float, end_s: float, evidence: float) -> Peak:
+    return Peak(number, round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ), evidence)
+
+
+def test_what_no_unknown_audio_reaches_is_left_out_with_whatever_overlaps_it() -> None:
+    small, beside, beyond = peak(3, 0, 5, 8.0), peak(2, 95, 104, 9.0), peak(2, 160, 165, REAL_TIMES * DEFAULT)
+    real = [peak(1, 100, 130, 90.0), peak(4, 120, 150, 60.0)]
+    found = Sorted.of([small, beside, *real, beyond], 200.0, DEFAULT)
+    assert found.real == tuple(real)
+    assert found.unknown == (beyond, small)
+    assert found.sound_s == 150.0, "what two plays cover is left out once"
+
+
+def test_where_nothing_is_played_all_sound_counts() -> None:
+    peaks = (peak(2, 3, 9, 12.0), peak(1, 10, 15, 8.0))
+    assert Sorted.of(peaks[::-1], 100.0, DEFAULT) == Sorted((), peaks, 100.0)
+
+
+def test_of_peaks_that_overlap_only_the_largest_counts() -> None:
+    first, best, last = peak(1, 0, 10, 8.0), peak(2, 8, 20, 12.0), peak(3, 19.5, 30, 9.0)
+    assert Sorted.of([first, best, last], 100.0, DEFAULT).unknown == (best,)
+    apart = peak(3, 20, 30, 9.0)
+    assert Sorted.of([first, best, apart, peak(4, 25, 40, 6.0)], 100.0, DEFAULT).unknown == (best, apart)
+
+
+def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> None:
+    chance = np.random.default_rng(5)
+    starts, lengths = chance.uniform(0, 1000, 200), chance.uniform(1, 20, 200)
+    evidences = chance.exponential(10.0, 200) + LEAST
+    peaks = [peak(i, *each) for i, each in enumerate(zip(starts, starts + lengths, evidences, strict=True))]
+    real = [one for one in peaks if one.evidence > REAL_TIMES * DEFAULT]
+    assert real
+    kept: list[Peak] = []
+    for one in sorted(peaks, key=lambda one: -one.evidence):
+        if one not in real and not any(one.start < other.end and other.start < one.end for other in [*real, *kept]):
+            kept.append(one)
+    assert Sorted.of(peaks, 1000.0, DEFAULT).unknown == tuple(kept)
+
+
+# Peaks
+
+
+def test_openings_of_a_track_are_one_peak_until_a_hole_is_longer_than_a_play_would_bear() -> None:
+    found = [peak(1, 0, 5, 6.0), peak(2, 2, 6, 5.5), peak(1, 1, 7, 9.0), peak(1, 3, 15, 7.0), peak(1, 18, 23.5, 6.5)]
+    assert stretches(found, HOLE) == [peak(1, 0, 15, 9.0), peak(2, 2, 6, 5.5), peak(1, 18, 23.5, 6.5)]
+
+
+@pytest.fixture
+def thresholds() -> Thresholds:
+    """For made-up tracks, whose cosines with one another are up to .6; loose, so that chance makes peaks."""
+    curve = Curve((0.0, 0.3, 0.6, 1.0), (-1.0, 0.0, 1.5, 4.0))
+    return Thresholds(curve, curve, open_evidence=DEFAULT, vote_evidence=1.0, resume_evidence=0.5)
+
+
+def opened(segments: list[Segment], references: dict[int, object], thresholds: Thresholds, at_once: int) -> list[Peak]:
+    """What could open, where so many segments are taken in at once."""
+    found: list[Peak] = []
+    for end in range(0, len(segments), at_once):
+        recent = segments[: end + at_once]
+        proposals = propose(recent, len(segments[end : end + at_once]), thresholds)
+        found += openings(recent, proposals, references, thresholds, play_id)  # type: ignore[arg-type]
+    return found
+
+
+def test_the_first_opening_is_the_play_that_the_tracker_opens_however_the_segments_come(
+    thresholds: Thresholds,
+) -> None:
+    references = {1: track(1, 200), 2: track(2, 200)}
+    vectors = [*unknown(30, seed=9), *heard(references[1], range(20, 60), noise=0.7), *unknown(60, seed=10)]
+    segments = broadcast(vectors, references)
+    found = opened(segments, references, thresholds, 10)
+    assert found == opened(segments, references, thresholds, 1)
+    step = advance(segments, propose(segments, len(segments), thresholds), (), (), references, thresholds, play_id)
+    (play,), at = step.opened, min(step.opened_at.values())
+    assert {peak.track for peak in found} == {1}
+    assert (found[0].start, found[0].end) == (pytest.approx(play.start, abs=SEGMENT_SAMPLES), at)
+    assert all(peak.evidence >= thresholds.open_evidence for peak in found)
+    (most,) = stretches(found, thresholds.hole_samples)
+    assert most.evidence == max(peak.evidence for peak in found)
+
+
+def test_unknown_audio_has_peaks_beneath_the_threshold_at_which_plays_open(thresholds: Thresholds) -> None:
+    references = {number: track(number, 400) for number in range(1, 6)}
+    segments = broadcast(unknown(400, seed=99), references)
+    low = replace(thresholds, open_evidence=thresholds.open_evidence / 10)
+    found = stretches(opened(segments, references, low, 20), thresholds.hole_samples)
+    assert found
+    assert max(peak.evidence for peak in found) < thresholds.open_evidence

@@ -1,0 +1,227 @@
+"""The listener accounts for every sample, remembers replays silently, and gives the same outcome for any batching."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from ingest.bus.port import Delivery
+from ingest.wire import Gap, GapReason, Record, Window
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Segment, count
+from monitor.core.tracker import Step
+from monitor.detect.detector import DetectorInfo
+from monitor.detect.fingerprint import NeuralDetector
+from monitor.matching.matcher import Memory
+from monitor.matching.stream_state import Listener
+from monitor.storage.records import Interval, Progress
+
+ANCHOR = 1_700_000_000 * SAMPLE_RATE_HZ
+SECOND = SAMPLE_RATE_HZ
+
+
+class _NoMatches:
+    """Stands for the matcher: remembers segments, decides nothing, and tells what it was asked."""
+
+    memory_samples = 60 * SAMPLE_RATE_HZ
+    thresholds = NeuralDetector.thresholds
+
+    class detector:
+        info = DetectorInfo("fingerprint", "none", "0", 1)
+
+    def __init__(self) -> None:
+        self.decided: list[int] = []
+        self.remembered: list[int] = []
+
+    async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
+        starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
+        self.decided += starts
+        return self._grown(memory, starts), Step(memory.open, memory.ended, (), (), {})
+
+    async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
+        starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
+        self.remembered += starts
+        return self._grown(memory, starts)
+
+    def _grown(self, memory: Memory, starts: Sequence[int]) -> Memory:
+        return replace(memory, recent=(*memory.recent, *(Segment(start, None) for start in starts)))
+
+
+def _listener(matcher: _NoMatches, progress: Progress | None = None) -> Listener:
+    return Listener.recalled("1", matcher, progress, Memory())  # type: ignore[arg-type]
+
+
+def _windows(lengths: Sequence[int], session: int = 0, anchor: int = ANCHOR) -> list[Record]:
+    records: list[Record] = []
+    first = 0
+    for sequence, length in enumerate(lengths):
+        pcm = b"\x01\x00" * length
+        records.append(Window(1, uuid.UUID(int=session), sequence, anchor, first, pcm))
+        first += length
+    return records
+
+
+def _deliveries(records: Sequence[Record], first_offset: int = 0) -> list[Delivery]:
+    return [Delivery(0, first_offset + i, record) for i, record in enumerate(records)]
+
+
+def _hear(listener: Listener, records: Sequence[Record], first_offset: int = 0):  # type: ignore[no-untyped-def]
+    return asyncio.run(listener.hear(_deliveries(records, first_offset)))
+
+
+def test_windows_are_covered_from_their_first_to_their_last_sample() -> None:
+    outcome = _hear(_listener(_NoMatches()), _windows([2 * SECOND] * 3))
+    assert outcome.coverage == (Interval(ANCHOR, ANCHOR + 6 * SECOND),)
+    assert outcome.progress == Progress(ANCHOR + 6 * SECOND, 0, 2, 0)
+    assert outcome.windows == 3
+
+
+def test_a_hole_between_windows_is_a_gap_that_says_it_was_lost() -> None:
+    first, _, third = _windows([2 * SECOND] * 3)
+    outcome = _hear(_listener(_NoMatches()), [first, third])
+    assert outcome.coverage == (
+        Interval(ANCHOR, ANCHOR + 2 * SECOND),
+        Interval(ANCHOR + 2 * SECOND, ANCHOR + 4 * SECOND, GapReason.LOST),
+        Interval(ANCHOR + 4 * SECOND, ANCHOR + 6 * SECOND),
+    )
+
+
+def test_gaps_are_booked_with_their_reason_and_joined() -> None:
+    gaps = [Gap(1, ANCHOR + i * SECOND, ANCHOR + (i + 1) * SECOND, GapReason.STALLED) for i in range(3)]
+    outcome = _hear(_listener(_NoMatches()), gaps)
+    assert outcome.coverage == (Interval(ANCHOR, ANCHOR + 3 * SECOND, "stalled"),)
+
+
+def test_segments_run_on_over_window_borders() -> None:
+    matcher = _NoMatches()
+    _hear(_listener(matcher), _windows([SECOND // 3] * 12))
+    assert matcher.decided == [ANCHOR + i * HOP_SAMPLES for i in range(count(12 * (SECOND // 3)))]
+
+
+def test_a_new_session_starts_new_segments() -> None:
+    matcher = _NoMatches()
+    later = ANCHOR + 2 * SECOND
+    _hear(_listener(matcher), _windows([SECOND + 100]) + _windows([SECOND + 100], session=1, anchor=later))
+    assert matcher.decided == [ANCHOR, later]
+
+
+def test_replayed_records_are_remembered_and_change_nothing() -> None:
+    records = _windows([2 * SECOND] * 4)
+    before = _hear(_listener(_NoMatches()), records[:3])
+    matcher = _NoMatches()
+    again = _hear(_listener(matcher, before.progress), records[:3])
+    assert (again.progress, again.coverage, again.windows) == (before.progress, (), 0)
+    assert matcher.decided == []
+    onward = _hear(again.listener, records[3:], first_offset=3)
+    assert onward.coverage == (Interval(ANCHOR + 6 * SECOND, ANCHOR + 8 * SECOND),)
+    assert matcher.decided[0] == ANCHOR + 5 * SECOND + HOP_SAMPLES
+
+
+def test_the_replay_starts_at_the_record_that_began_the_last_minute() -> None:
+    outcome = _hear(_listener(_NoMatches()), _windows([2 * SECOND] * 60))
+    assert outcome.progress.replay_offset == 60 - 30
+
+
+def test_hearing_a_batch_leaves_the_listener_as_it_was() -> None:
+    listener = _hear(_listener(_NoMatches()), _windows([SECOND + 77])).listener
+    more = _windows([SECOND + 77] * 2)[1:]
+    assert _hear(listener, more, 1).coverage == _hear(listener, more, 1).coverage
+    assert _hear(listener, more, 1).listener.memory == _hear(listener, more, 1).listener.memory
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3 * SECOND), st.booleans()), min_size=1, max_size=10),
+    st.lists(st.integers(0, 10), max_size=5),
+)
+def test_any_batching_books_every_sample_once(pieces: list[tuple[int, bool]], cuts: list[int]) -> None:
+    records: list[Record] = []
+    clock, session, first = ANCHOR, 0, 0
+    for sequence, (length, is_gap) in enumerate(pieces):
+        if is_gap:
+            records.append(Gap(1, clock, clock + length, GapReason.CONNECTING))
+            session, first = session + 1, 0
+        else:
+            records.append(Window(1, uuid.UUID(int=session), sequence, clock - first, first, b"\x01\x00" * length))
+            first += length
+        clock += length
+    whole = _NoMatches()
+    expected = _hear(_listener(whole), records)
+    parted, listener, booked = _NoMatches(), _listener(_NoMatches()), []
+    listener = replace(listener, matcher=parted)  # type: ignore[arg-type]
+    edges = [0, *sorted(cut for cut in cuts if cut < len(records)), len(records)]
+    for begin, end in itertools.pairwise(edges):
+        if begin < end:
+            outcome = _hear(listener, records[begin:end], begin)
+            listener, booked = outcome.listener, booked + list(outcome.coverage)
+    assert sum(interval.ends - interval.starts for interval in booked) == clock - ANCHOR
+    assert all(one.ends == two.starts for one, two in itertools.pairwise(booked))
+    assert parted.decided == whole.decided
+    assert listener.progress == expected.progress
+
+
+def test_contiguous_windows_of_a_batch_are_heard_at_once() -> None:
+    class Counting(_NoMatches):
+        calls = 0
+
+        async def listen(self, *arguments):  # type: ignore[no-untyped-def]
+            self.calls += 1
+            return await super().listen(*arguments)
+
+    matcher = Counting()
+    later = ANCHOR + 8 * SECOND
+    outcome = _hear(_listener(matcher), _windows([2 * SECOND] * 4) + _windows([2 * SECOND] * 2, 1, later))
+    assert (matcher.calls, outcome.windows) == (2, 6)
+
+
+def test_what_is_late_is_booked_as_lost_and_no_later_replay_goes_there() -> None:
+    records = _windows([2 * SECOND] * 6)
+    matcher = _NoMatches()
+    late = {2, 3}
+    outcome = asyncio.run(_listener(matcher).hear(_deliveries(records), lambda delivery: delivery.offset in late))
+    assert outcome.coverage == (
+        Interval(ANCHOR, ANCHOR + 4 * SECOND),
+        Interval(ANCHOR + 4 * SECOND, ANCHOR + 8 * SECOND, GapReason.LOST),
+        Interval(ANCHOR + 8 * SECOND, ANCHOR + 12 * SECOND),
+    )
+    assert (outcome.skipped, outcome.windows) == (4 * SECOND, 4)
+    assert not any(ANCHOR + 4 * SECOND <= start < ANCHOR + 8 * SECOND for start in matcher.decided)
+    assert outcome.progress.replay_offset == 4
+    again = _NoMatches()
+    replayed = _hear(_listener(again, outcome.progress), records)
+    assert replayed.listener.memory.recent == outcome.listener.memory.recent
+    assert replayed.listener.marks == outcome.listener.marks
+
+
+def test_where_another_worker_has_written_what_was_heard_stays_remembered() -> None:
+    """Else a play that began before would be found later, or not at all, by what is left of it."""
+    records = _windows([2 * SECOND] * 6)
+    heard = _hear(_listener(_NoMatches()), records[:3]).listener
+    theirs = _hear(_listener(_NoMatches()), records[:5]).progress
+    refreshed = heard.refreshed(theirs, Memory())
+    matcher = _NoMatches()
+    outcome = _hear(replace(refreshed, matcher=matcher), records[3:], 3)
+    undisturbed = _hear(_listener(_NoMatches()), records)
+    assert outcome.coverage == (Interval(ANCHOR + 10 * SECOND, ANCHOR + 12 * SECOND),)
+    assert outcome.listener.memory == undisturbed.listener.memory
+    assert outcome.progress == undisturbed.progress
+    assert min(matcher.decided) > ANCHOR + 8 * SECOND
+
+
+def test_records_that_come_again_to_who_remembers_them_change_nothing() -> None:
+    records = _windows([SECOND // 3] * 12)
+    heard = _hear(_listener(_NoMatches()), records[:8])
+    again = _hear(heard.listener, records[5:8], 5)
+    assert (again.listener.memory, again.listener.marks) == (heard.listener.memory, heard.listener.marks)
+    whole, parted = _NoMatches(), _NoMatches()
+    _hear(_listener(whole), records)
+    _hear(replace(again.listener, matcher=parted), records[8:], 8)
+    assert parted.decided == whole.decided[-len(parted.decided) :]
+    assert parted.decided[0] == whole.decided[len(heard.listener.memory.recent)]
