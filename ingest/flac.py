@@ -15,10 +15,10 @@ import soundfile
 from ingest.errors import WireError
 
 LEVEL = 0.375  # of 0 to 1, FLAC's level 3: those above take up to twice the time for 0.7 % less
-SAMPLES_MOST = 60 * 32_000  # a window has 10 s at most; a few bytes of FLAC can claim hours
+MAX_SAMPLES = 60 * 32_000  # a window has 10 s at most; a few bytes of FLAC can claim hours
 
 
-def packed(pcm: bytes, rate_hz: int) -> bytes:
+def encode(pcm: bytes, rate_hz: int) -> bytes:
     """Mono s16 as FLAC."""
     out = io.BytesIO()
     samples = np.frombuffer(pcm, "<i2")
@@ -26,7 +26,7 @@ def packed(pcm: bytes, rate_hz: int) -> bytes:
     return out.getvalue()
 
 
-def unpacked(flac: bytes, rate_hz: int) -> bytes:
+def decode(flac: bytes, rate_hz: int) -> bytes:
     """The mono s16 in FLAC.
 
     Raises:
@@ -38,8 +38,8 @@ def unpacked(flac: bytes, rate_hz: int) -> bytes:
             if shape != ("FLAC", rate_hz, 1, "PCM_16"):
                 raise WireError(f"audio of another format: {shape}")
             n_samples = file.frames
-            if n_samples > SAMPLES_MOST:
-                raise WireError(f"{n_samples} samples in one window, this reader takes {SAMPLES_MOST}")
+            if n_samples > MAX_SAMPLES:
+                raise WireError(f"{n_samples} samples in one window, this reader takes {MAX_SAMPLES}")
             samples = file.read(dtype="int16")
     except soundfile.SoundFileError as error:
         raise WireError(f"damaged FLAC: {error}") from error

@@ -14,7 +14,7 @@ HANDLER = "airtrace"
 REPEAT_S = 10.0  # aiokafka says the same thing fifty times a second while its brokers are away
 
 
-class Seldom:
+class RepeatFilter:
     """A filter for libraries' logs: the same message of the same logger passes once in REPEAT_S."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -35,7 +35,7 @@ def configure(level: str, format: str) -> None:
 
     Libraries are only heard from warnings on: their news are not ours.
     """
-    least = logging.getLevelNamesMapping()[level.upper()]
+    minimum = logging.getLevelNamesMapping()[level.upper()]
     renderer = _renderer(format)
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -43,11 +43,11 @@ def configure(level: str, format: str) -> None:
     ]
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
+        wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,  # so that configuring again takes hold everywhere
     )
-    _configure_libraries(max(least, logging.WARNING), shared, renderer)
+    _configure_libraries(max(minimum, logging.WARNING), shared, renderer)
 
 
 def _renderer(format: str) -> Processor:
@@ -63,11 +63,11 @@ def _json(logger: object, name: str, event: structlog.typing.EventDict) -> str |
     return structlog.processors.JSONRenderer()(logger, name, event)
 
 
-def _configure_libraries(least: int, shared: list[Processor], renderer: Processor) -> None:
+def _configure_libraries(minimum: int, shared: list[Processor], renderer: Processor) -> None:
     """Sends the standard library's records the same way; a handler of an earlier call is replaced."""
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(HANDLER)
-    handler.addFilter(Seldom(time.monotonic))
+    handler.addFilter(RepeatFilter(time.monotonic))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -78,4 +78,4 @@ def _configure_libraries(least: int, shared: list[Processor], renderer: Processo
     for old in [old for old in root.handlers if old.get_name() == HANDLER]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(least)
+    root.setLevel(minimum)

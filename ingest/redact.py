@@ -13,7 +13,7 @@ QUOTED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;)\]]
 PARAMETER = re.compile(r"[^&;]+")
 
 # Shorter values are left alone in text: hiding every "1" or "mp3" would make an error unreadable, and hides nothing.
-SECRET_LEAST_CHARACTERS = 4
+MIN_SECRET_CHARACTERS = 4
 
 
 def redact(url: str) -> str:
@@ -57,4 +57,4 @@ def _secrets(url: str) -> Iterator[str]:
         return
     values = [parameter.partition("=")[2] or parameter for parameter in PARAMETER.findall(parts.query)]
     for value in (parts.password or "", *values):
-        yield from (secret for secret in {value, unquote(value)} if len(secret) >= SECRET_LEAST_CHARACTERS)
+        yield from (secret for secret in {value, unquote(value)} if len(secret) >= MIN_SECRET_CHARACTERS)

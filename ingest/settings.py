@@ -14,8 +14,8 @@ class IngestSettings(BaseModel):
     connect_timeout_s: float = Field(15, ge=1, le=120, description="Longest wait for the first audio, in seconds.")
     stall_timeout_s: float = Field(10, ge=1, le=300, description="Silence on the wire that is a stall, in seconds.")
     backoff_first_s: float = Field(1, ge=0.05, le=60, description="First wait before a reconnect, in seconds.")
-    backoff_most_s: float = Field(60, ge=1, le=3600, description="Longest wait before a reconnect, in seconds.")
-    burst_most_s: float = Field(45, ge=0, le=300, description="Most past audio accepted on connect, in seconds.")
+    max_backoff_s: float = Field(60, ge=1, le=3600, description="Longest wait before a reconnect, in seconds.")
+    max_burst_s: float = Field(45, ge=0, le=300, description="Most past audio accepted on connect, in seconds.")
     poll_s: float = Field(1, ge=0.1, le=60, description="How often the list of streams is read, in seconds.")
     lease_s: float = Field(
         15, ge=1, le=600, description="Time in which a dead `airtrace ingest` loses its streams to others, in seconds."
@@ -23,7 +23,7 @@ class IngestSettings(BaseModel):
     buffer_s: float = Field(
         60, ge=5, le=3600, description="Audio of a stream that waits in memory while its bus is away, in seconds."
     )
-    spool_most_mb: int = Field(512, ge=16, le=1_000_000, description="Most disk for windows waiting in-process, in MB.")
+    max_spool_mb: int = Field(512, ge=16, le=1_000_000, description="Most disk for windows waiting in-process, in MB.")
 
 
 class KafkaSettings(BaseModel):

@@ -21,8 +21,8 @@ WIRE_VERSIONS = (b"1", b"2")
 # and is twice the fingerprint's 16 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono
-INTEGER_MOST = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit
-TRACE_MOST = 200  # of its own format (W3C traceparent) it has 55
+MAX_INTEGER = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit
+MAX_TRACE = 200  # of its own format (W3C traceparent) it has 55
 
 
 class Codec(StrEnum):
@@ -52,7 +52,7 @@ class Window:
     `anchor` and every other instant on the wire is a *stream clock* value: samples at 32 kHz since the Unix epoch
     (see `ingest.timeline`). Sample 0 of the session sounded at `anchor`.
 
-    epoch: of the claim under which it was published (see `ingest.leases.permit`); 0 where nobody else can.
+    epoch: of the claim under which it was published (see `ingest.leases.lease`); 0 where nobody else can.
     is_discontinuous: the window that was published before it does not end where it begins.
     trace: where it belongs in a trace, as W3C's `traceparent`; empty where nobody said.
     """
@@ -118,7 +118,7 @@ def encode(record: Record, codec: Codec = Codec.PCM) -> Encoded:
             "discontinuity": str(int(record.is_discontinuous)),
             "traceparent": record.trace,
         }
-        value = flac.packed(record.pcm, SAMPLE_RATE_HZ) if codec is Codec.FLAC else record.pcm
+        value = flac.encode(record.pcm, SAMPLE_RATE_HZ) if codec is Codec.FLAC else record.pcm
         return Encoded(key, _headers(fields, WIRE_VERSIONS[codec is Codec.FLAC]), value)
     places = {"start": str(record.start), "end": str(record.end)}
     fields = {"kind": "gap", **places, "reason": record.reason.value, "epoch": str(record.epoch)}
@@ -154,7 +154,7 @@ def _headers(fields: dict[str, str], version: bytes = WIRE_VERSIONS[0]) -> Heade
 
 def _integer(text: bytes) -> int:
     number = int(text)
-    if abs(number) > INTEGER_MOST:
+    if abs(number) > MAX_INTEGER:
         raise ValueError(f"{text[:30]!r} is out of bounds")
     return number
 
@@ -170,7 +170,7 @@ def _window(stream_id: int, fields: dict[str, bytes], value: bytes) -> Window:
     if _integer(fields["sample_rate_hz"]) != SAMPLE_RATE_HZ:
         raise WireError(f"sample rate {fields['sample_rate_hz']!r} Hz, this reader takes {SAMPLE_RATE_HZ}")
     codec = Codec(fields.get("codec", b"pcm").decode())
-    pcm = flac.unpacked(value, SAMPLE_RATE_HZ) if codec is Codec.FLAC else value
+    pcm = flac.decode(value, SAMPLE_RATE_HZ) if codec is Codec.FLAC else value
     if not pcm or len(pcm) % BYTES_PER_SAMPLE:
         raise WireError(f"{len(pcm)} bytes are not a whole number of samples")
     return Window(
@@ -182,5 +182,5 @@ def _window(stream_id: int, fields: dict[str, bytes], value: bytes) -> Window:
         pcm=pcm,
         epoch=_integer(fields.get("epoch", b"0")),
         is_discontinuous=fields.get("discontinuity", b"0") != b"0",
-        trace=fields.get("traceparent", b"").decode("ascii", "replace")[:TRACE_MOST],
+        trace=fields.get("traceparent", b"").decode("ascii", "replace")[:MAX_TRACE],
     )

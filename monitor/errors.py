@@ -99,7 +99,7 @@ class AudioError(AirtraceError):
         self.reason = reason
 
 
-class DetailsError(AirtraceError):
+class MetadataError(AirtraceError):
     """What is said of a track is not valid."""
 
     status = 422

@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from ingest.bus.history import Recorder
+from ingest.bus.history import WindowHistory
 from ingest.bus.kafka import KafkaBus
 from ingest.bus.port import Bus
 from ingest.bus.spool import KEEP_S, Spool
-from ingest.bus.spool_history import SpoolRecorder
-from ingest.leases.assignment import AllStreams, Streams
-from ingest.leases.permit import Terms
+from ingest.bus.spool_history import SpoolHistory
+from ingest.leases.assignment import AllStreams, StreamAssignment
+from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 from ingest.settings import KafkaSettings
 from monitor import metrics
-from monitor.alerts.kafka import Relay
+from monitor.alerts.kafka import EventPublisher
 from monitor.catalog.catalog import Catalog
 from monitor.detect.detector import Detector
 from monitor.detect.fingerprint import NeuralDetector
 from monitor.errors import DependencyError, SettingsError
 from monitor.local import postgres
 from monitor.local.home import Home
-from monitor.matching.backlog import Pace
+from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher
 from monitor.settings import Settings
 from monitor.similarity import panns_service
-from monitor.similarity.panns_service import Sounds
-from monitor.similarity.stream_tagger import Watch
+from monitor.similarity.panns_service import PannsService
+from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage import matches, milvus
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
@@ -51,11 +51,11 @@ class Airtrace:
     catalog: Catalog
     matcher: Matcher
     executor: Executor
-    sounds: Sounds | None = None  # None only where nothing asks for it
+    sounds: PannsService | None = None  # None only where nothing asks for it
 
 
 @asynccontextmanager
-async def opened(settings: Settings, home: Home | None, *, recover: bool = True) -> AsyncIterator[Airtrace]:
+async def open_parts(settings: Settings, home: Home | None, *, recover: bool = True) -> AsyncIterator[Airtrace]:
     """Opens database and index; `home` is needed where the settings leave either to the embedded mode.
 
     Raises:
@@ -72,16 +72,16 @@ async def opened(settings: Settings, home: Home | None, *, recover: bool = True)
         await importing
         detector = await loading
         vectors = await stack.enter_async_context(_index(settings, home, detector))
-        catalog = Catalog(kept, vectors, detector, executor, settings.catalog.track_most_h * 3600)
+        catalog = Catalog(kept, vectors, detector, executor, settings.catalog.max_track_h * 3600)
         if recover:
             await catalog.recover()
         matcher = Matcher(detector, vectors, kept, executor, settings.matching, detector.thresholds)
         if (calibration := await kept.calibration(detector.info)) is not None:
-            matcher.thresholds = matcher.thresholds_at(calibration.open_evidence)
+            matcher.thresholds = matcher.thresholds_at(calibration.open_llr)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        heard = await stack.enter_async_context(panns_service.opened(settings, kept, vectors))
-        catalog.companion = heard
+        heard = await stack.enter_async_context(panns_service.open_panns(settings, kept, vectors))
+        catalog.second_detector = heard
         yield Airtrace(settings, dsn, kept, vectors, catalog, matcher, executor, heard)
 
 
@@ -95,22 +95,22 @@ async def bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
     else:
         # Twice what a worker re-reads: it begins again at a record, not at a second.
         keep_s = max(KEEP_S, 2 * settings.matching.memory_s)
-        async with Spool(_needed(home).spool, settings.ingest.spool_most_mb, keep_s) as spool:
+        async with Spool(_needed(home).spool, settings.ingest.max_spool_mb, keep_s) as spool:
             yield spool
 
 
-def watched(parts: Airtrace) -> Watch | None:
+def stream_tagger(parts: Airtrace) -> StreamTagger | None:
     """What listens to the worker's streams with PANNs, and tells its matcher what needs no search; None without it."""
     if parts.sounds is None:
         return None
-    watch = Watch(parts.sounds, parts.store, parts.settings.panns)
+    watch = StreamTagger(parts.sounds, parts.store, parts.settings.panns)
     parts.matcher.needs_search = watch.needs_search
     return watch
 
 
 def _store(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Store]:
     # Events go over Kafka: without it they would wait for ever.
-    return matches.opened(dsn, settings.database.pool_most, with_outbox=bool(settings.kafka.bootstrap))
+    return matches.open_storage(dsn, settings.database.max_connections, with_outbox=bool(settings.kafka.bootstrap))
 
 
 def needs_home(settings: Settings) -> bool:
@@ -130,7 +130,7 @@ async def _database(settings: Settings, home: Home | None) -> AsyncIterator[str]
 def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:
     token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
     uri = settings.milvus.uri or str(_needed(home).milvus)
-    return milvus.opened(uri, token, detector.info, settings.milvus.index)
+    return milvus.open_index(uri, token, detector.info, settings.milvus.index)
 
 
 def _needed(home: Home | None) -> Home:
@@ -146,27 +146,27 @@ def _import_milvus() -> None:
         raise DependencyError(f"pymilvus cannot be imported: {error}") from error
 
 
-def recorder(kafka: KafkaSettings, spool: Path) -> Recorder:
+def recorder(kafka: KafkaSettings, spool: Path) -> WindowHistory:
     """Reads from Kafka where brokers are named, else from the spool in a folder."""
     if kafka.bootstrap:
-        from ingest.bus.kafka_history import KafkaRecorder
+        from ingest.bus.kafka_history import KafkaHistory
 
-        return KafkaRecorder(kafka)
-    return SpoolRecorder(spool)
+        return KafkaHistory(kafka)
+    return SpoolHistory(spool)
 
 
-def _streams(settings: Settings, dsn: str) -> Streams:
+def _streams(settings: Settings, dsn: str) -> StreamAssignment:
     """Over Kafka others may read streams, too, so that each is claimed; the spool's one process has them all."""
     if settings.kafka.bootstrap:
-        return LeasedStreams(dsn, Terms.within(settings.ingest.lease_s, settings.ingest.poll_s))
+        return LeasedStreams(dsn, LeaseTiming.within(settings.ingest.lease_s, settings.ingest.poll_s))
     return AllStreams(dsn, settings.ingest.poll_s)
 
 
 async def _relay(bus: Bus, store: Store) -> None:
     """Tells others of matches, where there is a bus to do it over."""
     if isinstance(bus, KafkaBus) and store.outbox is not None:
-        await Relay(store.outbox, bus.tell).run()
+        await EventPublisher(store.outbox, bus.tell).run()
 
 
-def _pace(settings: Settings) -> Pace:
-    return Pace(settings.matching.backlog, settings.matching.backlog_most_s)
+def _pace(settings: Settings) -> BacklogMonitor:
+    return BacklogMonitor(settings.matching.backlog, settings.matching.max_backlog_s)

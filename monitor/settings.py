@@ -37,7 +37,7 @@ class DatabaseSettings(_Section):
     """PostgreSQL, where matches, coverage and fingerprints live."""
 
     dsn: SecretStr | None = Field(None, description="postgresql://user:password@host/database; empty: embedded.")
-    pool_most: int = Field(8, ge=2, le=100, description="Most connections of one process.")
+    max_connections: int = Field(8, ge=2, le=100, description="Most connections of one process.")
 
 
 class MilvusSettings(_Section):
@@ -53,10 +53,10 @@ class MilvusSettings(_Section):
 class CatalogSettings(_Section):
     """What is registered."""
 
-    track_most_h: float = Field(24, gt=0, le=200, description="Longest recording, in hours; longer ones are refused.")
+    max_track_h: float = Field(24, gt=0, le=200, description="Longest recording, in hours; longer ones are refused.")
 
 
-class Policy(StrEnum):
+class BacklogPolicy(StrEnum):
     """What happens to a stream that is too far behind."""
 
     CATCH_UP = "catch_up"
@@ -67,11 +67,11 @@ class MatchingSettings(_Section):
     """How streams are matched."""
 
     top_k: int = Field(10, ge=1, le=100, description="Candidates taken from the index per segment.")
-    backlog: Policy = Field(
-        Policy.CATCH_UP,
+    backlog: BacklogPolicy = Field(
+        BacklogPolicy.CATCH_UP,
         description="What a worker does about a stream that is too far behind: catch_up, or skip to the newest.",
     )
-    backlog_most_s: float = Field(60, ge=5, le=86_400, description="What is too far behind real time, in seconds.")
+    max_backlog_s: float = Field(60, ge=5, le=86_400, description="What is too far behind real time, in seconds.")
     memory_s: float = Field(60, ge=20, le=600, description="Audio that a worker remembers per stream, in seconds.")
 
 
@@ -95,7 +95,7 @@ class ApiSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0: any free one.")
-    upload_most_mb: int = Field(2048, ge=1, le=1_000_000, description="Largest upload, in MB.")
+    max_upload_mb: int = Field(2048, ge=1, le=1_000_000, description="Largest upload, in MB.")
     hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Host names that requests may name; others are refused (DNS rebinding). '*' allows all.",

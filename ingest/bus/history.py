@@ -13,7 +13,7 @@ from ingest.wire import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class HistorySlice:
     """Windows of one stream, in the order of the log.
 
     oldest, newest: stream clock from which and up to which the log has windows of the stream; None where none were
@@ -25,10 +25,10 @@ class Recording:
     newest: int | None = None
 
 
-class Recorder(Protocol):
+class WindowHistory(Protocol):
     """What the log still has of a stream."""
 
-    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> Recording:
+    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
         """The windows that lie, at least partly, in [begin, end) of the stream clock; none when it has none (any more).
 
         Raises:

@@ -16,8 +16,15 @@ from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber, Prod
 
 from ingest import metrics
 from ingest.bus import kafka_limits, kafka_topics
-from ingest.bus.kafka_client import HEADERS_MOST_BYTES, RECORD_MOST_BYTES, addresses, failing, reaching, started
-from ingest.bus.kafka_consumer import Member
+from ingest.bus.kafka_client import (
+    MAX_HEADERS_BYTES,
+    MAX_RECORD_BYTES,
+    addresses,
+    connecting,
+    start_or_stop,
+    translating_errors,
+)
+from ingest.bus.kafka_consumer import GroupConsumer
 from ingest.bus.port import Delivery, StartAt
 from ingest.errors import UnfitBroker
 from ingest.settings import KafkaSettings
@@ -26,11 +33,11 @@ from ingest.wire import Codec, Encoded, Headers, Record, Window, encode
 log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT_S = 5.0  # an idempotent producer would wait for absent brokers without end
-WINDOW_MOST_S = 10.0  # as the settings allow
+MAX_WINDOW_S = 10.0  # as the settings allow
 # A batch that an idempotent producer gave up while brokers were away leaves a hole in its numbers: nothing that follows
 # is ever taken. Another producer begins anew; what it may send twice, the worker takes once.
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
-ERROR_MOST = 2000  # characters of an error that are kept
+MAX_ERROR = 2000  # characters of an error that are kept
 
 
 class KafkaBus:
@@ -40,7 +47,7 @@ class KafkaBus:
     `idempotent=False` is for brokers without producer ids; those may keep a record twice.
     """
 
-    def __init__(self, settings: KafkaSettings, *, idempotent: bool = True, window_s: float = WINDOW_MOST_S) -> None:
+    def __init__(self, settings: KafkaSettings, *, idempotent: bool = True, window_s: float = MAX_WINDOW_S) -> None:
         """`window_s`: length of the longest window that is to fit."""
         self._settings = settings
         self._window_s = window_s
@@ -48,7 +55,7 @@ class KafkaBus:
         self._brokers = addresses(settings)
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
-        self._member = Member(settings, self._reject)
+        self._member = GroupConsumer(settings, self._reject)
 
     async def __aenter__(self) -> KafkaBus:
         """Makes the topics that are not there.
@@ -59,7 +66,7 @@ class KafkaBus:
         """
         await kafka_topics.make(self._settings, self._window_s)
         survey = await kafka_topics.survey(self._settings, self._window_s)
-        if losing := kafka_limits.losing(survey.problems):
+        if losing := kafka_limits.data_loss_problems(survey.problems):
             raise UnfitBroker(f"Kafka at {self._brokers} would lose windows: {losing[0]} (airtrace topics check)")
         for problem in survey.problems:
             log.warning("kafka.differs", **asdict(problem))
@@ -107,16 +114,14 @@ class KafkaBus:
         source = dict(zip(("topic", "partition", "offset"), place, strict=True))
         trace = dict(encoded.headers).get("traceparent", b"").decode("ascii", "replace")
         log.error("kafka.rejected", error=error, to=self._settings.rejected_topic, trace=trace, **source)
-        why = {"error": error[:ERROR_MOST], **{f"source_{name}": str(value) for name, value in source.items()}}
+        why = {"error": error[:MAX_ERROR], **{f"source_{name}": str(value) for name, value in source.items()}}
         headers = (*encoded.headers, *((name, text.encode()) for name, text in why.items()))
-        await self._send(
-            self._settings.rejected_topic, Encoded(encoded.key, headers, encoded.value[:RECORD_MOST_BYTES])
-        )
+        await self._send(self._settings.rejected_topic, Encoded(encoded.key, headers, encoded.value[:MAX_RECORD_BYTES]))
         metrics.REJECTED.inc()
 
     async def _send(self, topic: str, encoded: Encoded) -> None:
         producer = await self._producing()
-        with failing(self._brokers, f"does not take a record of {len(encoded.value)} bytes into {topic}"):
+        with translating_errors(self._brokers, f"does not take a record of {len(encoded.value)} bytes into {topic}"):
             try:
                 await producer.send_and_wait(topic, encoded.value, key=encoded.key, headers=list(encoded.headers))
             except BROKEN:
@@ -134,14 +139,14 @@ class KafkaBus:
     async def _producing(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                async with reaching(self._brokers):
+                async with connecting(self._brokers):
                     producer = AIOKafkaProducer(
                         bootstrap_servers=self._brokers,
                         acks="all",
                         enable_idempotence=self._idempotent,
-                        max_request_size=RECORD_MOST_BYTES + HEADERS_MOST_BYTES,
+                        max_request_size=MAX_RECORD_BYTES + MAX_HEADERS_BYTES,
                     )
-                    self._producer = await started(producer)
+                    self._producer = await start_or_stop(producer)
         return self._producer
 
 

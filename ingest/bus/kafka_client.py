@@ -13,8 +13,8 @@ from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 
 CONNECT_TIMEOUT_S = 10.0
-RECORD_MOST_BYTES = 2 * 2**20  # the longest window, 10 s of PCM, has 640 KB; Kafka's own limit is 1 MB
-HEADERS_MOST_BYTES = 2**16  # what a dead letter has on top of its record
+MAX_RECORD_BYTES = 2 * 2**20  # the longest window, 10 s of PCM, has 640 KB; Kafka's own limit is 1 MB
+MAX_HEADERS_BYTES = 2**16  # what a dead letter has on top of its record
 
 
 def addresses(settings: KafkaSettings) -> str:
@@ -23,7 +23,7 @@ def addresses(settings: KafkaSettings) -> str:
 
 
 @asynccontextmanager
-async def reaching(brokers: str) -> AsyncIterator[None]:
+async def connecting(brokers: str) -> AsyncIterator[None]:
     """What does not come about within CONNECT_TIMEOUT_S, or not at all, is a BusError."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -37,7 +37,7 @@ async def reaching(brokers: str) -> AsyncIterator[None]:
 
 
 @contextmanager
-def failing(brokers: str, what: str) -> Iterator[None]:
+def translating_errors(brokers: str, what: str) -> Iterator[None]:
     """Kafka's errors as BusErrors: the brokers `what`."""
     try:
         yield
@@ -47,7 +47,7 @@ def failing(brokers: str, what: str) -> Iterator[None]:
         ) from error
 
 
-async def started(client: Any) -> Any:
+async def start_or_stop(client: Any) -> Any:
     """The client, once it is connected; one that does not connect is stopped."""
     try:
         await client.start()

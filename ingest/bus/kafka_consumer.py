@@ -21,7 +21,14 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from ingest import metrics
-from ingest.bus.kafka_client import HEADERS_MOST_BYTES, RECORD_MOST_BYTES, addresses, failing, reaching, started
+from ingest.bus.kafka_client import (
+    MAX_HEADERS_BYTES,
+    MAX_RECORD_BYTES,
+    addresses,
+    connecting,
+    start_or_stop,
+    translating_errors,
+)
 from ingest.bus.port import Delivery, StartAt
 from ingest.errors import WireError
 from ingest.settings import KafkaSettings
@@ -30,7 +37,7 @@ from ingest.wire import Headers, decode
 log = structlog.get_logger(__name__)
 
 METADATA_AGE_MS = 10_000  # how late partitions that are added to the topic, or moved, may be noticed
-FETCH_MOST_BYTES = 8_000_000  # with a batch's records, what is held in memory per broker
+MAX_FETCH_BYTES = 8_000_000  # with a batch's records, what is held in memory per broker
 FETCH_WAIT_MS = 100  # a partition that is sent elsewhere has to wait for the fetch that is under way
 WAKE_S = 0.2  # how late a partition that is given to us while nothing comes in may notice it
 HOLD_S = 5.0  # a batch in hand for this long is held: longer than one takes, far below any time-out of the group
@@ -53,7 +60,7 @@ class _Place:
         return offset
 
 
-class _Ours(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """The partitions that were given to us and whose replay has begun. Every rebalance takes all of them away first."""
 
     def __init__(self, finish_s: float) -> None:
@@ -77,7 +84,7 @@ class _Ours(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         log.info("kafka.assigned", partitions=sorted(each.partition for each in assigned))
 
 
-class Member:
+class GroupConsumer:
     """Starts on first use. `bury` puts a record that cannot be read into the dead letters."""
 
     def __init__(self, settings: KafkaSettings, bury: Bury) -> None:
@@ -85,7 +92,7 @@ class Member:
         self._bury = bury
         self._brokers = addresses(settings)
         self._starting = asyncio.Lock()
-        self._ours = _Ours(settings.session_timeout_s * FINISH_SHARE)
+        self._ours = Assignment(settings.session_timeout_s * FINISH_SHARE)
         self.consumer: AIOKafkaConsumer | None = None
 
     def holds(self, partition: int) -> bool:
@@ -122,7 +129,7 @@ class Member:
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         begun = self._ours.begun
         consumer = await self._consuming()
-        with failing(self._brokers, "takes no commits"):
+        with translating_errors(self._brokers, "takes no commits"):
             try:
                 await consumer.commit(offsets)
             except (CommitFailedError, IllegalStateError):
@@ -138,14 +145,16 @@ class Member:
 
         Nothing, if nothing comes for a while, or a rebalance came in between: all of it comes again.
         """
-        begun, most = self._ours.begun, self._settings.batch_records
+        begun, maximum = self._ours.begun, self._settings.batch_records
         clock = asyncio.get_running_loop().time
         batch: list[Delivery] = []
         until_s = clock() + WAKE_S
-        while len(batch) < most and (left_s := until_s - clock()) > 0:
+        while len(batch) < maximum and (left_s := until_s - clock()) > 0:
             is_first = not batch
-            with failing(self._brokers, "gives no records"):
-                fetched = await consumer.getmany(timeout_ms=max(1, round(left_s * 1000)), max_records=most - len(batch))
+            with translating_errors(self._brokers, "gives no records"):
+                fetched = await consumer.getmany(
+                    timeout_ms=max(1, round(left_s * 1000)), max_records=maximum - len(batch)
+                )
             for partition, messages in fetched.items():
                 if (place := begun.get(partition)) is not None:
                     batch += await self._read(messages, place)
@@ -192,7 +201,7 @@ class Member:
         """Goes to where the replay of a partition begins. If it is taken away meanwhile, nothing happens."""
         begun = self._ours.begun  # a rebalance puts another one in its place
         asked = await start_at(partition.partition)
-        with failing(self._brokers, "does not say where to begin"):
+        with translating_errors(self._brokers, "does not say where to begin"):
             committed = await consumer.committed(partition)
             if is_new := committed is None:
                 oldest = await consumer.beginning_offsets([partition])
@@ -222,7 +231,7 @@ class Member:
         async with self._starting:
             if self.consumer is None:
                 session_timeout_ms = round(self._settings.session_timeout_s * 1000)
-                async with reaching(self._brokers):
+                async with connecting(self._brokers):
                     consumer = AIOKafkaConsumer(
                         bootstrap_servers=self._brokers,
                         group_id=self._settings.group,
@@ -232,10 +241,10 @@ class Member:
                         session_timeout_ms=session_timeout_ms,
                         heartbeat_interval_ms=session_timeout_ms // 3,
                         fetch_max_wait_ms=FETCH_WAIT_MS,
-                        fetch_max_bytes=FETCH_MOST_BYTES,
-                        max_partition_fetch_bytes=RECORD_MOST_BYTES + HEADERS_MOST_BYTES,
+                        fetch_max_bytes=MAX_FETCH_BYTES,
+                        max_partition_fetch_bytes=MAX_RECORD_BYTES + MAX_HEADERS_BYTES,
                     )
-                    self.consumer = await started(consumer)
+                    self.consumer = await start_or_stop(consumer)
                 # Only now: `start` would wait, within its timeout, until the other members let go of their partitions.
                 self.consumer.subscribe([self._settings.windows_topic], listener=self._ours)
         return self.consumer

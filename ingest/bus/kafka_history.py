@@ -7,26 +7,26 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from ingest.bus.history import Recording
-from ingest.bus.kafka_client import HEADERS_MOST_BYTES, RECORD_MOST_BYTES, addresses
+from ingest.bus.history import HistorySlice
+from ingest.bus.kafka_client import MAX_HEADERS_BYTES, MAX_RECORD_BYTES, addresses
 from ingest.errors import BusError, WireError
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Window, decode
 
 READ_TIMEOUT_S = 30.0  # connecting and, of a partition with a hundred streams, two minutes
 # A window comes after its sound, but the clock of a source that sends ahead runs ahead of Kafka's.
-AHEAD_MOST_S = 60
+MAX_AHEAD_S = 60
 WAKE_MS = 200  # how long an empty log is waited for
 
 
-class KafkaRecorder:
+class KafkaHistory:
     """Reads the windows topic."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._brokers = addresses(settings)
 
-    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> Recording:
+    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
         """See `Recorder`."""
         topic = TopicPartition(self._settings.windows_topic, partition)
         try:
@@ -39,24 +39,24 @@ class KafkaRecorder:
                 f"Kafka at {self._brokers} cannot be asked for what was heard: {reason}: see that it runs"
             ) from error
 
-    async def _read(self, topic: TopicPartition, key: bytes, begin: int, end: int) -> Recording:
+    async def _read(self, topic: TopicPartition, key: bytes, begin: int, end: int) -> HistorySlice:
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._brokers,
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # what lies further back than the log is not there
-            max_partition_fetch_bytes=RECORD_MOST_BYTES + HEADERS_MOST_BYTES,
+            max_partition_fetch_bytes=MAX_RECORD_BYTES + MAX_HEADERS_BYTES,
         )
         try:
             await consumer.start()
             consumer.assign([topic])
             next_offset = (await consumer.end_offsets([topic]))[topic]
-            since_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - AHEAD_MOST_S))
+            since_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - MAX_AHEAD_S))
             first = (await consumer.offsets_for_times({topic: since_ms}))[topic]
             found: list[Window] = []
             epoch = 0
             if first is None:
-                return Recording(())
+                return HistorySlice(())
             consumer.seek(topic, first.offset)
             while await consumer.position(topic) < next_offset:
                 fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
@@ -66,10 +66,10 @@ class KafkaRecorder:
                         continue
                     epoch = window.epoch
                     if window.start >= end:
-                        return Recording(tuple(found))
+                        return HistorySlice(tuple(found))
                     if window.end > begin:
                         found.append(window)
-            return Recording(tuple(found))
+            return HistorySlice(tuple(found))
         finally:
             await consumer.stop()
 

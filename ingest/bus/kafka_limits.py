@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ingest.bus.kafka_client import HEADERS_MOST_BYTES, RECORD_MOST_BYTES
+from ingest.bus.kafka_client import MAX_HEADERS_BYTES, MAX_RECORD_BYTES
 from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 PCM_BYTES_PER_S = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
 # Noise makes FLAC a little larger than its PCM; a record has its headers, a request with one record its own.
-FLAC_MOST, RECORD_OVERHEAD_BYTES = 1.02, 4096
-EVENT_MOST_BYTES = 2**17  # a match with the 50 members that are named of its family has some 20 KB
+MAX_FLAC, RECORD_OVERHEAD_BYTES = 1.02, 4096
+MAX_EVENT_BYTES = 2**17  # a match with the 50 members that are named of its family has some 20 KB
 HOUR_MS = 3_600_000
 # A worker that takes over reads its last minute again, and a restart of everything takes some more.
-RETENTION_LEAST_MS = 300_000
+MIN_RETENTION_MS = 300_000
 READABLE = ("producer", "uncompressed", "gzip")  # what every reader of ours can read without further packages
 
 Config = Mapping[str, str]
@@ -31,8 +31,8 @@ class Topic:
     name: str
     partitions: int
     retention_ms: int
-    least_bytes: int
-    most_bytes: int
+    min_bytes: int
+    max_bytes: int
     is_windows: bool = False
 
     @property
@@ -41,13 +41,13 @@ class Topic:
         return {
             "cleanup.policy": "delete",
             "compression.type": "producer",  # windows are FLAC: to compress them again gains nothing
-            "max.message.bytes": str(self.most_bytes),
+            "max.message.bytes": str(self.max_bytes),
             "retention.ms": str(self.retention_ms),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TopicState:
     """A topic as it is: copies of its partition with the fewest, and how many have no leader now."""
 
     partitions: int
@@ -73,23 +73,23 @@ class Problem:
 
 def window_bytes(window_s: float) -> int:
     """The most that a record with a window of this length takes."""
-    return round(window_s * PCM_BYTES_PER_S * FLAC_MOST) + RECORD_OVERHEAD_BYTES
+    return round(window_s * PCM_BYTES_PER_S * MAX_FLAC) + RECORD_OVERHEAD_BYTES
 
 
 def topics(settings: KafkaSettings, window_s: float) -> tuple[Topic, ...]:
     """The topics that the settings call for."""
     windows_ms, events_ms = round(settings.retention_h * HOUR_MS), round(settings.events_retention_h * HOUR_MS)
     window = window_bytes(window_s)
-    letter = RECORD_MOST_BYTES + HEADERS_MOST_BYTES
-    windows = (settings.windows_topic, settings.partitions, windows_ms, window, RECORD_MOST_BYTES)
+    letter = MAX_RECORD_BYTES + MAX_HEADERS_BYTES
+    windows = (settings.windows_topic, settings.partitions, windows_ms, window, MAX_RECORD_BYTES)
     return (
         Topic(*windows, is_windows=True),
-        Topic(settings.rejected_topic, 1, events_ms, window + HEADERS_MOST_BYTES, letter),
-        Topic(settings.matches_topic, settings.partitions, events_ms, EVENT_MOST_BYTES, EVENT_MOST_BYTES),
+        Topic(settings.rejected_topic, 1, events_ms, window + MAX_HEADERS_BYTES, letter),
+        Topic(settings.matches_topic, settings.partitions, events_ms, MAX_EVENT_BYTES, MAX_EVENT_BYTES),
     )
 
 
-def topic_problems(topic: Topic, found: Found | None) -> Iterator[Problem]:
+def topic_problems(topic: Topic, found: TopicState | None) -> Iterator[Problem]:
     """What is wrong with a topic as it is; None: it is not there."""
     where = f"topic {topic.name}"
     if found is None:
@@ -104,7 +104,7 @@ def topic_problems(topic: Topic, found: Found | None) -> Iterator[Problem]:
         yield Problem(where, "partitions", str(found.partitions), f"{topic.partitions} or more", why, loses=False)
     sizes = {"max.message.bytes": "the longest record would be refused", "segment.bytes": "it would fit in no segment"}
     for limit, why in sizes.items():
-        yield from _at_least(where, limit, found.config, topic.least_bytes, why)
+        yield from _at_least(where, limit, found.config, topic.min_bytes, why)
     yield from _durability_problems(where, found)
     yield from _retention_problems(where, topic, found.config)
 
@@ -113,16 +113,16 @@ def broker_problems(broker: str, config: Config, settings: KafkaSettings, window
     """What is wrong with a broker, besides what it leaves to the topics."""
     where = f"broker {broker}"
     why = "a request with the longest window would be refused"
-    yield from _at_least(where, "socket.request.max.bytes", config, window_bytes(window_s) + HEADERS_MOST_BYTES, why)
+    yield from _at_least(where, "socket.request.max.bytes", config, window_bytes(window_s) + MAX_HEADERS_BYTES, why)
     session_ms = round(settings.session_timeout_s * 1000)
     why = "workers with AIRTRACE_KAFKA__SESSION_TIMEOUT_S as it is cannot join, so that nobody reads windows"
     yield from _at_least(where, "group.max.session.timeout.ms", config, session_ms, why)
     limit = "group.min.session.timeout.ms"
-    if (least := _number(config, limit)) is not None and least > session_ms:
-        yield Problem(where, limit, str(least), f"{session_ms} or less", why)
+    if (minimum := _number(config, limit)) is not None and minimum > session_ms:
+        yield Problem(where, limit, str(minimum), f"{session_ms} or less", why)
 
 
-def _durability_problems(where: str, found: Found) -> Iterator[Problem]:
+def _durability_problems(where: str, found: TopicState) -> Iterator[Problem]:
     config = found.config
     policy = config.get("cleanup.policy", "delete")
     if policy != "delete":
@@ -146,22 +146,22 @@ def _retention_problems(where: str, topic: Topic, config: Config) -> Iterator[Pr
     limit = "retention.ms"
     kept_ms = _number(config, limit)
     if kept_ms is not None and 0 <= kept_ms < topic.retention_ms:
-        loses = topic.is_windows and kept_ms < RETENTION_LEAST_MS
+        loses = topic.is_windows and kept_ms < MIN_RETENTION_MS
         why = "workers that were away, or take over, find windows gone" if loses else "the settings say so"
-        least_ms = RETENTION_LEAST_MS if loses else topic.retention_ms
-        yield Problem(where, limit, str(kept_ms), f"{least_ms} or more, or -1", why, loses=loses)
+        min_ms = MIN_RETENTION_MS if loses else topic.retention_ms
+        yield Problem(where, limit, str(kept_ms), f"{min_ms} or more, or -1", why, loses=loses)
     limit = "retention.bytes"
-    most = _number(config, limit)
-    if topic.is_windows and most is not None and 0 <= most < topic.retention_ms * PCM_BYTES_PER_S // 1000:
-        kept_s = most // PCM_BYTES_PER_S
+    maximum = _number(config, limit)
+    if topic.is_windows and maximum is not None and 0 <= maximum < topic.retention_ms * PCM_BYTES_PER_S // 1000:
+        kept_s = maximum // PCM_BYTES_PER_S
         why = f"a partition with one stream may keep no more than {kept_s} s of it"
         needed = f"{topic.retention_ms * PCM_BYTES_PER_S // 1000} for each stream, or -1"
-        yield Problem(where, limit, str(most), needed, why, loses=kept_s * 1000 < RETENTION_LEAST_MS)
+        yield Problem(where, limit, str(maximum), needed, why, loses=kept_s * 1000 < MIN_RETENTION_MS)
 
 
-def _at_least(where: str, limit: str, config: Config, least: int, why: str) -> Iterator[Problem]:
-    if (found := _number(config, limit)) is not None and found < least:
-        yield Problem(where, limit, str(found), f"{least} or more", why)
+def _at_least(where: str, limit: str, config: Config, minimum: int, why: str) -> Iterator[Problem]:
+    if (found := _number(config, limit)) is not None and found < minimum:
+        yield Problem(where, limit, str(found), f"{minimum} or more", why)
 
 
 def _number(config: Config, name: str) -> int | None:
@@ -172,6 +172,6 @@ def _number(config: Config, name: str) -> int | None:
         return None
 
 
-def losing(problems: Sequence[Problem]) -> list[Problem]:
+def data_loss_problems(problems: Sequence[Problem]) -> list[Problem]:
     """Those by which something would be lost."""
     return [problem for problem in problems if problem.loses]

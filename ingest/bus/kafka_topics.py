@@ -13,8 +13,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from ingest.bus import kafka_limits
-from ingest.bus.kafka_client import addresses, reaching
-from ingest.bus.kafka_limits import Found, Problem, Topic
+from ingest.bus.kafka_client import addresses, connecting
+from ingest.bus.kafka_limits import Problem, Topic, TopicState
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 
@@ -26,7 +26,7 @@ class Survey:
     """The topics as they are to be, as they are (None: not there), and what is wrong with them and the brokers."""
 
     wanted: tuple[Topic, ...]
-    found: dict[str, Found | None]
+    found: dict[str, TopicState | None]
     problems: tuple[Problem, ...]
 
 
@@ -84,17 +84,17 @@ async def _are_served(admin: AIOKafkaAdminClient, names: Sequence[str]) -> bool:
     return all(partitions and all(each["leader"] >= 0 for each in partitions) for partitions in topics)
 
 
-async def _found(admin: AIOKafkaAdminClient, wanted: Sequence[Topic]) -> dict[str, Found | None]:
+async def _found(admin: AIOKafkaAdminClient, wanted: Sequence[Topic]) -> dict[str, TopicState | None]:
     there = await admin.list_topics()
     names = [topic.name for topic in wanted if topic.name in there]
     configs = await _configs(admin, ConfigResourceType.TOPIC, names)
-    found: dict[str, Found | None] = {topic.name: None for topic in wanted}
+    found: dict[str, TopicState | None] = {topic.name: None for topic in wanted}
     for described in await admin.describe_topics(names) if names else ():
         partitions = described["partitions"]
         copies = min((len(each["replicas"]) for each in partitions), default=0)
         leaderless = sum(each["leader"] < 0 for each in partitions)
         name = described["topic"]
-        found[name] = Found(len(partitions), copies, leaderless, configs.get(name, {}))
+        found[name] = TopicState(len(partitions), copies, leaderless, configs.get(name, {}))
     return found
 
 
@@ -123,7 +123,7 @@ async def _configs(admin: AIOKafkaAdminClient, kind: ConfigResourceType, names: 
 
 @asynccontextmanager
 async def _administering(brokers: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    async with reaching(brokers):
+    async with connecting(brokers):
         admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
         try:
             await admin.start()

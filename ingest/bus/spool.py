@@ -38,7 +38,7 @@ KEEP_S = 120.0  # the worker reads its last minute again; twice that, because st
 FILE_BYTES = 2_000_000  # what is removed at once: half a minute of one stream, an eighth of the smallest spool
 BATCH_RECORDS = 64
 BATCH_BYTES = 8_000_000
-REJECTED_MOST = 100  # enough to see what is wrong; every one is logged and counted as well
+MAX_REJECTED = 100  # enough to see what is wrong; every one is logged and counted as well
 
 # A record on disk is a frame: checksum of what follows, lengths of head and value; head (key and headers, JSON); value.
 PREFIX = struct.Struct("<III")
@@ -63,11 +63,11 @@ class Spool:
     What is committed stays readable for `keep_s` seconds, or for less when the room is needed for what is not.
     """
 
-    def __init__(self, folder: Path, most_mb: int, keep_s: float = KEEP_S) -> None:
+    def __init__(self, folder: Path, max_mb: int, keep_s: float = KEEP_S) -> None:
         self.committed = 0  # the next offset to read
         self.next_offset = 0  # the next record to come gets this one
         self._folder = folder
-        self._most_bytes = most_mb * 1_000_000
+        self._max_bytes = max_mb * 1_000_000
         self._keep_s = keep_s
         self._files: list[_LogFile] = []
         self._rejected: set[int] = set()  # a commit that ends in front of these goes on behind them
@@ -116,7 +116,7 @@ class Spool:
 
     async def reject(self, delivery: Delivery, error: str) -> None:
         """See `Bus`."""
-        await self._in_thread(self._bury, delivery.offset, _framed(encode(delivery.record)), error)
+        await self._in_thread(self._bury, delivery.offset, encode_frame(encode(delivery.record)), error)
 
     def holds(self, partition: int) -> bool:
         """See `Bus`. There is one reader."""
@@ -143,7 +143,7 @@ class Spool:
             self._begin_file()
 
     def _append(self, encoded: Encoded) -> None:
-        frame = _framed(encoded)
+        frame = encode_frame(encoded)
         self._make_room(len(frame))
         if not self._files or self._files[-1].bounds[-1] >= FILE_BYTES:
             self._begin_file()
@@ -161,12 +161,12 @@ class Spool:
 
     def _make_room(self, n_bytes: int) -> None:
         """What waits matters more than what is kept for a replay: the latter goes first."""
-        while sum(file.bounds[-1] for file in self._files) + n_bytes > self._most_bytes:
+        while sum(file.bounds[-1] for file in self._files) + n_bytes > self._max_bytes:
             if self._index(self.committed) == 0:
                 waiting = self.next_offset - self.committed
                 raise BusError(
                     f"the spool {self._folder} is full, {waiting} records wait for the worker: "
-                    "see in its log why it is behind, or raise AIRTRACE_INGEST__SPOOL_MOST_MB"
+                    "see in its log why it is behind, or raise AIRTRACE_INGEST__MAX_SPOOL_MB"
                 )
             self._files.pop(0).path.unlink()
 
@@ -182,7 +182,7 @@ class Spool:
             offset = number + 1
             n_bytes += len(frame)
             try:
-                batch.append(Delivery(PARTITION, number, unframed(frame)))
+                batch.append(Delivery(PARTITION, number, decode_frame(frame)))
             except WireError as error:
                 self._reject(number, frame, str(error))
             if len(batch) == BATCH_RECORDS or n_bytes >= BATCH_BYTES:
@@ -227,11 +227,11 @@ class Spool:
             _replace(path, f"{error}\n".encode() + frame)
             metrics.REJECTED.inc()
             log.error("spool.rejected", offset=offset, error=error, kept=str(path))
-            for oldest in sorted(path.parent.glob("[0-9]*"))[:-REJECTED_MOST]:
+            for oldest in sorted(path.parent.glob("[0-9]*"))[:-MAX_REJECTED]:
                 oldest.unlink()
 
 
-def _framed(encoded: Encoded) -> bytes:
+def encode_frame(encoded: Encoded) -> bytes:
     headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
     head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
     prefix = PREFIX.pack(0, len(head), len(encoded.value))
@@ -243,7 +243,7 @@ def _is_whole(frame: bytes) -> bool:
     return zlib.crc32(memoryview(frame)[4:]) == int.from_bytes(frame[:4], "little")
 
 
-def unframed(frame: bytes) -> Record:
+def decode_frame(frame: bytes) -> Record:
     """The record in a frame.
 
     Raises:

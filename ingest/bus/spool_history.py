@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest.bus.history import Recording
-from ingest.bus.spool import PREFIX, unframed
+from ingest.bus.history import HistorySlice
+from ingest.bus.spool import PREFIX, decode_frame
 from ingest.errors import BusError, WireError
 from ingest.wire import Window
 
 
-class SpoolRecorder:
+class SpoolHistory:
     """Reads the files of a spool, whether a process has it open or not."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> Recording:
+    async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
         """See `Recorder`. There is only one partition."""
         return await asyncio.to_thread(self._read, stream_id, begin, end)
 
-    def _read(self, stream_id: int, begin: int, end: int) -> Recording:
+    def _read(self, stream_id: int, begin: int, end: int) -> HistorySlice:
         found: list[Window] = []
         oldest, newest = None, None
         try:
@@ -37,7 +37,7 @@ class SpoolRecorder:
             raise BusError(
                 f"the spool {self._folder} cannot be read ({error.strerror or error}): see its disk and permissions"
             ) from error
-        return Recording(tuple(found), oldest, newest)
+        return HistorySlice(tuple(found), oldest, newest)
 
     def _windows(self, stream_id: int) -> Iterator[Window]:
         if not self._folder.is_dir():
@@ -66,7 +66,7 @@ def _windows_in(file: BinaryIO, key: str) -> Iterator[Window]:
             file.seek(value_bytes, 1)
             continue
         try:
-            record = unframed(b"".join((prefix, head, file.read(value_bytes))))
+            record = decode_frame(b"".join((prefix, head, file.read(value_bytes))))
         except WireError:
             continue
         if isinstance(record, Window):

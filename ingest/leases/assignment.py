@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import asyncpg
 import structlog
 
-from ingest.leases.permit import Permit
+from ingest.leases.lease import Lease
 from ingest.redact import redact_text
 
 log = structlog.get_logger(__name__)
@@ -34,10 +34,10 @@ class Stream:
     id: int
     url: str
     position: int | None
-    permit: Permit
+    permit: Lease
 
 
-class Streams(Protocol):
+class StreamAssignment(Protocol):
     """Asked again and again, at least every `turn_s` seconds."""
 
     turn_s: float
@@ -57,14 +57,14 @@ class AllStreams:
 
     def __init__(self, dsn: str, poll_s: float) -> None:
         self.turn_s = poll_s
-        self._database = Database(dsn, ANSWER_TIMEOUT_S)
-        self._permit = Permit()
+        self._database = Connection(dsn, ANSWER_TIMEOUT_S)
+        self._permit = Lease()
 
     async def read(self, running: Collection[int], *, is_leaving: bool) -> dict[int, Stream] | None:
         """See `Streams`."""
         if is_leaving:
             return {}
-        rows = await self._database.ask(lambda connection: connection.fetch(ALL))
+        rows = await self._database.run(lambda connection: connection.fetch(ALL))
         if rows is None:
             return None
         return {row["id"]: Stream(row["id"], row["url"], row["position"], self._permit) for row in rows}
@@ -74,7 +74,7 @@ class AllStreams:
         self._database.close()
 
 
-class Database:
+class Connection:
     """One connection, made again when it breaks."""
 
     def __init__(self, dsn: str, timeout_s: float) -> None:
@@ -83,7 +83,7 @@ class Database:
         self._connection: asyncpg.Connection | None = None
         self._is_away = False
 
-    async def ask(self, question: Callable[[asyncpg.Connection], Awaitable[T]]) -> T | None:
+    async def run(self, question: Callable[[asyncpg.Connection], Awaitable[T]]) -> T | None:
         """The answer; None when there was none in time, which is logged once."""
         try:
             async with asyncio.timeout(self._timeout_s):

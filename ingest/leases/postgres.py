@@ -24,8 +24,8 @@ import asyncpg
 import structlog
 
 from ingest import metrics
-from ingest.leases.assignment import ANSWER_TIMEOUT_S, Database, Stream
-from ingest.leases.permit import Permit, Terms, share
+from ingest.leases.assignment import ANSWER_TIMEOUT_S, Connection, Stream
+from ingest.leases.lease import Lease, LeaseTiming, fair_share
 
 log = structlog.get_logger(__name__)
 
@@ -104,16 +104,16 @@ class _Turn:
 class LeasedStreams:
     """The streams that this process holds a claim on; see `Streams`."""
 
-    def __init__(self, dsn: str, terms: Terms, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, dsn: str, terms: LeaseTiming, clock: Callable[[], float] = time.monotonic) -> None:
         self.turn_s = terms.turn_s
         self._terms = terms
         self._length = timedelta(seconds=terms.length_s)
         self._clock = clock
         # One question that hangs must leave time for another before the claims run out.
-        self._database = Database(dsn, min(ANSWER_TIMEOUT_S, terms.length_s / 2))
+        self._database = Connection(dsn, min(ANSWER_TIMEOUT_S, terms.length_s / 2))
         self._id = uuid.uuid4()
         self._name = f"{socket.gethostname()}/{os.getpid()}"
-        self._permits: dict[int, Permit] = {}
+        self._permits: dict[int, Lease] = {}
         self._giving_up: set[int] = set()
         self._watching_since_s: float | None = None
         self._asked_s = 0.0
@@ -124,7 +124,7 @@ class LeasedStreams:
         if asked_s - self._asked_s > self._terms.length_s:  # we were paused, or this is the first turn
             self._watching_since_s = None
         self._asked_s = asked_s
-        turn = await self._database.ask(lambda connection: self._turn(connection, running, is_leaving))
+        turn = await self._database.run(lambda connection: self._turn(connection, running, is_leaving))
         if turn is None:
             self._watching_since_s = None
             return None
@@ -158,7 +158,7 @@ class LeasedStreams:
             part, claimed = 0, []
             if not is_leaving:
                 held = {row["id"]: row["streams"] for row in await connection.fetch(HELD)}
-                part = share(await connection.fetchval(COUNT), held, ours)
+                part = fair_share(await connection.fetchval(COUNT), held, ours)
                 if (missing := part - held[ours]) > 0:
                     claimed = await connection.fetch(CLAIM, ours, length, self._may_take_over(), missing)
             streams = await connection.fetch(OURS, ours)
@@ -182,7 +182,7 @@ class LeasedStreams:
             if stream in self._permits:
                 self._permits[stream].extend(epoch, until_s)
             else:
-                self._permits[stream] = Permit(epoch, until_s, self._clock)
+                self._permits[stream] = Lease(epoch, until_s, self._clock)
         for stream, epoch in turn.regained.items():
             _tell("regained", stream, epoch=epoch)
         for stream, epoch in turn.claimed.items():

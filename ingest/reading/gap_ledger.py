@@ -12,7 +12,7 @@ from ingest.wire import Gap, GapReason
 GAP_STEP = timeline.samples(5)
 
 
-class Ledger:
+class GapLedger:
     """Up to where one stream's time is accounted for by windows and gaps."""
 
     def __init__(self, stream_id: int, heard_until: int) -> None:
@@ -20,7 +20,7 @@ class Ledger:
         self.heard_until = heard_until
         self._reasons: list[tuple[int, GapReason]] = []  # since when it was not heard for which reason
 
-    def lost(self, since: int, reason: GapReason) -> None:
+    def open_gap(self, since: int, reason: GapReason) -> None:
         """From `since` on, and until told otherwise, the stream is not heard for this reason."""
         since = max(since, self.heard_until)
         self._reasons = [entry for entry in self._reasons if entry[0] < since]
@@ -40,7 +40,7 @@ class Ledger:
         self._reasons = [entry for entry, after in self._spans() if after is None or after > self.heard_until]
         return gaps
 
-    def absent(self, until: int, reason: GapReason) -> list[Gap]:
+    def close_gap(self, until: int, reason: GapReason) -> list[Gap]:
         """Accounts for the time up to `until` as not heard for this one reason; what follows has its own."""
         self._reasons = [(self.heard_until, reason)]
         gaps = self.gaps(until)

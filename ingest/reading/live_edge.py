@@ -11,22 +11,22 @@ from ingest import timeline
 SETTLE = timeline.samples(0.5)
 LIVE_RATE = 1.5  # times real time; a burst comes at many times, a live source with jitter stays below
 
-# A lag is for good when even its least value in this time is above LAG_MOST: HLS comes in lumps of up to 12 s.
+# A lag is for good when even its least value in this time is above MAX_LAG: HLS comes in lumps of up to 12 s.
 LAG_WATCH = timeline.samples(20)
-LAG_MOST = timeline.samples(2)
+MAX_LAG = timeline.samples(2)
 
 
-class Anchor:
+class LiveEdge:
     """Finds the stream clock of a session's sample 0.
 
     Servers send up to 40 s of past audio on connect, as fast as it goes. No sample can come in before it sounded, so
     each arrival bounds the anchor from above; the least bound, once the burst is over, is the anchor.
     """
 
-    def __init__(self, burst_most: int) -> None:
+    def __init__(self, max_burst: int) -> None:
         """`burst_most`: past audio beyond which a source is taken as it comes."""
         self.value: int | None = None
-        self._burst_most = burst_most
+        self._max_burst = max_burst
         self._bound: int | None = None
         self._marks: deque[tuple[int, int]] = deque()
 
@@ -40,7 +40,7 @@ class Anchor:
             self._marks.popleft()
         since, before = self._marks[0]
         settled = now - since >= SETTLE and received - before < LIVE_RATE * (now - since)
-        if settled or received > self._burst_most:
+        if settled or received > self._max_burst:
             self.settle()
 
     def settle(self) -> None:
@@ -49,7 +49,7 @@ class Anchor:
             self.value = self._bound
 
 
-class Lag:
+class LostAudioDetector:
     """Watches how far a session's clock lies behind the present."""
 
     def __init__(self) -> None:
@@ -65,5 +65,5 @@ class Lag:
         self._lows.append((now, lag))
         while self._lows[0][0] < now - LAG_WATCH:
             self._lows.popleft()
-        least = self._lows[0][1]
-        return least if now - self._since >= LAG_WATCH and least > LAG_MOST else 0
+        minimum = self._lows[0][1]
+        return minimum if now - self._since >= LAG_WATCH and minimum > MAX_LAG else 0

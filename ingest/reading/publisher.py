@@ -15,31 +15,29 @@ from ingest import metrics, timeline
 from ingest.backoff import Backoff
 from ingest.bus.port import Bus
 from ingest.errors import BusError
-from ingest.leases.permit import Permit
+from ingest.leases.lease import Lease
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
 
 log = structlog.get_logger(__name__)
 
 # A broker's restart or election takes some tens of seconds; a minute of PCM is 3.8 MB, which hundreds of streams can
 # afford. What waits longer than that would only come too late. (The default of AIRTRACE_INGEST__BUFFER_S.)
-WAITING_MOST = timeline.samples(60)
+MAX_WAITING = timeline.samples(60)
 
 RETRY_FIRST_S = 0.2
-RETRY_MOST_S = 5.0  # half of the time that a stopping reader gives us
+MAX_RETRY_S = 5.0  # half of the time that a stopping reader gives us
 
 
 class Publisher:
     """`put` records, `run` as a task of its own, `close` when there will be no more."""
 
-    def __init__(
-        self, stream_id: int, bus: Bus, waiting_most: int = WAITING_MOST, permit: Permit | None = None
-    ) -> None:
+    def __init__(self, stream_id: int, bus: Bus, max_waiting: int = MAX_WAITING, permit: Lease | None = None) -> None:
         """`waiting_most`: samples of audio that may wait for the bus. `permit`: without one nobody else publishes."""
         self._stream_id = stream_id
         self._bus = bus
-        self._permit = permit or Permit()
+        self._permit = permit or Lease()
         self._behind: tuple[uuid.UUID, int] | None = None  # session and sample at which the next window should begin
-        self._waiting_most = waiting_most
+        self._max_waiting = max_waiting
         self._queue: deque[Record] = deque()
         self._waiting = 0
         self._sending: Record | None = None
@@ -56,7 +54,7 @@ class Publisher:
         """Queues a record behind the others; never waits."""
         self._queue.append(record)
         self._waiting += _audio(record)
-        while self._waiting > self._waiting_most:
+        while self._waiting > self._max_waiting:
             self._drop_oldest()
         self._news.set()
 
@@ -76,7 +74,7 @@ class Publisher:
         """
         while True:
             while self._sending is not None or self._queue:
-                if not self._permit.is_valid and await self._permit.granted() is None:
+                if not self._permit.is_valid and await self._permit.wait_until_valid() is None:
                     self._forget()
                     return
                 if self._sending is None:
@@ -92,7 +90,7 @@ class Publisher:
 
     async def _send(self, record: Record) -> bool:
         """Tries until the bus has it; False when this process may not publish it any more, or not now."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         record = self._marked(record)
         while True:
             if not self._permit.is_valid:

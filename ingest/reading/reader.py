@@ -15,9 +15,9 @@ from ingest import metrics, timeline
 from ingest.backoff import Backoff
 from ingest.bus.port import Bus
 from ingest.errors import SourceError
-from ingest.leases.permit import Permit
+from ingest.leases.lease import Lease
 from ingest.lifecycle import stopped_within
-from ingest.reading.gap_ledger import Ledger
+from ingest.reading.gap_ledger import GapLedger
 from ingest.reading.publisher import Publisher
 from ingest.reading.session import Session
 from ingest.redact import redact
@@ -34,7 +34,7 @@ LIVE_READ_BYTES = round(TICK_S * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
 
 # A source that sends faster than it sounds, such as a file, is only read up to this point in the future; jitter of a
 # live source stays below.
-AHEAD_MOST = timeline.samples(0.5)
+MAX_AHEAD = timeline.samples(0.5)
 
 HEALTHY = timeline.samples(60)  # a connection that gave this much audio was a good one: the next break is a new one
 GAP_TICK_S = 1.0  # how often a gap in progress is looked at while waiting
@@ -57,7 +57,7 @@ class Reader:
         settings: IngestSettings,
         heard_until: int | None = None,
         now: Callable[[], int] = clock_now,
-        permit: Permit | None = None,
+        permit: Lease | None = None,
     ) -> None:
         """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard.
 
@@ -68,10 +68,10 @@ class Reader:
         self._settings = settings
         self._now = now
         self._was_heard = heard_until is not None
-        self._ledger = Ledger(stream_id, now() if heard_until is None else heard_until)
+        self._ledger = GapLedger(stream_id, now() if heard_until is None else heard_until)
         self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), permit)
-        self._burst_most = timeline.samples(settings.burst_most_s)
-        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_most_s)
+        self._max_burst = timeline.samples(settings.max_burst_s)
+        self._backoff = Backoff(settings.backoff_first_s, settings.max_backoff_s)
 
     @property
     def heard_until(self) -> int:
@@ -98,15 +98,15 @@ class Reader:
     def _account_for_absence(self) -> None:
         now = self._now()
         if self._was_heard:
-            self._publish(self._ledger.absent(now, GapReason.STOPPED))
-        if (ahead := self.heard_until - now) > AHEAD_MOST:
+            self._publish(self._ledger.close_gap(now, GapReason.STOPPED))
+        if (ahead := self.heard_until - now) > MAX_AHEAD:
             log.warning("stream.clock_is_behind", stream=self._stream_id, skips_s=round(ahead / SAMPLE_RATE_HZ, 1))
         self._was_heard = True
 
     async def _read(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             begun = self._now()
-            session = Session(self._ledger, timeline.samples(self._settings.window_s), self._burst_most)
+            session = Session(self._ledger, timeline.samples(self._settings.window_s), self._max_burst)
             failure = await self._connect(session, stop)
             if failure is not None:
                 await self._reconnecting(session, begun, failure, stop)
@@ -117,7 +117,7 @@ class Reader:
     async def _connect(self, session: Session, stop: asyncio.Event) -> Failure | None:
         """One connection, from its start to its end; None when it was ended by a stop."""
         try:
-            async with ffmpeg.listening(self._url) as process:
+            async with ffmpeg.open_stream(self._url) as process:
                 try:
                     return await self._hear(process, session, stop)
                 finally:
@@ -132,7 +132,7 @@ class Reader:
         loop = asyncio.get_running_loop()
         begun_s = came_s = loop.time()
         while not stop.is_set():
-            if (early := session.ahead(self._now()) - AHEAD_MOST) > 0:
+            if (early := session.ahead(self._now()) - MAX_AHEAD) > 0:
                 await stopped_within(stop, min(early / SAMPLE_RATE_HZ, TICK_S))
                 continue
             was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
@@ -143,7 +143,7 @@ class Reader:
                 came_s = loop.time()
             elif (failure := self._silence(session, loop.time() - came_s)) is not None:
                 return failure
-            self._publish(session.hear(self._now(), pcm or b""))
+            self._publish(session.feed(self._now(), pcm or b""))
             if was_silent and session.received:
                 metrics.SESSIONS.labels(self._stream_id).inc()
                 metrics.UP.labels(self._stream_id).set(1)
@@ -167,10 +167,10 @@ class Reader:
         """Notes why the stream is not heard, and waits."""
         facts = {"stream": self._stream_id, "reason": failure.reason.value, "error": failure.text}
         if session.received:
-            self._ledger.lost(self.heard_until, failure.reason)
+            self._ledger.open_gap(self.heard_until, failure.reason)
             log.warning("stream.lost", **facts, heard_s=_seconds(session.received))
         else:
-            self._ledger.lost(begun, failure.reason)
+            self._ledger.open_gap(begun, failure.reason)
         if session.received >= HEALTHY:
             self._backoff.reset()
         wait_s = self._backoff.next_s()
@@ -182,7 +182,7 @@ class Reader:
 
     def _publish_gap_in_progress(self) -> None:
         """Only of the time that the burst of the next connection can no longer cover: audio is better than a gap."""
-        self._publish(self._ledger.gaps_in_progress(self._now() - self._burst_most))
+        self._publish(self._ledger.gaps_in_progress(self._now() - self._max_burst))
 
     def _publish(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -193,11 +193,11 @@ class Reader:
         log.info("stream.connected", stream=self._stream_id, **facts)
 
 
-async def _read_or_tick(process: Process, most_bytes: int) -> bytes | None:
+async def _read_or_tick(process: Process, max_bytes: int) -> bytes | None:
     """What has come, b"" at the end; None when nothing came for a tick."""
     try:
         async with asyncio.timeout(TICK_S):
-            return await process.read(most_bytes)
+            return await process.read(max_bytes)
     except TimeoutError:
         return None
 

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import uuid
 
-from ingest.reading.gap_ledger import Ledger
-from ingest.reading.live_edge import Anchor, Lag
+from ingest.reading.gap_ledger import GapLedger
+from ingest.reading.live_edge import LiveEdge, LostAudioDetector
 from ingest.wire import BYTES_PER_SAMPLE, GapReason, Record, Window
 
 
 class Session:
     """What one connection gives. A connection that lost audio goes on as a new session, with a new id and anchor."""
 
-    def __init__(self, ledger: Ledger, window: int, burst_most: int) -> None:
+    def __init__(self, ledger: GapLedger, window: int, max_burst: int) -> None:
         """`window`: the length of a window."""
         self.received = 0
         self.lost = 0  # by the source, without breaking the connection
         self._ledger = ledger
         self._window_bytes = window * BYTES_PER_SAMPLE
-        self._finding = Anchor(burst_most)
-        self._lag = Lag()
+        self._finding = LiveEdge(max_burst)
+        self._lag = LostAudioDetector()
         self._id = uuid.uuid4()
         self._sequence = 0
         self._first = 0  # sample of the session that `_waiting` begins with
@@ -42,7 +42,7 @@ class Session:
         """How far in the future the next sample lies; negative behind the present, 0 before the live edge was found."""
         return 0 if self._finding.value is None else self._end(self._finding.value) - now
 
-    def hear(self, now: int, pcm: bytes) -> list[Record]:
+    def feed(self, now: int, pcm: bytes) -> list[Record]:
         """Takes whole samples in; the records that are due. Without samples: time has passed."""
         self._waiting += pcm
         self.received += len(pcm) // BYTES_PER_SAMPLE
@@ -95,10 +95,10 @@ class Session:
     def _restart(self, anchor: int, lost: int) -> list[Record]:
         """The next sample sounds `lost` later than the clock says: the clock is set anew, the hole becomes a gap."""
         records = self._take(anchor, len(self._waiting))
-        self._ledger.lost(self._ledger.heard_until, GapReason.STALLED)
+        self._ledger.open_gap(self._ledger.heard_until, GapReason.STALLED)
         self._finding.value = anchor + self._first + lost
         self.lost += lost
-        self._lag = Lag()
+        self._lag = LostAudioDetector()
         self._id = uuid.uuid4()
         self._sequence = self._first = 0
         return records

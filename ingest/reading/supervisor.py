@@ -13,8 +13,8 @@ import structlog
 
 from ingest.backoff import Backoff
 from ingest.bus.port import Bus
-from ingest.leases.assignment import Stream, Streams
-from ingest.leases.permit import Permit
+from ingest.leases.assignment import Stream, StreamAssignment
+from ingest.leases.lease import Lease
 from ingest.lifecycle import stopped_within
 from ingest.reading.reader import Reader
 from ingest.settings import IngestSettings
@@ -23,20 +23,20 @@ from ingest.sources import ffmpeg
 log = structlog.get_logger(__name__)
 
 RESTART_FIRST_S = 1.0
-RESTART_MOST_S = 60.0
+MAX_RESTART_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     url: str
-    permit: Permit
+    permit: Lease
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Supervisor:
     """Reads its streams and publishes what it hears."""
 
-    def __init__(self, streams: Streams, bus: Bus, settings: IngestSettings) -> None:
+    def __init__(self, streams: StreamAssignment, bus: Bus, settings: IngestSettings) -> None:
         self._streams = streams
         self._bus = bus
         self._settings = settings
@@ -90,7 +90,7 @@ class Supervisor:
 
     async def _keep(self, stream_id: int, reader: Reader, running: _Running) -> None:
         """Runs a reader until it is stopped, and again when it breaks: that is a bug, but one stream's only."""
-        backoff = Backoff(RESTART_FIRST_S, RESTART_MOST_S)
+        backoff = Backoff(RESTART_FIRST_S, MAX_RESTART_S)
         stop = running.stop
         try:
             while not stop.is_set():

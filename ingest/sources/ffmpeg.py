@@ -68,10 +68,10 @@ class Process:
         self._has_given = False
         self._draining = asyncio.create_task(self._drain(), name=f"ffmpeg-stderr-{process.pid}")
 
-    async def read(self, most_bytes: int = READ_BYTES) -> bytes:
+    async def read(self, max_bytes: int = READ_BYTES) -> bytes:
         """The next whole samples, as they come; empty at the end. May be cancelled without losing any."""
         stdout = _stream(self._process.stdout)
-        while data := await stdout.read(most_bytes):
+        while data := await stdout.read(max_bytes):
             data = self._half + data
             whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
             self._half = data[whole:]
@@ -135,7 +135,7 @@ class Process:
 
 
 @asynccontextmanager
-async def listening(url: str) -> AsyncIterator[Process]:
+async def open_stream(url: str) -> AsyncIterator[Process]:
     """A stream being received.
 
     Raises:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ingest import timeline
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.storage.outbox import Told
+from monitor.storage.outbox import OutboxEvent
 
 VERSION: Literal[1] = 1
 Kind = Literal["match.opened", "match.changed", "match.closed", "alert.raised"]
@@ -60,7 +60,7 @@ class Match(_Part):
     track_end_s: float
     speed: float = Field(description="How many times as fast as in the catalog the track is played.")
     score: float = Field(description="Mean cosine of the stream with the track, where it was heard.")
-    evidence: float = Field(description="Logarithm of how much likelier the track is there than not.")
+    llr: float = Field(description="Logarithm of how much likelier the track is there than not.")
     bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
     ambiguous: bool = Field(description="Another place of the same track would fit as well.")
 
@@ -87,7 +87,7 @@ class Event(_Part):
     alert: Alert | None = Field(None, description="Of alert.raised only.")
 
 
-def event(told: Told) -> Event:
+def event(told: OutboxEvent) -> Event:
     """The event that was written into the outbox."""
     row, stream = told.body["match"], Stream(id=told.stream_id, name=told.body["stream_name"])
     alert = told.body.get("alert")
@@ -117,7 +117,7 @@ def _match(row: dict[str, Any], stream: Stream) -> Match:
         track_end_s=round(ends, 3),
         speed=round((row["track_ends"] - row["track_starts"]) / (row["ends"] - row["starts"]), 4),
         score=round(row["score_sum"] / row["scored"], 4),
-        evidence=round(row["evidence"], 2),
+        llr=round(row["llr"], 2),
         bridged_s=round(row["bridged"] / SAMPLE_RATE_HZ, 3),
         ambiguous=row["ambiguous"],
     )

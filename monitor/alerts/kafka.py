@@ -13,19 +13,19 @@ from ingest.wire import Headers
 from monitor import metrics
 from monitor.alerts.events import VERSION, event
 from monitor.storage.matches import UNREACHABLE
-from monitor.storage.outbox import Outbox, Told
+from monitor.storage.outbox import Outbox, OutboxEvent
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.5  # how late an event may be
 SEND_TIMEOUT_S = 5.0  # brokers that take longer are away; see monitor/outbox.py
 RETRY_FIRST_S = 0.5
-RETRY_MOST_S = 10.0
+MAX_RETRY_S = 10.0
 
 Publish = Callable[[bytes, Headers, bytes], Awaitable[None]]
 
 
-class Relay:
+class EventPublisher:
     """`publish` puts key, headers and JSON into the topic; raises BusError when it could not."""
 
     def __init__(self, outbox: Outbox, publish: Publish) -> None:
@@ -34,7 +34,7 @@ class Relay:
 
     async def run(self) -> None:
         """Until cancelled. What could not be sent is sent later."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while True:
             try:
                 sent = await self._outbox.send(self._send)
@@ -48,7 +48,7 @@ class Relay:
             if not sent:
                 await asyncio.sleep(POLL_S)
 
-    async def _send(self, told: Told) -> None:
+    async def _send(self, told: OutboxEvent) -> None:
         body = event(told)
         headers = {"airtrace": str(VERSION), "type": body.type, "id": str(body.id), "content-type": "application/json"}
         encoded = tuple((name, value.encode()) for name, value in headers.items())

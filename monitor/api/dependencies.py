@@ -15,7 +15,7 @@ def _airtrace(request: Request) -> Airtrace:
     return airtrace
 
 
-Parts = Annotated[Airtrace, Depends(_airtrace)]
+App = Annotated[Airtrace, Depends(_airtrace)]
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most rows.")]
 # PostgreSQL's bigint; FastAPI refuses what it could not hold.
 Id = Annotated[int, Query(ge=1, le=2**63 - 1)]

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from monitor import metrics
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.errors import DependencyError
 from monitor.storage.matches import UNREACHABLE
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-async def healthz(parts: Parts) -> Health:
+async def healthz(parts: App) -> Health:
     """Answers 200 while PostgreSQL does."""
     try:
         tracks = await parts.store.count_tracks()

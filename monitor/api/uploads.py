@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.api.problems import problem
 
-NAME_MOST_BYTES = 200  # file systems allow 255 with the suffix
-SUFFIX_MOST_BYTES = 40
+MAX_NAME_BYTES = 200  # file systems allow 255 with the suffix
+MAX_SUFFIX_BYTES = 40
 ESCAPED = {"%22": '"', "%0A": "\n", "%0D": "\r"}  # by every client, for the sake of the header that carries the name
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -38,11 +38,11 @@ def safe_name(name: str | None) -> str:
     last = CONTROL.sub(" ", last)
     if last in ("", ".", ".."):
         return "upload"
-    return _shortened(PurePath(last).stem, NAME_MOST_BYTES) + _shortened(PurePath(last).suffix, SUFFIX_MOST_BYTES)
+    return _shortened(PurePath(last).stem, MAX_NAME_BYTES) + _shortened(PurePath(last).suffix, MAX_SUFFIX_BYTES)
 
 
-def _shortened(text: str, most_bytes: int) -> str:
-    return text.encode()[:most_bytes].decode(errors="ignore")
+def _shortened(text: str, max_bytes: int) -> str:
+    return text.encode()[:max_bytes].decode(errors="ignore")
 
 
 def _copy(upload: UploadFile, path: Path) -> None:
@@ -53,16 +53,16 @@ def _copy(upload: UploadFile, path: Path) -> None:
 class SizeLimit:
     """Middleware that refuses bodies over a size, whether they announce it or not."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > self._most_bytes:
+        if not announced.isdigit() or int(announced) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
         received, started = 0, False
@@ -71,24 +71,24 @@ class SizeLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most_bytes:
+            if received > self._max_bytes:
                 raise _TooLarge
             return message
 
         async def watched(message: Message) -> None:
             nonlocal started
-            if started or received <= self._most_bytes:  # else what the application makes of the broken request
+            if started or received <= self._max_bytes:  # else what the application makes of the broken request
                 started = True
                 await send(message)
 
         with suppress(_TooLarge):
             await self._app(scope, counted, watched)
-        if received > self._most_bytes and not started:
+        if received > self._max_bytes and not started:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most_mb = self._most_bytes // 1_000_000
-        detail = f"At most {most_mb} MB are taken; raise api.upload_most_mb for more."
+        max_mb = self._max_bytes // 1_000_000
+        detail = f"At most {max_mb} MB are taken; raise api.max_upload_mb for more."
         await problem(413, "The upload is too large", detail)(scope, receive, send)
 
 

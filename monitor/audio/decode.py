@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
 SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
 COPY_FRAMES = 1 << 16
-COPY_MOST_BYTES = 8_000_000_000  # 6 h in stereo; only rare kinds of files are copied
+MAX_COPY_BYTES = 8_000_000_000  # 6 h in stereo; only rare kinds of files are copied
 STALL_S = 300.0  # without a sample: a damaged file can keep ffmpeg busy for ever
 # libsndfile gives these to libmpg123, which complains on standard error whatever its caller wants.
 MPEG = re.compile(rb"ID3|\xff[\xe0-\xff]")
@@ -43,7 +43,7 @@ def check_same(path: Path, n_samples: int, duration_s: float) -> None:
         raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
 
 
-async def blocks(path: Path, most_s: float = math.inf) -> AsyncGenerator[NDArray[np.int16], None]:
+async def blocks(path: Path, max_s: float = math.inf) -> AsyncGenerator[NDArray[np.int16], None]:
     """The whole file, a minute at a time.
 
     Whoever stops before the end closes it, so that ffmpeg ends at once.
@@ -59,8 +59,8 @@ async def blocks(path: Path, most_s: float = math.inf) -> AsyncGenerator[NDArray
     async with aclosing(_decoded(path)) as decoded:
         async for block in decoded:
             n_samples += len(block)
-            if n_samples > most_s * SAMPLE_RATE_HZ:
-                raise AudioError("too_long", f"{path.name}: longer than {most_s / 3600:g} h (catalog.track_most_h)")
+            if n_samples > max_s * SAMPLE_RATE_HZ:
+                raise AudioError("too_long", f"{path.name}: longer than {max_s / 3600:g} h (catalog.max_track_h)")
             yield block
     if n_samples < SEGMENT_SAMPLES:
         raise AudioError(
@@ -164,6 +164,6 @@ def _copy(path: Path, copy: Path) -> None:
     ):
         for block in source.blocks(COPY_FRAMES, dtype="float32"):  # libsndfile reads floats as integers unscaled
             n_bytes += block.nbytes
-            if n_bytes > COPY_MOST_BYTES:
-                raise AudioError("too_long", f"{path.name}: more than {COPY_MOST_BYTES // 10**9} GB once it is decoded")
+            if n_bytes > MAX_COPY_BYTES:
+                raise AudioError("too_long", f"{path.name}: more than {MAX_COPY_BYTES // 10**9} GB once it is decoded")
             target.write(block)

@@ -8,14 +8,14 @@ from typing import BinaryIO
 
 # The sample entries of iTunes, of Common Encryption and of Audible, behind the head of their table.
 PROTECTED_MP4 = re.compile(rb"stsd.{12}(drms|enca|drmi|aavd)", re.DOTALL)
-MOOV_MOST_BYTES = 64_000_000  # the index of an MP4 file: 10 h have less than 10 MB
+MAX_MOOV_BYTES = 64_000_000  # the index of an MP4 file: 10 h have less than 10 MB
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 # Content encryption object and its extended form (ASF specification, 10.1 and 10.2).
 ASF_ENCRYPTION = (
     bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
     bytes.fromhex("14e68a292226174cb935dae07ee9289c"),
 )
-ASF_HEADER_MOST_BYTES = 1_000_000
+MAX_ASF_HEADER_BYTES = 1_000_000
 
 
 def is_protected(path: Path) -> bool:
@@ -24,7 +24,7 @@ def is_protected(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(16)
             if head == ASF_HEADER:
-                header = file.read(ASF_HEADER_MOST_BYTES)
+                header = file.read(MAX_ASF_HEADER_BYTES)
                 return any(each in header for each in ASF_ENCRYPTION)
             return head[4:8] == b"ftyp" and PROTECTED_MP4.search(_moov(file)) is not None
     except OSError:  # whoever decodes it says so
@@ -39,7 +39,7 @@ def _moov(file: BinaryIO) -> bytes:
         if size == 1:  # the size follows, in 64 bits
             size, taken = int.from_bytes(file.read(8), "big"), 16
         if kind == b"moov":
-            return file.read(min(size - taken, MOOV_MOST_BYTES) if size else MOOV_MOST_BYTES)
+            return file.read(min(size - taken, MAX_MOOV_BYTES) if size else MAX_MOOV_BYTES)
         if size < taken:  # to the end of the file, or damaged
             break
         file.seek(size - taken, 1)

@@ -24,20 +24,20 @@ from numpy.typing import NDArray
 from monitor import metrics
 from monitor.audio import decode
 from monitor.catalog import transfer
-from monitor.catalog.family_finder import BATCH_TRACKS, Kinship, harmless
-from monitor.catalog.index_sync import Keeper
-from monitor.catalog.transfer import Carried
-from monitor.core.segmenter import Cutter
+from monitor.catalog.family_finder import BATCH_TRACKS, FamilyFinder, log_and_continue
+from monitor.catalog.index_sync import IndexSync
+from monitor.catalog.transfer import ExportedTrack
+from monitor.core.segmenter import Segmenter
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
-from monitor.errors import AirtraceError, AudioError, Conflict, DetailsError, ModelMismatch, NotFound
+from monitor.errors import AirtraceError, AudioError, Conflict, MetadataError, ModelMismatch, NotFound
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Excluded, Fingerprint, Metadata, Track
 
 log = structlog.get_logger(__name__)
 
-TRACK_MOST_S = 24 * 3600.0  # a day, as the settings have it
+MAX_TRACK_S = 24 * 3600.0  # a day, as the settings have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class _Embedded:
     fingerprint: Fingerprint
 
 
-class Companion(Protocol):
+class SecondDetector(Protocol):
     """A further detector that wants to know of tracks (monitor/similarity); tracks do not depend on it."""
 
     async def enrol_new(self, track: Track, path: Path) -> None:
@@ -79,16 +79,16 @@ class Catalog:
     """Tracks in PostgreSQL, with their vectors in Milvus."""
 
     def __init__(
-        self, store: Store, index: Index, detector: Detector, executor: Executor, most_s: float = TRACK_MOST_S
+        self, store: Store, index: Index, detector: Detector, executor: Executor, max_s: float = MAX_TRACK_S
     ) -> None:
         """`most_s`: longest recording, in seconds."""
         self._store = store
         self._detector = detector
         self._executor = executor
-        self._most_s = most_s
-        self.keeper = Keeper(store, index, detector.info)
-        self._kinship = Kinship(store, index, detector, executor)
-        self.companion: Companion | None = None
+        self._max_s = max_s
+        self.index_sync = IndexSync(store, index, detector.info)
+        self._kinship = FamilyFinder(store, index, detector, executor)
+        self.second_detector: SecondDetector | None = None
         self._adding = 0
         self._unrelated: list[int] = []  # added, and their kin not yet looked for
 
@@ -104,8 +104,8 @@ class Catalog:
         self._adding += 1
         try:
             registered = await self._add(path, metadata)
-            if self.companion is not None and not registered.known:
-                await self.companion.enrol_new(registered.track, path)
+            if self.second_detector is not None and not registered.known:
+                await self.second_detector.enrol_new(registered.track, path)
             return registered
         finally:
             self._adding -= 1
@@ -119,7 +119,7 @@ class Catalog:
         if before is not None and before.status in ("ready", "retiring", "retired"):
             return Registered(before, known=True)  # the same bytes: there is nothing to decode
         embedded = await self._embedded(path)
-        async with self.keeper.change():
+        async with self.index_sync.change():
             track = await self._store.add_track(embedded.sha256, embedded.n_samples, metadata, embedded.fingerprint)
             stored = await self._store.track_by_sha256(embedded.sha256)
             if stored is not None:
@@ -136,7 +136,7 @@ class Catalog:
             await self._store.replace_fingerprint(stored.id, embedded.fingerprint)
         if stored.status not in ("pending", "failed"):
             return stored
-        await self.keeper.bring(stored.id)
+        await self.index_sync.bring(stored.id)
         self._unrelated.append(stored.id)
         return await self._store.track(stored.id)
 
@@ -152,27 +152,27 @@ class Catalog:
             raise Conflict(f"track {track} is retired: airtrace tracks restore {track}")
         file, embedded = await _file_sha256(path), await self._embedded(path)
         if embedded.sha256 != known.sha256:
-            async with self.keeper.change():
+            async with self.index_sync.change():
                 values = (embedded.sha256, embedded.n_samples, source, embedded.fingerprint)
                 await self._store.replace_audio(track, *values)
-                await self.keeper.bring(track)
+                await self.index_sync.bring(track)
             await self.relate([track])
-            if self.companion is not None:
-                await self.companion.enrol_new(await self._known(track), path)
+            if self.second_detector is not None:
+                await self.second_detector.enrol_new(await self._known(track), path)
         await self._store.know_file(file, track)
         return await self._known(track)
 
-    async def take(self, carried: Carried) -> Registered:
+    async def take(self, carried: ExportedTrack) -> Registered:
         """Takes a track over from another catalog's file; its kin are for the caller to look for.
 
         Raises:
             TransferError: it has no vectors of the model in use.
             IdTaken: another track has its own_id.
         """
-        async with self.keeper.change():
-            track, known = await transfer.take(self._store, carried, self._detector.info)
+        async with self.index_sync.change():
+            track, known = await transfer.import_track(self._store, carried, self._detector.info)
             if track is not None and not known and carried.status != "retired":
-                await self.keeper.bring(track)
+                await self.index_sync.bring(track)
         if track is None or (stored := await self._store.track(track)) is None:
             raise NotFound(f"{carried.metadata.title}: deleted while it was being taken over; import it again")
         return Registered(stored, known)
@@ -186,7 +186,7 @@ class Catalog:
         """
         metadata = replace((await self._known(track)).metadata, **changes)  # type: ignore[arg-type]
         if metadata.valid_from and metadata.valid_until and metadata.valid_until < metadata.valid_from:
-            raise DetailsError("dates", f"valid until {metadata.valid_until}, but only from {metadata.valid_from} on")
+            raise MetadataError("dates", f"valid until {metadata.valid_until}, but only from {metadata.valid_from} on")
         await self._store.set_metadata(track, metadata)
         return await self._known(track)
 
@@ -201,14 +201,14 @@ class Catalog:
         ordered = sorted(excluded, key=lambda each: each.starts)
         for each in ordered:
             if not 0 <= each.starts < each.ends <= round(known.duration_s * SAMPLE_RATE_HZ):
-                raise DetailsError("excluded", f"{_shown(each)} does not lie in its {known.duration_s:.3f} s")
+                raise MetadataError("excluded", f"{_shown(each)} does not lie in its {known.duration_s:.3f} s")
         for each, following in pairwise(ordered):
             if following.starts < each.ends:
-                raise DetailsError("excluded", f"{_shown(each)} overlaps {_shown(following)}")
-        async with self.keeper.change():
+                raise MetadataError("excluded", f"{_shown(each)} overlaps {_shown(following)}")
+        async with self.index_sync.change():
             await self._store.exclude(track, ordered)
             if known.status == "ready":
-                await self.keeper.bring(track)
+                await self.index_sync.bring(track)
         await self.relate([track])
         return await self._known(track)
 
@@ -218,9 +218,9 @@ class Catalog:
         Its past matches stay; one that is on air ends within seconds.
         """
         await self._known(track)
-        async with self.keeper.change():
+        async with self.index_sync.change():
             await self._store.mark(track, "retiring")
-            await self.keeper.take_out(track)
+            await self.index_sync.take_out(track)
         await self.count()
         return await self._known(track)
 
@@ -236,9 +236,9 @@ class Catalog:
             return known
         if not await self._store.indexables([track], self._detector.info):
             raise Conflict(f"track {track} has no vectors of the model in use: run `airtrace tracks rebuild` first")
-        async with self.keeper.change():
+        async with self.index_sync.change():
             await self._store.mark_pending(track)
-            await self.keeper.bring(track)
+            await self.index_sync.bring(track)
         await self.count()
         return await self._known(track)
 
@@ -248,13 +248,13 @@ class Catalog:
         Raises:
             NotFound: there is no such track.
         """
-        async with self.keeper.change():
+        async with self.index_sync.change():
             if not await self._store.mark(track, "retiring"):  # should the rest fail, it is not half there
                 raise NotFound(f"there is no track {track}")
-            await self.keeper.take_out(track)
+            await self.index_sync.take_out(track)
             await self._store.delete_track(track)
-            if self.companion is not None:
-                await self.companion.forget(track)
+            if self.second_detector is not None:
+                await self.second_detector.forget(track)
         await self.count()
 
     async def recover(self) -> None:
@@ -269,14 +269,14 @@ class Catalog:
                 f"{len(others)} tracks were registered with another model than {info.version} ({info.checksum}): "
                 "run `airtrace tracks rebuild`"
             )
-        async with self.keeper.change():
-            await self.keeper.finish()
-            wanted, there = await self._store.audible_segments(info), await self.keeper.count()
+        async with self.index_sync.change():
+            await self.index_sync.finish()
+            wanted, there = await self._store.audible_segments(info), await self.index_sync.count()
             if there < wanted:
                 log.warning("catalog.refilling_index", wanted=wanted, there=there)
-                async for _ in self.keeper.refill():
+                async for _ in self.index_sync.refill():
                     pass
-        self.keeper.advise(wanted)
+        self.index_sync.advise(wanted)
         unrelated = await self._store.unrelated_tracks(info, BATCH_TRACKS + 1)
         if len(unrelated) <= BATCH_TRACKS:
             await self.relate(unrelated)
@@ -300,12 +300,12 @@ class Catalog:
                 yield Rebuilt(track, str(error))
             else:
                 yield Rebuilt(track, None)
-        async with self.keeper.change():
+        async with self.index_sync.change():
             for track, reason in failed:
                 await self._store.mark(track.id, "failed", reason)
-            async for _ in self.keeper.refill():
+            async for _ in self.index_sync.refill():
                 pass
-            await self.keeper.finish()
+            await self.index_sync.finish()
         await self.relate(await self._store.unrelated_tracks(self._detector.info))
         await self.count()
 
@@ -328,16 +328,16 @@ class Catalog:
         """Looks for the kin of tracks that are ready; never fails."""
         for first in range(0, len(tracks), BATCH_TRACKS):
             batch = tracks[first : first + BATCH_TRACKS]
-            with harmless(batch):
-                async with self.keeper.change():
+            with log_and_continue(batch):
+                async with self.index_sync.change():
                     await self._kinship.seek(batch)
 
     async def _embedded(self, path: Path) -> _Embedded:
         """Raises AudioError also where there is nothing but silence."""
-        digest, n_samples, cutter = hashlib.sha256(), 0, Cutter()
+        digest, n_samples, cutter = hashlib.sha256(), 0, Segmenter()
         vectors: list[NDArray[np.float32]] = []
         loop = asyncio.get_running_loop()
-        async with aclosing(decode.blocks(path, self._most_s)) as blocks:
+        async with aclosing(decode.blocks(path, self._max_s)) as blocks:
             async for block in blocks:
                 digest.update(block.tobytes())
                 n_samples += len(block)

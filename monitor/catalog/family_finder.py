@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import structlog
 
-from monitor.core.families import Kin, compared, kin, likely, sample
+from monitor.core.families import RelatedTrack, candidate_tracks, find_related, hits_in, sample
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Segment
 from monitor.detect.detector import Detector
@@ -27,7 +27,7 @@ BATCH_TRACKS = 16
 TOP_K = 10  # more found no more kin on the `train` and `tune` splits
 
 
-class Kinship:
+class FamilyFinder:
     """Seeks kin in the index and among the tracks of a batch."""
 
     def __init__(self, store: Store, index: Index, detector: Detector, executor: Executor) -> None:
@@ -39,11 +39,11 @@ class Kinship:
 
     async def seek(self, tracks: Sequence[int]) -> None:
         """Finds and stores the kin of tracks that are ready; the caller holds the catalog's lock."""
-        with harmless(tracks):
+        with log_and_continue(tracks):
             references = await self._store.references(tracks, self._info)
             samples = await self._sampled(references)
             for track, reference in references.items():
-                with harmless([track]):
+                with log_and_continue([track]):
                     found = await self._found(track, reference, samples[track], references)
                     await self._store.relate(track, found, self._info)
                     log.debug("catalog.kin_sought", track=track, kin=[each.track for each in found])
@@ -61,22 +61,22 @@ class Kinship:
 
     async def _found(
         self, track: int, reference: Reference, samples: Sequence[Segment], batch: Mapping[int, Reference]
-    ) -> list[Kin]:
+    ) -> list[RelatedTrack]:
         """The kin of one track. Its batch is not sought in the index, where its own repeats would crowd out others."""
         run = asyncio.get_running_loop().run_in_executor
         mates = {other: vectors for other, vectors in batch.items() if other != track}
         samples = await run(self._executor, _with_hits, samples, mates)
-        wanted = likely(samples, self._curve)
+        wanted = candidate_tracks(samples, self._curve)
         others = await self._store.references([other for other in wanted if other not in mates], self._info)
         others |= {other: mates[other] for other in wanted if other in mates}
-        return await run(self._executor, kin, reference, samples, others, self._curve)
+        return await run(self._executor, find_related, reference, samples, others, self._curve)
 
 
 def _with_hits(samples: Sequence[Segment], mates: Mapping[int, Reference]) -> list[Segment]:
     """The samples with their hits in the batch, too."""
     if not samples or not mates:
         return list(samples)
-    more = compared(np.stack([segment.vector for segment in samples if segment.vector is not None]), mates)
+    more = hits_in(np.stack([segment.vector for segment in samples if segment.vector is not None]), mates)
     return [
         Segment(segment.start, segment.vector, (*segment.hits, *hits))
         for segment, hits in zip(samples, more, strict=True)
@@ -84,7 +84,7 @@ def _with_hits(samples: Sequence[Segment], mates: Mapping[int, Reference]) -> li
 
 
 @contextmanager
-def harmless(tracks: Sequence[int]) -> Iterator[None]:
+def log_and_continue(tracks: Sequence[int]) -> Iterator[None]:
     """Whatever goes wrong inside is only logged; the kin of these tracks are sought anew by a rebuild."""
     try:
         yield

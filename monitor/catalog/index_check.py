@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.catalog.index_sync import Keeper
+from monitor.catalog.index_sync import IndexSync
 from monitor.detect.detector import DetectorInfo
 from monitor.storage.matches import Store
 from monitor.storage.milvus import SEGMENT_BITS, Index, Rows
@@ -44,7 +44,7 @@ class Checked:
 
 
 async def verify(
-    store: Store, index: Index, keeper: Keeper, info: DetectorInfo, *, mend: bool
+    store: Store, index: Index, keeper: IndexSync, info: DetectorInfo, *, mend: bool
 ) -> AsyncIterator[Difference | Checked]:
     """Compares everything; others may go on meanwhile, but those who change the catalog wait for a batch at a time."""
     for track in await store.tracks_of_other_models(info):
@@ -122,7 +122,7 @@ async def _doubled(index: Index, there: Rows) -> AsyncIterator[Difference]:
             yield Difference(track, "doubled", more, mended=False)
 
 
-async def _mend(store: Store, index: Index, keeper: Keeper, info: DetectorInfo, track: int) -> None:
+async def _mend(store: Store, index: Index, keeper: IndexSync, info: DetectorInfo, track: int) -> None:
     await index.delete(track)
     if await store.revisions([track]):
         await keeper.bring(track)

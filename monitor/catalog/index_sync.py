@@ -22,7 +22,7 @@ class Refilled:
     total: int
 
 
-class Keeper:
+class IndexSync:
     """One catalog and its index of one model."""
 
     def __init__(self, store: Store, index: Index, info: DetectorInfo) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from monitor.catalog.metadata import Details, checked
-from monitor.errors import AirtraceError, DetailsError
+from monitor.errors import AirtraceError, MetadataError
 
 FILE = "file"
 COLUMNS = frozenset({*Details.model_fields, FILE} - {"fields"})
 # What other systems call the same.
 ALIASES = {"path": FILE, "filename": FILE, "rightsholder": "rights_holder", "ean": "upc", "id": "own_id"}
-MOST_BYTES = 1_000_000_000
+MAX_BYTES = 1_000_000_000
 csv.field_size_limit(1_000_000)
 
 
@@ -53,8 +53,8 @@ def read(path: Path, encoding: str = "utf-8") -> list[Row]:
         ManifestError: it cannot be read, or has no column `file`.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ManifestError("too_large", f"{path}: a manifest of more than {MOST_BYTES // 10**9} GB")
+        if path.stat().st_size > MAX_BYTES:
+            raise ManifestError("too_large", f"{path}: a manifest of more than {MAX_BYTES // 10**9} GB")
         content = path.read_bytes()
     except OSError as error:
         raise ManifestError("unreadable", f"{path}: {error.strerror}") from error
@@ -153,7 +153,7 @@ def _row(folder: Path, number: int, said: Mapping[str, Any]) -> Row:
         return Row(number, path, None, "encoding", error)
     try:
         return Row(number, path.absolute(), checked(_details(said)))
-    except DetailsError as error:
+    except MetadataError as error:
         return Row(number, path.absolute(), None, error.reason, f"row {number}: {error}")
 
 
@@ -164,7 +164,7 @@ def _details(said: Mapping[str, Any]) -> dict[str, Any]:
     free = {name: str(value) for name, value in filled.items() if name not in COLUMNS and name != "fields"}
     own = said.get("fields") or {}
     if not isinstance(own, dict):
-        raise DetailsError("fields", "fields: an object is needed")
+        raise MetadataError("fields", "fields: an object is needed")
     fields = {**{str(name): str(value) for name, value in own.items()}, **free}
     return {**known, **({"fields": fields} if fields else {})}
 

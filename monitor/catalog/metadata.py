@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from monitor.catalog import identifiers
-from monitor.errors import DetailsError
+from monitor.errors import MetadataError
 
-TEXT_MOST, FIELDS_MOST = 500, 50
+MAX_TEXT, MAX_FIELDS = 500, 50
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
@@ -26,7 +26,7 @@ def _codes(value: Any) -> Any:
     return identifiers.territories(value) if isinstance(value, str) else value
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TEXT_MOST, pattern=PRINTABLE)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_TEXT, pattern=PRINTABLE)]
 Optional = Annotated[Text | None, BeforeValidator(lambda value: None if value == "" else value)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 Value = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
@@ -52,7 +52,7 @@ class Details(BaseModel):
     valid_from: Day = None
     valid_until: Day = None
     own_id: Optional = Field(None, description="What you call it; no two tracks have the same.")
-    fields: dict[Key, Value] = Field(default={}, max_length=FIELDS_MOST, description="Whatever else you keep of it.")
+    fields: dict[Key, Value] = Field(default={}, max_length=MAX_FIELDS, description="Whatever else you keep of it.")
 
     @model_validator(mode="after")
     def _dates(self) -> Details:
@@ -80,4 +80,4 @@ def checked(said: Mapping[str, Any]) -> Details:
         first = error.errors(include_url=False, include_input=False)[0]
         where = str(first["loc"][0]) if first["loc"] else "dates"
         text = str(first["msg"]).removeprefix("Value error, ")
-        raise DetailsError(where, text if where == "dates" else f"{where}: {text}") from error
+        raise MetadataError(where, text if where == "dates" else f"{where}: {text}") from error

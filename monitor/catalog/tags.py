@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from monitor.catalog.metadata import TEXT_MOST, checked
-from monitor.errors import DetailsError
+from monitor.catalog.metadata import MAX_TEXT, checked
+from monitor.errors import MetadataError
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
     for name, text in _texts(path).items():
         try:
             said |= {name: value for name, value in checked({name: text}).given().items() if value}
-        except DetailsError as error:  # nobody has asked for it
+        except MetadataError as error:  # nobody has asked for it
             log.debug("tags.not_usable", file=path.name, tag=name, reason=str(error))
     return said
 
@@ -57,4 +57,4 @@ def _text(value: Any) -> str:
     """The first of several; no longer and of no other characters than is kept."""
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
-    return CONTROL.sub(" ", str(value or "")).strip()[:TEXT_MOST]
+    return CONTROL.sub(" ", str(value or "")).strip()[:MAX_TEXT]

@@ -31,7 +31,7 @@ from monitor.storage.records import Excluded, Fingerprint, Metadata, Track
 
 FORMAT = 1
 PAGE_TRACKS = 32
-LINE_MOST_BYTES = 256_000_000  # a day of audio with three models has 150 MB
+MAX_LINE_BYTES = 256_000_000  # a day of audio with three models has 150 MB
 LENGTH_TOLERANCE = 0.02  # of a unit vector in half precision: 0.001
 
 
@@ -59,7 +59,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class ExportedTrack:
     """A track of a file."""
 
     sha256: bytes
@@ -144,7 +144,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
     """
     try:
         with _opened(path) as file:
-            while line := file.readline(LINE_MOST_BYTES):
+            while line := file.readline(MAX_LINE_BYTES):
                 if not line.endswith(b"\n"):
                     raise TransferError("damaged", f"{path.name}: cut off, or damaged: its last line does not end")
                 yield line
@@ -181,7 +181,7 @@ def _check_head(path: Path, line: bytes) -> None:
         raise TransferError("version", f"{path.name}: of version {made}, this Airtrace knows {FORMAT}: upgrade")
 
 
-def parsed(line: bytes) -> Carried:
+def parsed(line: bytes) -> ExportedTrack:
     """A track's line.
 
     Raises:
@@ -191,7 +191,7 @@ def parsed(line: bytes) -> Carried:
         said = orjson.loads(line)
         names = set(Metadata.__dataclass_fields__) - {"source", "title"}
         details = checked({"title": said["title"], **{name: said[name] for name in names if said.get(name)}}).given()
-        return Carried(
+        return ExportedTrack(
             bytes.fromhex(said["audio_sha256"]),
             int(said["n_samples"]),
             "retired" if said["status"] == "retired" else "ready",
@@ -214,7 +214,7 @@ def _fingerprint(said: Mapping[str, Any]) -> Fingerprint:
     return Fingerprint(info, vectors)
 
 
-async def take(store: Store, carried: Carried, info: DetectorInfo) -> tuple[int | None, bool]:
+async def import_track(store: Store, carried: ExportedTrack, info: DetectorInfo) -> tuple[int | None, bool]:
     """Stores a track as pending; its id, and whether it was there before.
 
     Raises:

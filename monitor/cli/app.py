@@ -28,14 +28,14 @@ def common(context: typer.Context, home: Home = None) -> None:
     context.obj = home
 
 
-def load_settings(context: typer.Context, least: str = "warning") -> Settings:
+def load_settings(context: typer.Context, minimum: str = "warning") -> Settings:
     """The settings; `least` is the level from which this command logs when they name none."""
     from ingest import logs
     from monitor.settings import load
 
     settings = load(home=context.obj)
     named = "level" in settings.log.model_fields_set
-    logs.configure(settings.log.level if named else least, settings.log.format)
+    logs.configure(settings.log.level if named else minimum, settings.log.format)
     return settings
 
 

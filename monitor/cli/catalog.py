@@ -70,4 +70,4 @@ def catalog_import(
     """Take recordings over from an export, without their audio; what is known already stays as it is."""
     from monitor.commands import catalog as commands
 
-    finish(commands.take_over(load_settings(context), file, as_json=json))
+    finish(commands.import_(load_settings(context), file, as_json=json))

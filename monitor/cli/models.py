@@ -44,7 +44,7 @@ def model_evaluate(
     """Measure how often a query finds its recording, under every condition."""
     from monitor.commands import model as commands
 
-    load_settings(context, least="info")
+    load_settings(context, minimum="info")
     finish(
         commands.evaluate(
             corpus,
@@ -90,14 +90,14 @@ def model_train(
     """Make new weights from the corpus or from your own music, speech and noise. Needs the extra `train`."""
     from monitor.commands import model as commands
 
-    load_settings(context, least="info")
+    load_settings(context, minimum="info")
     sound = commands.Sound(corpus, fetch, tuple(music or ()), tuple(speech or ()), tuple(noise or ()))
     plan = commands.Plan(steps, pairs, seed, size.value, start_from)
     finish(commands.train(sound, folder, plan, threads=threads, minutes=minutes, int8=int8))
 
 
-@model.command("foresee")
-def model_foresee(
+@model.command("fit-predictor")
+def model_fit_predictor(
     context: typer.Context,
     weights: Annotated[Path, typer.Argument(help="Folder of the weights.")],
     corpus: Corpus = None,
@@ -110,9 +110,9 @@ def model_foresee(
     """Fit anew how weights tell, from what is heard, how much of the music is left. Needs the extra `train`."""
     from monitor.commands import model as commands
 
-    load_settings(context, least="info")
+    load_settings(context, minimum="info")
     sound = commands.Sound(corpus, fetch, tuple(music or ()), tuple(speech or ()), tuple(noise or ()))
-    finish(commands.foresee(sound, weights, seed))
+    finish(commands.fit_predictor(sound, weights, seed))
 
 
 @models.callback(invoke_without_command=True)

@@ -24,7 +24,7 @@ def run(
     """Listen, match and serve in one process."""
     from monitor.processes import roles
 
-    settings = load_settings(context, least="info")
+    settings = load_settings(context, minimum="info")
     if port is not None:
         settings = settings.model_copy(update={"api": settings.api.model_copy(update={"port": port})})
     finish(roles.run(settings, parent))
@@ -51,7 +51,7 @@ def ingest(context: typer.Context) -> None:
     """Listen to streams, windows to Kafka."""
     from monitor.processes import roles
 
-    finish(roles.ingest(load_settings(context, least="info")))
+    finish(roles.ingest(load_settings(context, minimum="info")))
 
 
 @app.command(rich_help_panel=FULL)
@@ -59,7 +59,7 @@ def worker(context: typer.Context) -> None:
     """Windows from Kafka, matches to PostgreSQL."""
     from monitor.processes import roles
 
-    finish(roles.worker(load_settings(context, least="info")))
+    finish(roles.worker(load_settings(context, minimum="info")))
 
 
 @app.command(rich_help_panel=FULL)
@@ -67,7 +67,7 @@ def api(context: typer.Context) -> None:
     """Serve the API and the live page."""
     from monitor.processes import roles
 
-    finish(roles.api(load_settings(context, least="info")))
+    finish(roles.api(load_settings(context, minimum="info")))
 
 
 @app.command()

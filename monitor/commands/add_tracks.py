@@ -17,7 +17,7 @@ import orjson
 from monitor.catalog import manifest
 from monitor.catalog.metadata import Details
 from monitor.commands import output
-from monitor.commands.client import Client, Refused, connect
+from monitor.commands.client import ApiError, Client, connect
 from monitor.errors import AirtraceError, AudioError
 from monitor.settings import Settings
 
@@ -31,7 +31,7 @@ COLUMNS = ("file", "row", "status", "track", "duration_s", "reason", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileToAdd:
     """A file to register, with what a manifest's row says of it, or why it cannot be."""
 
     path: Path
@@ -75,7 +75,7 @@ class _Intake:
     def __init__(
         self, settings: Settings, shown: output.Steps, report: _Report | None, rows: list[dict[str, Any]]
     ) -> None:
-        self._most_bytes = settings.api.upload_most_mb * 1_000_000
+        self._max_bytes = settings.api.max_upload_mb * 1_000_000
         self._shown = shown
         self._report = report
         self._rows = rows
@@ -91,12 +91,12 @@ class _Intake:
         if self._report is not None:
             self._report.write(row)
 
-    async def register(self, client: Client, wanted: Sequence[Wanted]) -> None:
+    async def register(self, client: Client, wanted: Sequence[FileToAdd]) -> None:
         """A row for each, as they come; what a manifest says of audio that is known already is set last."""
         at_once = asyncio.Semaphore(min(4, os.cpu_count() or 1))
         answers: dict[int, dict[str, Any]] = {}
 
-        async def one(place: int, each: Wanted) -> None:
+        async def one(place: int, each: FileToAdd) -> None:
             async with at_once:
                 try:
                     answers[place] = answer = await self._send(client, each)
@@ -121,20 +121,20 @@ class _Intake:
             else:
                 self.done(await self._told(client, each, answer))
 
-    async def _send(self, client: Client, each: Wanted) -> dict[str, Any]:
+    async def _send(self, client: Client, each: FileToAdd) -> dict[str, Any]:
         said = each.details.model_dump(mode="json", exclude_unset=True) if each.details is not None else {}
         if "territories" in said:
             said["territories"] = " ".join(said["territories"])
         if "fields" in said:
             said["fields"] = orjson.dumps(said["fields"]).decode()
-        data = {**{name: value for name, value in said.items() if value}, "source": output.sendable(str(each.path))}
+        data = {**{name: value for name, value in said.items() if value}, "source": output.utf8_safe(str(each.path))}
         try:
             with each.path.open("rb") as file:
-                steady = Steady(file, each.path.name, self._most_bytes)
-                files = {"file": (output.sendable(each.path.name), steady)}
+                steady = UnchangedFile(file, each.path.name, self._max_bytes)
+                files = {"file": (output.utf8_safe(each.path.name), steady)}
                 answer: dict[str, Any] = await client.post("/tracks", files=files, data=data)
                 return answer
-        except Refused as error:
+        except ApiError as error:
             if error.exit_code == 4:
                 raise
             raise _NotUsable(error.problem.get("reason"), str(error)) from error
@@ -143,7 +143,7 @@ class _Intake:
         except OSError as error:
             raise _NotUsable("unreadable", f"{each.path.name}: {error.strerror}") from error
 
-    async def _told(self, client: Client, each: Wanted, answer: dict[str, Any]) -> dict[str, Any]:
+    async def _told(self, client: Client, each: FileToAdd, answer: dict[str, Any]) -> dict[str, Any]:
         """Audio that was known gets what the manifest says of it now."""
         track, details = answer["track"], each.details
         assert details is not None  # noqa: S101 - only a manifest's rows come here
@@ -152,7 +152,7 @@ class _Intake:
             return _row(each, "known", track)
         try:
             return _row(each, "updated", await client.patch(f"/tracks/{track['id']}", json=said))
-        except Refused as error:
+        except ApiError as error:
             if error.exit_code == 4:
                 raise
             return _failed(each, str(error), error.problem.get("reason"))
@@ -166,18 +166,18 @@ class _NotUsable(AirtraceError):
         self.reason = reason
 
 
-class Steady(io.RawIOBase):
+class UnchangedFile(io.RawIOBase):
     """A file as long as it was when it was opened; it fails if it is another by its end, and nothing is registered."""
 
-    def __init__(self, file: io.BufferedReader, name: str, most_bytes: int) -> None:
+    def __init__(self, file: io.BufferedReader, name: str, max_bytes: int) -> None:
         """Raises AudioError where it is too large to be taken, or no file at all."""
         self._file = file
         self._name = name
         self._before = os.fstat(file.fileno())
         self._left = self._before.st_size
-        if self._left > most_bytes:
-            most_mb = most_bytes // 1_000_000
-            raise AudioError("too_large", f"{name}: at most {most_mb} MB are taken; raise api.upload_most_mb for more")
+        if self._left > max_bytes:
+            max_mb = max_bytes // 1_000_000
+            raise AudioError("too_large", f"{name}: at most {max_mb} MB are taken; raise api.max_upload_mb for more")
 
     # No fileno(): by that its length would be looked up anew, which may be another by then.
 
@@ -251,19 +251,19 @@ def _reported(path: Path | None) -> Iterator[_Report | None]:
             report.end()
 
 
-def _of_manifest(path: Path | None, encoding: str) -> Iterator[Wanted]:
+def _of_manifest(path: Path | None, encoding: str) -> Iterator[FileToAdd]:
     if path is None:
         return
     try:
         rows = manifest.read(path, encoding)
     except manifest.ManifestError as error:
-        yield Wanted(path, None, None, error.reason, str(error))
+        yield FileToAdd(path, None, None, error.reason, str(error))
         return
     for row in rows:
-        yield Wanted(row.path, row.number, row.details, row.reason, row.error)
+        yield FileToAdd(row.path, row.number, row.details, row.reason, row.error)
 
 
-def _of_paths(paths: Sequence[Path]) -> Iterator[Wanted]:
+def _of_paths(paths: Sequence[Path]) -> Iterator[FileToAdd]:
     """Every file that is meant, each once, and every path that is not there."""
     seen: set[Path] = set()
     for path in paths:
@@ -273,13 +273,13 @@ def _of_paths(paths: Sequence[Path]) -> Iterator[Wanted]:
                 yield each
 
 
-def _named(path: Path) -> Wanted:
+def _named(path: Path) -> FileToAdd:
     if path.exists():
-        return Wanted(path.absolute())
-    return Wanted(path.absolute(), reason="missing", error=f"{path.name}: there is no such file or directory")
+        return FileToAdd(path.absolute())
+    return FileToAdd(path.absolute(), reason="missing", error=f"{path.name}: there is no such file or directory")
 
 
-def _below(folder: Path) -> Iterator[Wanted]:
+def _below(folder: Path) -> Iterator[FileToAdd]:
     """What is there at the moment; a directory that cannot be read is a row, not the end."""
     failed: list[OSError] = []
     for where, folders, names in os.walk(folder.absolute(), onerror=failed.append):
@@ -287,20 +287,20 @@ def _below(folder: Path) -> Iterator[Wanted]:
         for name in sorted(names):
             path = Path(where, name)
             if path.suffix.lower() in AUDIO_SUFFIXES and (path.is_file() or path.is_symlink()):
-                yield Wanted(path)
+                yield FileToAdd(path)
     for error in failed:
         path = Path(error.filename)
-        yield Wanted(path, reason="unreadable", error=f"{path.name}: {error.strerror}")
+        yield FileToAdd(path, reason="unreadable", error=f"{path.name}: {error.strerror}")
 
 
-def _failed(each: Wanted, error: str, reason: str | None) -> dict[str, Any]:
-    return {**_row(each, "failed", None), "reason": reason, "error": output.sendable(error)}
+def _failed(each: FileToAdd, error: str, reason: str | None) -> dict[str, Any]:
+    return {**_row(each, "failed", None), "reason": reason, "error": output.utf8_safe(error)}
 
 
-def _row(each: Wanted, status: str, track: dict[str, Any] | None) -> dict[str, Any]:
+def _row(each: FileToAdd, status: str, track: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "path": each.path,
-        "file": output.sendable(str(each.path)),
+        "file": output.utf8_safe(str(each.path)),
         "row": each.row,
         "status": status,
         "track": track["id"] if track else None,
@@ -316,4 +316,4 @@ def _say(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     if not rows:
         raise AirtraceError("no audio files there: name files, or a directory that has some")
-    output.tally(rows)
+    output.print_summary(rows)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from monitor.commands import output
-from monitor.commands.client import Client, Refused, connect
+from monitor.commands.client import ApiError, Client, connect
 from monitor.errors import Conflict
 from monitor.settings import Settings
 
 # A larger catalog has more that unknown audio may be like: the rate grows with it.
 GROWN_TIMES = 1.5
 LARGEST = 5  # they decide most, so one should know what they are
-COLUMNS = ("file", "at", "length", "track", "evidence")
+COLUMNS = ("file", "at", "length", "track", "llr")
 
 
 async def calibrate(settings: Settings, files: Sequence[Path], *, rate: float, dry_run: bool, as_json: bool) -> int:
@@ -56,7 +56,7 @@ async def reset(settings: Settings) -> int:
     async with connect(settings) as client:
         await client.delete("/calibration")
         found = await client.get("/calibration")
-    output.say(f"a play needs an evidence of {found['open_evidence']:.1f}, as the detector has it")
+    output.print_status(f"a play needs an evidence of {found['open_llr']:.1f}, as the detector has it")
     return 0
 
 
@@ -68,16 +68,16 @@ async def _hear_all(
     errors: dict[str, str] = {}
     with output.steps(len(files), quiet=quiet) as shown:
         for path in files:
-            name = output.sendable(str(path))
+            name = output.utf8_safe(str(path))
             try:
                 heard.append(await _hear_one(client, path, shown) | {"file": name})
                 shown.done(f"{path.name}: {len(heard[-1]['peaks'])} peaks in {output.minutes(heard[-1]['sound_s'])}")
-            except Refused as error:
+            except ApiError as error:
                 if error.exit_code == 4:
                     raise
                 errors[name] = str(error)
             except OSError as error:
-                errors[name] = output.sendable(f"{path.name}: {error.strerror}")
+                errors[name] = output.utf8_safe(f"{path.name}: {error.strerror}")
             if name in errors:
                 shown.failed(f"{path}: {errors[name].removeprefix(f'{path.name}: ')}")
     return heard, errors
@@ -86,7 +86,7 @@ async def _hear_all(
 async def _hear_one(client: Client, path: Path, shown: output.Steps) -> dict[str, Any]:
     heard: dict[str, Any] = {}
     with path.open("rb") as file:
-        async for line in client.lines("/calibrate", files={"file": (output.sendable(path.name), file)}):
+        async for line in client.lines("/calibrate", files={"file": (output.utf8_safe(path.name), file)}):
             if "done_s" in line:
                 shown.note(f"{path.name}: {output.minutes(line['done_s'])} heard")
             else:
@@ -98,28 +98,30 @@ def _print(made: dict[str, Any], *, dry_run: bool) -> None:
     calibration, expected, before = made["calibration"], made["expected"], made["before"]
     print(_basis(calibration))
     print(_fitted(calibration))
-    if calibration["open_evidence"] > calibration["fitted"]["value"]:
-        print(f"that is less than is allowed: it is set to {calibration['open_evidence']:.1f}, half the detector's own")
-    print(f"expected per 1,000 h: {_rate(expected)} at {expected['open_evidence']:.1f}, ", end="")
-    print(f"{_rate(before)} at {before['open_evidence']:.1f}, which was in force")
+    if calibration["open_llr"] > calibration["fitted"]["value"]:
+        print(f"that is less than is allowed: it is set to {calibration['open_llr']:.1f}, half the detector's own")
+    print(f"expected per 1,000 h: {_rate(expected)} at {expected['open_llr']:.1f}, ", end="")
+    print(f"{_rate(before)} at {before['open_llr']:.1f}, which was in force")
     print("nothing is changed" if dry_run else f"in force: a play needs an evidence of {_needed(calibration)}")
     if made["heavy_tail"]:
-        output.say(
+        output.print_status(
             "careful: the largest peaks spread more than the fit allows for, so false plays will be more frequent"
         )
     print("largest peaks; leave out recordings in which they are plays, or of what the catalog has in another version:")
     output.table(COLUMNS, list(_rows(made["largest"][:LARGEST])), "")
     if made["real_plays"]:
-        output.say(f"left out, as plays of the catalog: {len(made['real_plays'])}, with whatever overlaps them")
+        output.print_status(
+            f"left out, as plays of the catalog: {len(made['real_plays'])}, with whatever overlaps them"
+        )
         output.table(COLUMNS, list(_rows(made["real_plays"])), "")
 
 
 def _shown(found: dict[str, Any]) -> Iterator[str]:
-    calibration, needed = found["calibration"], found["open_evidence"]
+    calibration, needed = found["calibration"], found["open_llr"]
     if calibration is None and needed == found["default"]:
         yield f"a play needs an evidence of {needed:.1f}, as the detector has it; nothing is calibrated"
         return
-    if calibration is None or calibration["open_evidence"] != needed:
+    if calibration is None or calibration["open_llr"] != needed:
         now = "the detector's own" if calibration is None else _needed(calibration)
         yield f"a play needs an evidence of {needed:.1f} until airtrace is restarted, then {now}"
     else:
@@ -154,11 +156,11 @@ def _rate(expected: dict[str, Any]) -> str:
 
 
 def _needed(calibration: dict[str, Any]) -> str:
-    return f"{calibration['open_evidence']:.1f}"
+    return f"{calibration['open_llr']:.1f}"
 
 
 def _rows(places: Sequence[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
     for place in places:
         title = place["track"]["title"] if place["track"] else "(deleted)"
         length = output.minutes(place["end_s"] - place["start_s"])
-        yield place["file"], output.minutes(place["start_s"]), length, title, f"{place['evidence']:.1f}"
+        yield place["file"], output.minutes(place["start_s"]), length, title, f"{place['llr']:.1f}"

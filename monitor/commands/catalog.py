@@ -52,7 +52,9 @@ async def verify(settings: Settings, *, mend: bool, as_json: bool) -> int:
         output.table(("track", "difference", "vectors", "mended"), rows, "catalog and index are in step")
         if any(not d["mended"] for d in differences):
             embedded = any(d["difference"] == "unembedded" for d in differences)
-            output.say("airtrace tracks rebuild" if embedded else "airtrace catalog verify --mend puts it right")
+            output.print_status(
+                "airtrace tracks rebuild" if embedded else "airtrace catalog verify --mend puts it right"
+            )
     return 1 if any(not d["mended"] for d in differences) else 0
 
 
@@ -65,7 +67,7 @@ async def rebuild(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         output.as_json(line)
     else:
-        output.say(f"the index is new: {line['total']} tracks")
+        output.print_status(f"the index is new: {line['total']} tracks")
     return 0
 
 
@@ -76,7 +78,7 @@ async def prune(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         output.as_json(found)
     else:
-        output.say(f"deleted {found['fingerprints']} fingerprints of other models")
+        output.print_status(f"deleted {found['fingerprints']} fingerprints of other models")
     return 0
 
 
@@ -90,7 +92,7 @@ async def export(settings: Settings, path: Path, *, as_json: bool) -> int:
                     await asyncio.to_thread(file.write, line)
                     n_lines += 1
                     if not as_json and n_lines % 1000 == 0:
-                        output.say(f"{n_lines} tracks")
+                        output.print_status(f"{n_lines} tracks")
         _check(unfinished)
         unfinished.replace(path)
     except OSError as error:
@@ -101,11 +103,11 @@ async def export(settings: Settings, path: Path, *, as_json: bool) -> int:
     if as_json:
         output.as_json({"file": str(path), "tracks": n_lines - 2, "bytes": n_bytes})
     else:
-        output.say(f"{n_lines - 2} tracks in {path}, {n_bytes / 1e6:.1f} MB")
+        output.print_status(f"{n_lines - 2} tracks in {path}, {n_bytes / 1e6:.1f} MB")
     return 0
 
 
-async def take_over(settings: Settings, path: Path, *, as_json: bool) -> int:
+async def import_(settings: Settings, path: Path, *, as_json: bool) -> int:
     """Takes tracks over from a file, once its sum is right; the exit code is 1 when one could not be."""
     n_tracks, rows = _check(path), []
     async with connect(settings) as client:
@@ -124,7 +126,7 @@ async def take_over(settings: Settings, path: Path, *, as_json: bool) -> int:
     if as_json:
         output.as_json(rows)
     else:
-        output.tally(rows)
+        output.print_summary(rows)
     return 1 if any(row["status"] == "failed" for row in rows) else 0
 
 
@@ -165,5 +167,5 @@ class _Progress:
     def at(self, done: int, total: int, what: str) -> None:
         tenth = 10 * done // max(1, total)
         if not self._quiet and done < total and tenth > self._told:
-            output.say(f"{done}/{total} {what}")
+            output.print_status(f"{done}/{total} {what}")
             self._told = tenth

@@ -25,7 +25,7 @@ BUSY_S = 15.0
 BUSY_POLL_S = 0.1
 
 
-class Refused(AirtraceError):
+class ApiError(AirtraceError):
     """The API answered with a problem."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Client:
             async with self._http.stream("GET", f"/api/v1{path}") as response:
                 if response.is_error:
                     await response.aread()
-                    raise Refused(_problem(response))
+                    raise ApiError(_problem(response))
                 rest = b""
                 async for data in response.aiter_bytes():
                     *whole, rest = (rest + data).split(b"\n")
@@ -79,11 +79,11 @@ class Client:
             ) as response:
                 if response.is_error:
                     await response.aread()
-                    raise Refused(_problem(response))
+                    raise ApiError(_problem(response))
                 async for line in response.aiter_lines():
                     value = orjson.loads(line)
                     if "title" in value and "status" in value:
-                        raise Refused(value)
+                        raise ApiError(value)
                     yield value
         except httpx2.TransportError as error:
             raise _unreachable(error) from error
@@ -94,7 +94,7 @@ class Client:
         except httpx2.TransportError as error:
             raise _unreachable(error) from error
         if response.is_error:
-            raise Refused(_problem(response))
+            raise ApiError(_problem(response))
         return orjson.loads(response.content) if response.content else None
 
 
@@ -138,8 +138,8 @@ async def _serve(settings: Settings, held: home.Home | None, stack: AsyncExitSta
     from monitor import parts as app  # opens servers and models: only where nobody else has
     from monitor.processes import http_server
 
-    parts = await stack.enter_async_context(app.opened(settings, held, recover=recover))
-    return await stack.enter_async_context(http_server.served(parts, "127.0.0.1", 0))
+    parts = await stack.enter_async_context(app.open_parts(settings, held, recover=recover))
+    return await stack.enter_async_context(http_server.serve_http(parts, "127.0.0.1", 0))
 
 
 def _unreachable(error: Exception) -> DependencyError:

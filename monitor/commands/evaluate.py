@@ -49,7 +49,7 @@ async def evaluate(
     of_family = tables.read_families(families) if families else NO_FAMILIES
     paths = _recordings(recordings)
     tables.check_names(paths)
-    check_recordings("truth", played, {output.sendable(path.name) for path in paths})
+    check_recordings("truth", played, {output.utf8_safe(path.name) for path in paths})
     if results is None:
         known = await _scanned(settings, paths, quiet=as_json)
     else:
@@ -69,7 +69,7 @@ async def evaluate(
 async def _scanned(settings: Settings, paths: Sequence[Path], *, quiet: bool) -> Known:
     known = Known({}, [], {})
     for path, each in zip(paths, await scan_all(settings, paths, quiet=quiet), strict=True):
-        name = output.sendable(path.name)
+        name = output.utf8_safe(path.name)
         if each["error"]:
             known.errors[name] = each["error"]
         else:
@@ -80,16 +80,16 @@ async def _scanned(settings: Settings, paths: Sequence[Path], *, quiet: bool) ->
 
 async def _given(paths: Sequence[Path], results: Path, *, quiet: bool) -> Known:
     given = tables.read_results(results)
-    check_recordings("results", given, {output.sendable(path.name) for path in paths})
+    check_recordings("results", given, {output.utf8_safe(path.name) for path in paths})
     known = Known({}, [], {})
     with output.steps(len(paths), quiet=quiet) as shown:
         for path in paths:
-            name = output.sendable(path.name)
+            name = output.utf8_safe(path.name)
             shown.note(name)
             try:
                 known.durations_s[name] = await duration_s(path)
             except AudioError as error:
-                known.errors[name] = output.sendable(str(error))
+                known.errors[name] = output.utf8_safe(str(error))
                 shown.failed(f"{path}: {known.errors[name].removeprefix(f'{name}: ')}")
     known.results.extend(result for result in given if result.recording in known.durations_s)
     return known

@@ -16,7 +16,7 @@ from monitor.settings import Settings
 
 POSITION = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)")  # h:mm:ss.s, m:ss.s or seconds
 TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})(?::([0-5]\d(?:\.\d+)?))?")
-COLUMNS = ("track", "id", "from", "to", "at", "speed", "votes", "evidence", "left", "cosine", "around", "why")
+COLUMNS = ("track", "id", "from", "to", "at", "speed", "votes", "llr", "left", "cosine", "context", "why")
 
 
 class BadTime(AirtraceError):
@@ -97,10 +97,10 @@ async def _of_file(settings: Settings, path: Path, query: dict[str, Any]) -> dic
     try:
         with path.open("rb") as file:
             async with connect(settings) as client:
-                files = {"file": (output.sendable(path.name), file)}
+                files = {"file": (output.utf8_safe(path.name), file)}
                 found: dict[str, Any] = await client.post("/explain", files=files, data=form)
     except OSError as error:
-        raise AirtraceError(output.sendable(f"{path}: {error.strerror}")) from error
+        raise AirtraceError(output.utf8_safe(f"{path}: {error.strerror}")) from error
     return found
 
 
@@ -119,7 +119,7 @@ async def _check(client: Client, name: str) -> None:
 
 def _write(png: Path, picture: str | None) -> None:
     if picture is None:
-        output.say(f"{png} is not drawn: there is no hypothesis to draw")
+        output.print_status(f"{png} is not drawn: there is no hypothesis to draw")
         return
     try:
         png.write_bytes(base64.b64decode(picture))
@@ -147,10 +147,10 @@ def _row(one: dict[str, Any], origin: datetime | None) -> tuple[object, ...]:
         output.minutes(one["track_start_s"]),
         f"{one['speed']:.3f}",
         f"{one['votes']:z.1f}",
-        f"{one['evidence']:z.1f}",
-        f"{one['evidence_left']:z.1f}",
+        f"{one['llr']:z.1f}",
+        f"{one['llr_left']:z.1f}",
         f"{one['cosine']:.2f}",
-        f"{one['around']:.2f}",
+        f"{one['local_context']:.2f}",
         one["reason"],
     )
 

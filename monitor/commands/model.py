@@ -78,16 +78,18 @@ async def train(
     export(checkpoint, folder / NEW_WEIGHTS, facts, {}, calibration)
     if any(file.kind == "speech" for file in files):
         _foresee(files, folder / NEW_WEIGHTS, plan.seed)
-    output.say(f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder")
+    output.print_status(
+        f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder"
+    )
     return 0
 
 
-async def foresee(sound: Sound, weights: Path, seed: int) -> int:
+async def fit_predictor(sound: Sound, weights: Path, seed: int) -> int:
     """Fits the foresight of weights that are there, and puts it beside them."""
     _need_torch()
     files = await _files(sound, "train")
     _foresee(files, weights, seed)
-    output.say(f"foresight of the weights in {weights} is made anew")
+    output.print_status(f"foresight of the weights in {weights} is made anew")
     return 0
 
 

@@ -37,7 +37,7 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
     else:
         columns = ("model", "what it is for", "state", "file", "bytes", "md5", "next")
         output.table(columns, [[row[column] for column in COLUMNS] for row in rows], "")
-        output.say(f"panns: {_use(settings)}")
+        output.print_status(f"panns: {_use(settings)}")
     return 1 if any(row["state"] in ("wrong", "incomplete") for row in rows) else 0
 
 
@@ -50,7 +50,7 @@ async def fetch(settings: Settings, name: str, url: str | None, *, how: bool) ->
         return 0
     found = state(published, path)
     if found == "valid":
-        output.say(f"{path} is there, and whole")
+        output.print_status(f"{path} is there, and whole")
         return 0
     if found != "missing":
         raise SettingsError(f"{path} is not the file that was published: delete it or put it elsewhere, then try again")
@@ -61,9 +61,9 @@ async def fetch(settings: Settings, name: str, url: str | None, *, how: bool) ->
         if error.errno in (ENOSPC, EDQUOT):  # the command line has words for it
             raise
         raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another home") from error
-    output.say(f"{path}: {published.size_bytes:,} bytes, md5 as published")
+    output.print_status(f"{path}: {published.size_bytes:,} bytes, md5 as published")
     if not panns.is_installed():
-        output.say(f"to use it: {panns.INSTALL}")
+        output.print_status(f"to use it: {panns.INSTALL}")
     return 0
 
 
@@ -103,7 +103,7 @@ def _own(settings: PannsSettings, path: Path) -> dict[str, Any]:
 
 
 def _row(name: str, purpose: str, state: str, path: Path, size: int | None, md5: str | None) -> dict[str, Any]:
-    file = output.sendable(str(path))
+    file = output.utf8_safe(str(path))
     return {"name": name, "purpose": purpose, "state": state, "file": file, "bytes": size, "md5": md5, "next": ""}
 
 
@@ -114,7 +114,7 @@ def _use(settings: Settings) -> str:
         return "off: panns.enabled is off"
     published = CHECKPOINTS[chosen.model]
     path = chosen.checkpoint or published.within(settings.home)
-    reason = panns.absence(published, path)
+    reason = panns.unavailable_reason(published, path)
     return f"on, with {path}" if reason is None else f"off: {reason}"
 
 
@@ -135,6 +135,6 @@ def _progress(published: Checkpoint) -> Iterator[Callable[[int], None]]:
         nonlocal said_s
         if time.monotonic() - said_s >= LINE_EVERY_S:
             said_s = time.monotonic()
-            output.say(f"{published.file_name}: {have:,} of {total:,} bytes ({have / total:.0%})")
+            output.print_status(f"{published.file_name}: {have:,} of {total:,} bytes ({have / total:.0%})")
 
     yield line

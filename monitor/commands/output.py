@@ -30,12 +30,12 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def say(text: str) -> None:
+def print_status(text: str) -> None:
     """One line on standard error, for a command without a result."""
     console(stderr=True).print(printable(text), markup=False, soft_wrap=True)
 
 
-def sendable(name: str) -> str:
+def utf8_safe(name: str) -> str:
     """A file name that is not valid Unicode still has to travel."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
@@ -48,7 +48,7 @@ def as_json(value: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """Prints rows under their headings, or what to do when there are none."""
     if not rows:
-        say(empty)
+        print_status(empty)
         return
     shown = Table(box=None, pad_edge=False)
     for column in columns:
@@ -88,7 +88,7 @@ def kind(name: str) -> str:
     return name.replace("_", " ")
 
 
-def tally(rows: Sequence[dict[str, Any]]) -> None:
+def print_summary(rows: Sequence[dict[str, Any]]) -> None:
     """Says how many of a job's rows came to what."""
     counts = {
         status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
@@ -126,7 +126,7 @@ class Steps:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=escape(printable(text)))
         elif not self._quiet:
-            say(f"{self._done}/{self._total} {text}")
+            print_status(f"{self._done}/{self._total} {text}")
 
     def _pace(self) -> str:
         if self._unit is None or self._done == 0:
@@ -143,7 +143,7 @@ class Steps:
             self._progress.update(self._task, advance=1)
             self._progress.console.print(line, markup=False, soft_wrap=True)
         elif not self._quiet:
-            say(line)
+            print_status(line)
 
     def note(self, text: str) -> None:
         """What is going on now."""

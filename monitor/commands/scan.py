@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from monitor.commands import output
-from monitor.commands.client import Client, Refused, connect
+from monitor.commands.client import ApiError, Client, connect
 from monitor.evaluation import files as tables
 from monitor.evaluation.plays import Result
 from monitor.settings import Settings
@@ -62,21 +62,21 @@ def reported(scanned: dict[str, Any]) -> Iterator[Result]:
 
 
 async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str, Any]:
-    file_name = output.sendable(str(path))
+    file_name = output.utf8_safe(str(path))
     result: dict[str, Any] = {"file": file_name, "duration_s": None, "matches": [], "error": None}
     try:
         with path.open("rb") as file:
-            async for line in client.lines("/identify", files={"file": (output.sendable(path.name), file)}):
+            async for line in client.lines("/identify", files={"file": (output.utf8_safe(path.name), file)}):
                 if "done_s" in line:
                     shown.note(f"{path.name}: {output.minutes(line['done_s'])} scanned")
                 else:
                     result |= line
-    except Refused as error:
+    except ApiError as error:
         if error.exit_code == 4:
             raise
         result["error"] = str(error)
     except OSError as error:
-        result["error"] = output.sendable(f"{path.name}: {error.strerror}")
+        result["error"] = output.utf8_safe(f"{path.name}: {error.strerror}")
     return result
 
 

@@ -13,7 +13,7 @@ async def search(settings: Settings, path: Path, limit: int, *, as_json: bool) -
     """Prints the tracks that sound most like a clip, and what it sounds like."""
     async with connect(settings) as client:
         with path.open("rb") as file:
-            files = {"file": (output.sendable(path.name), file)}
+            files = {"file": (output.utf8_safe(path.name), file)}
             found = await client.post("/sounds/search", params={"limit": limit}, files=files)
     if as_json:
         output.as_json(found)
@@ -32,7 +32,7 @@ async def search(settings: Settings, path: Path, limit: int, *, as_json: bool) -
     empty = "no track has PANNs vectors yet: airtrace tracks enrol"
     output.table(("id", "score", "title", "artist", "at", "position"), rows, empty)
     labels = ", ".join(f"{label['name']} {label['score']:.2f}" for label in found["labels"])
-    output.say(f"sounds like {output.kind(found['kind'])}: {labels or 'no class in particular'}")
+    output.print_status(f"sounds like {output.kind(found['kind'])}: {labels or 'no class in particular'}")
     return 0
 
 
@@ -64,7 +64,7 @@ async def review(settings: Settings, similar: str, said: str, note: str | None) 
     """Stores what somebody who listened says."""
     async with connect(settings) as client:
         await client.put(f"/similar/{similar}", json={"review": said, "note": note})
-    output.say(f"{similar} is {said}")
+    output.print_status(f"{similar} is {said}")
     return 0
 
 
@@ -75,12 +75,12 @@ async def enrol(settings: Settings, *, as_json: bool) -> int:
         async for line in client.lines("/sounds/enrol"):
             rows.append(line)
             if not as_json:
-                output.say(f"{line['track']} {Path(line['source']).name}: {line['error'] or 'done'}")
+                output.print_status(f"{line['track']} {Path(line['source']).name}: {line['error'] or 'done'}")
     if as_json:
         output.as_json(rows)
     else:
         failed = sum(row["error"] is not None for row in rows)
-        output.say(f"{len(rows) - failed} tracks have PANNs vectors now, {failed} failed")
+        output.print_status(f"{len(rows) - failed} tracks have PANNs vectors now, {failed} failed")
     return 1 if any(row["error"] for row in rows) else 0
 
 

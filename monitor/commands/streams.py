@@ -19,7 +19,7 @@ async def add(settings: Settings, name: str, url: str) -> int:
         raise AirtraceError("a stream's name has 1 to 100 characters, and no slash or control character among them")
     async with connect(settings) as client:
         stream = await client.post("/streams", json={"name": name, "url": url})
-    output.say(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
+    output.print_status(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
     return 0
 
 
@@ -49,5 +49,5 @@ def _behind(stream: dict[str, Any]) -> str:
 async def remove(settings: Settings, name: str) -> int:
     async with connect(settings) as client:
         await client.delete(f"/streams/{quote(name, safe='')}")
-    output.say(f"removed {name}; its matches and coverage stay")
+    output.print_status(f"removed {name}; its matches and coverage stay")
     return 0

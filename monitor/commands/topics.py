@@ -7,7 +7,7 @@ from typing import Any
 
 from ingest.bus import kafka_topics
 from ingest.bus.kafka_client import addresses
-from ingest.bus.kafka_limits import HOUR_MS, Found, Topic
+from ingest.bus.kafka_limits import HOUR_MS, Topic, TopicState
 from ingest.bus.kafka_topics import Survey
 from monitor.commands import output
 from monitor.errors import SettingsError
@@ -41,10 +41,10 @@ def _print(survey: Survey, made: list[str]) -> None:
     rows = [_row(topic, survey.found[topic.name], made) for topic in survey.wanted]
     output.table(columns, rows, "")
     for problem in survey.problems:
-        output.say(f"airtrace: {problem if problem.loses else f'differs: {problem}'}")
+        output.print_status(f"airtrace: {problem if problem.loses else f'differs: {problem}'}")
 
 
-def _row(topic: Topic, found: Found | None, made: list[str]) -> tuple[object, ...]:
+def _row(topic: Topic, found: TopicState | None, made: list[str]) -> tuple[object, ...]:
     if found is None:
         return (topic.name, *5 * ("",), "missing")
     config = found.config
@@ -73,7 +73,7 @@ def _shape(settings: Settings, survey: Survey, made: list[str]) -> dict[str, Any
     return {"brokers": addresses(settings.kafka), "topics": wanted, "problems": problems}
 
 
-def _found_shape(found: Found | None, topic: Topic) -> dict[str, Any] | None:
+def _found_shape(found: TopicState | None, topic: Topic) -> dict[str, Any] | None:
     if found is None:
         return None
     config = {name: found.config.get(name) for name in topic.config}

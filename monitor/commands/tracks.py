@@ -8,9 +8,9 @@ from typing import Any
 
 from monitor.catalog.metadata import checked
 from monitor.commands import output
-from monitor.commands.add_tracks import Steady
+from monitor.commands.add_tracks import UnchangedFile
 from monitor.commands.client import connect
-from monitor.errors import AirtraceError, DetailsError
+from monitor.errors import AirtraceError, MetadataError
 from monitor.settings import Settings
 
 PAGE_TRACKS = 10_000  # the API gives no more at once
@@ -85,7 +85,7 @@ async def edit(settings: Settings, track: int, said: dict[str, str], fields: Seq
             known = await client.get(f"/tracks/{track}")
             details["fields"] = _fields(known["fields"], fields)
         if not details:
-            raise DetailsError("nothing", "nothing to change: see airtrace tracks edit --help")
+            raise MetadataError("nothing", "nothing to change: see airtrace tracks edit --help")
         changed = await client.patch(f"/tracks/{track}", json=details)
     _tell(changed, f"changed track {track}", as_json=as_json)
     return 0
@@ -96,11 +96,11 @@ async def replace(settings: Settings, track: int, file: Path, *, as_json: bool) 
     try:
         with file.open("rb") as opened:
             async with connect(settings) as client:
-                steady = Steady(opened, file.name, settings.api.upload_most_mb * 1_000_000)
+                steady = UnchangedFile(opened, file.name, settings.api.max_upload_mb * 1_000_000)
                 changed = await client.put(
                     f"/tracks/{track}/audio",
-                    files={"file": (output.sendable(file.name), steady)},
-                    data={"source": output.sendable(str(file.absolute()))},
+                    files={"file": (output.utf8_safe(file.name), steady)},
+                    data={"source": output.utf8_safe(str(file.absolute()))},
                 )
     except OSError as error:
         raise AirtraceError(f"{file}: {error.strerror}") from error
@@ -136,7 +136,7 @@ async def restore(settings: Settings, track: int, *, as_json: bool) -> int:
 async def delete(settings: Settings, track: int) -> int:
     async with connect(settings) as client:
         await client.delete(f"/tracks/{track}")
-    output.say(f"deleted track {track}; its past matches stay")
+    output.print_status(f"deleted track {track}; its past matches stay")
     return 0
 
 
@@ -159,7 +159,7 @@ def _tell(track: dict[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         output.as_json(track)
     else:
-        output.say(text)
+        output.print_status(text)
 
 
 def _fields(known: dict[str, str], changes: Sequence[str]) -> dict[str, str]:
@@ -167,7 +167,7 @@ def _fields(known: dict[str, str], changes: Sequence[str]) -> dict[str, str]:
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or not name:
-            raise DetailsError("fields", f"{change!r}: NAME=VALUE is needed")
+            raise MetadataError("fields", f"{change!r}: NAME=VALUE is needed")
         fields[name] = value
     return {name: value for name, value in fields.items() if value}
 

@@ -16,25 +16,25 @@ from math import exp, hypot, log, sqrt
 
 import numpy as np
 
+from monitor.core.hough_votes import Proposal
 from monitor.core.play import PlayId
 from monitor.core.reference import References
 from monitor.core.segments import SAMPLE_RATE_HZ, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracker import advance
-from monitor.core.votes import Proposal
 
 # Of the evidence that the detector asks for by itself: from how much on peaks are noted, so that there are enough of
 # them; what no calibration goes beneath; and what no unknown audio reaches, so that it must be a play of the catalog.
 NOTED_SHARE, FLOOR_SHARE, REAL_TIMES = 1 / 3, 1 / 2, 4.0
 # The tail: its beginning is not exponential yet, and of fewer peaks the mean excess is known too badly (+-44 %).
-TAIL_SHARE, TAIL_LEAST = 0.1, 20
-SOUND_LEAST_S = 3600.0
+TAIL_SHARE, MIN_TAIL = 0.1, 20
+MIN_SOUND_S = 3600.0
 NORMAL_95 = 1.96
 # By how many standard deviations the excesses may spread more than those of an exponential tail do.
 HEAVY_DEVIATIONS = 2.0
 
 
-class TooLittleHeard(ValueError):
+class InsufficientAudio(ValueError):
     """Nothing can be said of the tail; the message says what to add."""
 
 
@@ -45,10 +45,10 @@ class Peak:
     track: int
     start: int
     end: int
-    evidence: float
+    llr: float
 
 
-def openings(
+def opening_peaks(
     recent: Sequence[Segment],
     proposals: Sequence[Sequence[Proposal]],
     references: References,
@@ -59,11 +59,11 @@ def openings(
     found: list[Peak] = []
     for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
         step = advance(recent[:end], [proposed], (), (), references, thresholds, play_id)
-        found += [Peak(play.track, play.start, play.end, play.evidence) for play in step.open]
+        found += [Peak(play.track, play.start, play.end, play.llr) for play in step.open]
     return found
 
 
-def stretches(found: Iterable[Peak], hole_samples: int) -> list[Peak]:
+def merge_peaks(found: Iterable[Peak], hole_samples: int) -> list[Peak]:
     """One peak for all openings of a track that would be the same play: none is longer than a hole after the last.
 
     found: in the order of their ends.
@@ -76,13 +76,13 @@ def stretches(found: Iterable[Peak], hole_samples: int) -> list[Peak]:
             done += [before] if before else []
             last[one.track] = one
         else:
-            most = max(before.evidence, one.evidence)
-            last[one.track] = replace(before, start=min(before.start, one.start), end=one.end, evidence=most)
+            maximum = max(before.llr, one.llr)
+            last[one.track] = replace(before, start=min(before.start, one.start), end=one.end, llr=maximum)
     return sorted([*done, *last.values()], key=lambda peak: (peak.start, peak.track))
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class PeakSplit:
     """A recording's peaks: those that must be plays of the catalog, and those of unknown audio.
 
     unknown: only the largest of those that overlap, for near-identical tracks share their peaks, and a monitor reports
@@ -94,12 +94,12 @@ class Sorted:
     sound_s: float
 
     @classmethod
-    def of(cls, peaks: Sequence[Peak], sound_s: float, default_evidence: float) -> Sorted:
-        real = tuple(peak for peak in peaks if peak.evidence > REAL_TIMES * default_evidence)
+    def of(cls, peaks: Sequence[Peak], sound_s: float, default_llr: float) -> PeakSplit:
+        real = tuple(peak for peak in peaks if peak.llr > REAL_TIMES * default_llr)
         taken = _union(real)
         played_s = sum(end - start for start, end in taken) / SAMPLE_RATE_HZ
         unknown = []
-        for peak in sorted(peaks, key=lambda peak: -peak.evidence):
+        for peak in sorted(peaks, key=lambda peak: -peak.llr):
             if _is_free(peak, taken):
                 insort(taken, (peak.start, peak.end))
                 unknown.append(peak)
@@ -147,26 +147,26 @@ class Tail:
     spread: float
 
     @classmethod
-    def of(cls, evidences: Sequence[float], sound_s: float, least: float) -> Tail:
+    def of(cls, llrs: Sequence[float], sound_s: float, minimum: float) -> Tail:
         """Of all peaks with at least so much evidence.
 
         Raises:
             TooLittleHeard: too few peaks, or too little sound.
         """
-        if sound_s < SOUND_LEAST_S:
-            raise TooLittleHeard(
+        if sound_s < MIN_SOUND_S:
+            raise InsufficientAudio(
                 f"{int(sound_s / 60)} min of sound without anything of the catalog are too little to calibrate on: "
-                f"add recordings until there are {SOUND_LEAST_S / 60:.0f} min; 10 h or more are better"
+                f"add recordings until there are {MIN_SOUND_S / 60:.0f} min; 10 h or more are better"
             )
-        ranked = np.sort(np.asarray(evidences, np.float64))[::-1]
-        if len(ranked) < TAIL_LEAST:
-            raise TooLittleHeard(_too_few(len(ranked), sound_s, least))
-        n_above = max(TAIL_LEAST, round(TAIL_SHARE * len(ranked)))
-        level = float(ranked[n_above]) if n_above < len(ranked) else least
+        ranked = np.sort(np.asarray(llrs, np.float64))[::-1]
+        if len(ranked) < MIN_TAIL:
+            raise InsufficientAudio(_too_few(len(ranked), sound_s, minimum))
+        n_above = max(MIN_TAIL, round(TAIL_SHARE * len(ranked)))
+        level = float(ranked[n_above]) if n_above < len(ranked) else minimum
         excesses = ranked[:n_above] - level
         mean = float(excesses.mean())
         if mean <= 0:
-            raise TooLittleHeard("the largest peaks are all the same: add other recordings, of the kind you monitor")
+            raise InsufficientAudio("the largest peaks are all the same: add other recordings, of the kind you monitor")
         return cls(level, mean, n_above, sound_s / 3600, float(excesses.std(ddof=1)) / mean)
 
     @property
@@ -194,11 +194,11 @@ class Tail:
         return Estimate(exp(found.value), exp(found.low), exp(found.high))
 
 
-def _too_few(n_peaks: int, sound_s: float, least: float) -> str:
+def _too_few(n_peaks: int, sound_s: float, minimum: float) -> str:
     hours = sound_s / 3600
-    more = f"some {hours * (TAIL_LEAST / n_peaks - 1):.1g} h" if n_peaks else "many hours"
+    more = f"some {hours * (MIN_TAIL / n_peaks - 1):.1g} h" if n_peaks else "many hours"
     return (
-        f"only {n_peaks} peaks of {least:.1f} or more in {hours:.1f} h of sound, and {TAIL_LEAST} are needed: "
+        f"only {n_peaks} peaks of {minimum:.1f} or more in {hours:.1f} h of sound, and {MIN_TAIL} are needed: "
         f"add {more} of recordings of the kind you monitor; or keep the threshold: they are seldom like the catalog"
     )
 

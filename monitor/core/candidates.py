@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import Along, fitted
-from monitor.core.play import SAME_LINE_SAMPLES, Line, Play
+from monitor.core.alignment import AlignmentScores, fit_alignment
+from monitor.core.hough_votes import Proposal
+from monitor.core.play import SAME_LINE_SAMPLES, Alignment, Play
 from monitor.core.reference import References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
-from monitor.core.votes import Proposal
 
 # A play this young may have begun on another repeat of the same music, or as another version: it is looked at again.
 YOUNG_SAMPLES = 30 * HOP_SAMPLES
@@ -26,14 +26,14 @@ PLAIN, PLAIN_LEAD = 0.8, 0.2
 TWIN_SHARE = 0.9
 
 
-class Waits:
+class CandidateCooldown:
     """When a line that had too little evidence can have enough at the earliest: no segment brings more than so much.
 
     It only saves work. A segment less is waited for, as the line that fits best may be another one by then.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
-        self._needed, self._most = thresholds.open_evidence, thresholds.most_evidence
+        self._needed, self._max = thresholds.open_llr, thresholds.max_llr
         self._until: dict[tuple[int, int], int] = {}
 
     def is_too_early(self, proposal: Proposal) -> bool:
@@ -41,7 +41,7 @@ class Waits:
 
     def judged(self, proposal: Proposal, proof: float) -> None:
         """Remembers how much evidence there was."""
-        segments = int((self._needed - proof) / self._most)
+        segments = int((self._needed - proof) / self._max)
         if segments > 0:
             self._until[self._place(proposal)] = proposal.line.instant + segments * HOP_SAMPLES
 
@@ -55,26 +55,26 @@ class Candidate:
     """A line that has enough evidence of its own, from the segment `first` of what is remembered to the newest."""
 
     track: int
-    along: Along
+    along: AlignmentScores
     first: int
-    evidence: float
+    llr: float
     is_ambiguous: bool = False
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Alignment:
         return self.along.line
 
 
 # Judging what is proposed
 
 
-def _candidates(
+def find_candidates(
     proposed: Sequence[Proposal],
     past: Sequence[Segment],
     open_: tuple[Play, ...],
     references: References,
     thresholds: Thresholds,
-    waits: Waits,
+    waits: CandidateCooldown,
 ) -> list[Candidate]:
     """The proposals that have enough evidence, most first."""
     found = []
@@ -82,22 +82,24 @@ def _candidates(
         reference = references.get(proposal.track)
         if reference is None or waits.is_too_early(proposal):
             continue
-        along = fitted(reference, past, proposal.line, thresholds.curve, thresholds.resume_evidence)
+        along = fit_alignment(reference, past, proposal.line, thresholds.curve, thresholds.resume_llr)
         if along is None:
             waits.judged(proposal, 0.0)
             continue
-        along = along.beside(played(past, (play for play in open_ if play.track != proposal.track)))
-        proof = along.proof(thresholds)
+        along = along.ignore_deficit(in_any_play(past, (play for play in open_ if play.track != proposal.track)))
+        proof = along.best_llr(thresholds)
         # Cosines to come may make up for what fell short of the foreseen ones.
         everywhere = np.ones(len(past), np.bool_)
-        waits.judged(proposal, along.beside(everywhere).proof(thresholds) if along.shortfall.any() else proof)
-        if proof >= thresholds.open_evidence:
-            found.append(Candidate(proposal.track, along, _first(along, thresholds), proof))
+        waits.judged(
+            proposal, along.ignore_deficit(everywhere).best_llr(thresholds) if along.similarity_deficit.any() else proof
+        )
+        if proof >= thresholds.open_llr:
+            found.append(Candidate(proposal.track, along, first_segment(along, thresholds), proof))
     marked = [replace(candidate, is_ambiguous=_has_twin(candidate, found)) for candidate in found]
-    return sorted(marked, key=lambda candidate: (-candidate.evidence, candidate.track))
+    return sorted(marked, key=lambda candidate: (-candidate.llr, candidate.track))
 
 
-def played(segments: Sequence[Segment], plays: Iterable[Play]) -> NDArray[np.bool_]:
+def in_any_play(segments: Sequence[Segment], plays: Iterable[Play]) -> NDArray[np.bool_]:
     """Whether each of the segments is in one of the plays."""
     starts, is_played = np.array([segment.start for segment in segments], np.int64), np.zeros(len(segments), np.bool_)
     for play in plays:
@@ -110,17 +112,17 @@ def _has_twin(candidate: Candidate, found: Sequence[Candidate]) -> bool:
     return any(
         other.track == candidate.track
         and other.line.distance(candidate.line) > SAME_LINE_SAMPLES
-        and other.evidence >= TWIN_SHARE * candidate.evidence
+        and other.llr >= TWIN_SHARE * candidate.llr
         for other in found
     )
 
 
-def _first(along: Along, thresholds: Thresholds) -> int:
+def first_segment(along: AlignmentScores, thresholds: Thresholds) -> int:
     """Where the track was heard first, on the way back from the newest segment."""
     return along.stretch(thresholds.curve, thresholds)[0]
 
 
-def _is_idle(proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment) -> bool:
+def is_idle(proposal: Proposal, open_: tuple[Play, ...], newest: Mapping[uuid.UUID, float], segment: Segment) -> bool:
     """Whether a play on air leaves nothing to find out about a proposal.
 
     While one is on air, only every so many segments are looked at. It is where that play is, or another place of the

@@ -16,24 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import FIRST_SEGMENTS, Along, explained, fitted, likeness
-from monitor.core.candidates import played
-from monitor.core.likelihood import Curve
-from monitor.core.play import SAME_LINE_SAMPLES, Line, Play
+from monitor.core.alignment import (
+    FIRST_SEGMENTS,
+    AlignmentScores,
+    explained_similarity,
+    fit_alignment,
+    track_similarity,
+)
+from monitor.core.candidates import in_any_play
+from monitor.core.hough_votes import Proposal
+from monitor.core.likelihood import LlrCurve
+from monitor.core.play import SAME_LINE_SAMPLES, Alignment, Play
 from monitor.core.reference import Reference, References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
-from monitor.core.similarity import likeliest, similarity
+from monitor.core.similarity import best_alignments, similarity
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracker import advance, propose
-from monitor.core.votes import Proposal
 
 Floats = NDArray[np.floating[Any]]
 
 # The tracker would not look at lines with so few votes; the best of them are looked at here, to say so.
-LEAST_VOTES = 0.05
-FAINT_MOST = 40
-SHOWN_MOST = 8
-PLACES_MOST = 2  # of a track that was not asked for: one that repeats itself would hide the others
+MIN_VOTES = 0.05
+MAX_FAINT = 40
+MAX_SHOWN = 8
+MAX_PLACES = 2  # of a track that was not asked for: one that repeats itself would hide the others
 # A track that is asked for is looked for at all of its places, with the sound of eight seconds, every four.
 ANYWHERE_EVERY = FIRST_SEGMENTS // 2
 
@@ -42,7 +48,7 @@ class Verdict(StrEnum):
     """What became of a hypothesis: the first thing that stood against it."""
 
     PLAY = "play"
-    TOO_LITTLE = "too_little_evidence"
+    TOO_LITTLE = "llr_too_low"
     EXPLAINED = "explained_by_another_play"
     FEW_HITS = "too_few_hits"
     NOT_ADMITTED = "not_admitted"
@@ -61,14 +67,14 @@ class Hypothesis:
 
     track: int
     verdict: Verdict
-    line: Line
+    line: Alignment
     start: int
     end: int
     votes: float
-    evidence: float
+    llr: float
     left: float
     cosine: float
-    around: float
+    local_context: float
     weight: float
     compared: int
     explained_by: int | None = None
@@ -94,14 +100,14 @@ class _Judged:
     """A proposed line at the moment of the newest of `past`; the track seems to be there from `first` of them on."""
 
     track: int
-    along: Along
+    along: AlignmentScores
     past: Sequence[Segment]
     first: int
     votes: float
-    evidence: float
+    llr: float
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Alignment:
         return self.along.line
 
     @property
@@ -151,10 +157,10 @@ def explain(
     found = [_of_play(play, judged, segments, references, thresholds) for play in here if track in (None, play.track)]
     for one in _apart(judged, here):
         found.append(_of_line(one, plays, references, thresholds))
-    found.sort(key=lambda each: (each.verdict is not Verdict.PLAY, -each.evidence, each.track))
+    found.sort(key=lambda each: (each.verdict is not Verdict.PLAY, -each.llr, each.track))
     shown = found if track is not None else _varied(found)
     silent = sum(segment.vector is None for segment in asked)
-    return Explanation(begin, end, len(asked), silent, tuple(shown[:SHOWN_MOST]))
+    return Explanation(begin, end, len(asked), silent, tuple(shown[:MAX_SHOWN]))
 
 
 def _overlaps(start: int, stop: int, begin: int, end: int) -> bool:
@@ -182,11 +188,11 @@ def _proposed(
     if track is not None:
         segments = [replace(one, hits=tuple(hit for hit in one.hits if hit.track == track)) for one in segments]
     first = bisect_left(segments, begin - SEGMENT_SAMPLES + 1, key=lambda segment: segment.start)
-    everything = propose(segments, len(segments) - first, replace(thresholds, vote_evidence=LEAST_VOTES))
+    everything = propose(segments, len(segments) - first, replace(thresholds, vote_llr=MIN_VOTES))
     found = [(i, proposal) for i, proposed in enumerate(everything, start=first) for proposal in proposed]
     found.sort(key=lambda each: -each[1].votes)
-    n_strong = sum(proposal.votes >= thresholds.vote_evidence for _, proposal in found)
-    return found[: n_strong + FAINT_MOST]
+    n_strong = sum(proposal.votes >= thresholds.vote_llr for _, proposal in found)
+    return found[: n_strong + MAX_FAINT]
 
 
 def _moments(
@@ -206,15 +212,15 @@ def _moments(
 
 
 def _anywhere(
-    segments: Sequence[Segment], reference: Reference, track: int, curve: Curve, begin: int, end: int
+    segments: Sequence[Segment], reference: Reference, track: int, curve: LlrCurve, begin: int, end: int
 ) -> Iterator[tuple[int, Proposal]]:
     """The places of a track that are most like the sound between two instants, whatever the hits say."""
     first = bisect_left(segments, begin - SEGMENT_SAMPLES + 1, key=lambda segment: segment.start)
     last = bisect_left(segments, end, key=lambda segment: segment.start) - 1
     for newest in range(min(last + ANYWHERE_EVERY, len(segments) - 1), first - 1, -ANYWHERE_EVERY):
         heard = segments[max(0, newest - FIRST_SEGMENTS + 1) : newest + 1]
-        for place in likeliest(curve(similarity(reference, heard))):
-            yield newest, Proposal(track, Line(segments[newest].start, place * HOP_SAMPLES), 0.0, 0.0)
+        for place in best_alignments(curve(similarity(reference, heard))):
+            yield newest, Proposal(track, Alignment(segments[newest].start, place * HOP_SAMPLES), 0.0, 0.0)
 
 
 # Judging them
@@ -228,21 +234,21 @@ def _judge(
     thresholds: Thresholds,
 ) -> _Judged | None:
     reference = references.get(proposal.track)
-    along = None if reference is None else fitted(reference, past, proposal.line, thresholds.curve, -np.inf)
+    along = None if reference is None else fit_alignment(reference, past, proposal.line, thresholds.curve, -np.inf)
     if along is None:
         return None
-    along = along.beside(played(past, (play for play in plays if play.track != proposal.track)))
+    along = along.ignore_deficit(in_any_play(past, (play for play in plays if play.track != proposal.track)))
     first, _ = along.stretch(thresholds.curve, thresholds)
-    evidence = along.proof(thresholds)
+    llr = along.best_llr(thresholds)
     if np.isnan(along.scores[first:]).all():
         return None
-    return _Judged(proposal.track, along, past, first, proposal.votes, evidence)
+    return _Judged(proposal.track, along, past, first, proposal.votes, llr)
 
 
 def _apart(judged: Iterable[_Judged], plays: Iterable[Play]) -> list[_Judged]:
     """One for each line, where most speaks for it; none for those that a play is on."""
     kept: list[_Judged] = []
-    for one in sorted(judged, key=lambda each: -each.evidence):
+    for one in sorted(judged, key=lambda each: -each.llr):
         if any(_is_on(one, play.track, play.line) for play in plays):
             continue
         same = next((i for i, other in enumerate(kept) if _is_on(one, other.track, other.line)), None)
@@ -253,7 +259,7 @@ def _apart(judged: Iterable[_Judged], plays: Iterable[Play]) -> list[_Judged]:
     return kept
 
 
-def _is_on(judged: _Judged, track: int, line: Line) -> bool:
+def _is_on(judged: _Judged, track: int, line: Alignment) -> bool:
     """Whether its line is another's, or the same at a speed that fits less well, which crosses it."""
     first, last = (judged.line.at(instant) - line.at(instant) for instant in (judged.start, judged.end))
     return judged.track == track and (min(abs(first), abs(last)) <= SAME_LINE_SAMPLES or first * last < 0)
@@ -264,7 +270,7 @@ def _varied(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
     kept: list[Hypothesis] = []
     for one in hypotheses:
         others = sum(other.track == one.track and other.verdict is not Verdict.PLAY for other in kept)
-        if one.verdict is Verdict.PLAY or others < PLACES_MOST:
+        if one.verdict is Verdict.PLAY or others < MAX_PLACES:
             kept.append(one)
     return kept
 
@@ -277,18 +283,18 @@ def _of_play(
     thresholds: Thresholds,
 ) -> Hypothesis:
     heard = [segment for segment in segments if play.start <= segment.start < play.end]
-    along = Along.of(references[play.track], heard, play.line)
+    along = AlignmentScores.of(references[play.track], heard, play.line)
     return Hypothesis(
         track=play.track,
         verdict=Verdict.PLAY,
-        line=Line(play.start, play.track_start, play.mean_speed),
+        line=Alignment(play.start, play.track_start, play.mean_speed),
         start=play.start,
         end=play.end,
         votes=max((one.votes for one in judged if _is_on(one, play.track, play.line)), default=0.0),
-        evidence=play.evidence,
-        left=play.evidence,
+        llr=play.llr,
+        left=play.llr,
         cosine=play.score,
-        around=_around(along),
+        local_context=_around(along),
         weight=_weight(along, thresholds.opening),
         compared=play.scored,
     )
@@ -304,10 +310,10 @@ def _of_line(one: _Judged, plays: Iterable[Play], references: References, thresh
         start=one.start,
         end=one.end,
         votes=one.votes,
-        evidence=one.evidence,
+        llr=one.llr,
         left=left,
         cosine=float(np.nanmean(heard.scores)),
-        around=_around(heard),
+        local_context=_around(heard),
         weight=_weight(heard, thresholds.opening),
         compared=int((~np.isnan(heard.scores)).sum()),
         explained_by=by,
@@ -315,21 +321,21 @@ def _of_line(one: _Judged, plays: Iterable[Play], references: References, thresh
 
 
 def _verdict(one: _Judged, left: float, thresholds: Thresholds) -> Verdict:
-    if one.evidence < thresholds.open_evidence:
+    if one.llr < thresholds.open_llr:
         return Verdict.TOO_LITTLE
-    if left < thresholds.open_evidence:
+    if left < thresholds.open_llr:
         return Verdict.EXPLAINED
-    return Verdict.FEW_HITS if one.votes < thresholds.vote_evidence else Verdict.NOT_ADMITTED
+    return Verdict.FEW_HITS if one.votes < thresholds.vote_llr else Verdict.NOT_ADMITTED
 
 
-def _around(along: Along) -> float:
+def _around(along: AlignmentScores) -> float:
     compared = ~np.isnan(along.scores)
-    return float(along.around[compared].mean()) if compared.any() else 0.0
+    return float(along.local_context[compared].mean()) if compared.any() else 0.0
 
 
-def _weight(along: Along, curve: Curve) -> float:
+def _weight(along: AlignmentScores, curve: LlrCurve) -> float:
     in_full = float(np.abs(curve(along.scores)).sum())
-    return float(np.abs(along.evidence(curve)).sum()) / in_full if in_full else 1.0
+    return float(np.abs(along.llr(curve)).sum()) / in_full if in_full else 1.0
 
 
 def _left(
@@ -339,7 +345,7 @@ def _left(
     left, taken = one.along, {}
     for play in plays:
         apart = [i < one.first or not play.start <= segment.start < play.end for i, segment in enumerate(one.past)]
-        theirs = Along.of(references[play.track], one.past, play.line).without(np.array(apart))
+        theirs = AlignmentScores.of(references[play.track], one.past, play.line).without(np.array(apart))
         both = ~np.isnan(theirs.scores) & ~np.isnan(one.along.scores)
         if not both.any():
             continue
@@ -348,8 +354,8 @@ def _left(
             left = left.without(both)
         elif (one.along.scores - theirs.scores)[both].sum() <= 0:
             starts = [segment.start for segment in one.past]
-            alike = likeness(references[one.track], one.line, references[play.track], play.line, starts)
-            left = left.less(explained(theirs.scores, alike))
+            alike = track_similarity(references[one.track], one.line, references[play.track], play.line, starts)
+            left = left.subtract(explained_similarity(theirs.scores, alike))
         taken[play.track] = float(np.nansum(before.scores) - np.nansum(left.scores))
     by = max(taken, key=lambda track: taken[track], default=None)
-    return max(0.0, left.proof(thresholds)), by if by and taken[by] > 0 else None
+    return max(0.0, left.best_llr(thresholds)), by if by and taken[by] > 0 else None

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import FINE, cosines
-from monitor.core.likelihood import Curve
-from monitor.core.play import Line
+from monitor.core.alignment import FINE, cosines
+from monitor.core.likelihood import LlrCurve
+from monitor.core.play import Alignment
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
@@ -26,17 +26,17 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 SAMPLE_EVERY = 10  # audible segments: the shortest stretch that counts has four of them
-SAMPLES_LEAST = 16  # of a jingle, if it has so many segments
+MIN_SAMPLES = 16  # of a jingle, if it has so many segments
 HITS_EACH = 8  # of a segment in one other track, where these are compared without the index
-OTHERS_MOST = 16  # of a track are looked at closely: those with most votes
-VOTERS_LEAST = 3  # segments on one line, and as much evidence: fewer are found by chance
+MAX_OTHERS = 16  # of a track are looked at closely: those with most votes
+MIN_VOTERS = 3  # segments on one line, and as much evidence: fewer are found by chance
 
 # Editors stretch to fit a slot, and the vectors bear that: of 7 tracks stretched to 60 and to 160 % all were found. The
 # usual speeds come first.
 SPEEDS = tuple(sorted((1 + percent / 100 for percent in range(-40, 61)), key=lambda speed: abs(speed - 1)))
 SPEED_SHARE = 0.9  # of its votes count, where a line is at another speed than 1: a hundred of these are tried
 VOTE_BIN = 4  # hops: what 1 % of speed adds up to over three minutes
-LINES_MOST = 4  # an edit has pieces of its original at several places
+MAX_LINES = 4  # an edit has pieces of its original at several places
 
 # Where a stretch is alike: each segment with its neighbours has on average a fifth of the evidence of an identical
 # one. Measured on the `train` and `tune` splits, which have other music's lines well beneath it.
@@ -48,7 +48,7 @@ WHOLE = 0.8  # of both, if they are shorter than a stretch: a jingle in two enco
 
 
 @dataclass(frozen=True, slots=True)
-class Kin:
+class RelatedTrack:
     """A track that a new one is near-identical to.
 
     share: of the new track's audible segments that this one has, too; kin_share: of this one's that the new one has.
@@ -67,7 +67,7 @@ class Kin:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class FamilyRelation:
     """Two tracks that are kin; is_part as of Kin."""
 
     track: int
@@ -78,11 +78,11 @@ class Link:
 def sample(reference: Reference) -> list[int]:
     """The segments of a track, by number, whose hits are enough to find its kin."""
     audible = np.flatnonzero(reference.is_sound)
-    every = max(1, min(SAMPLE_EVERY, len(audible) // SAMPLES_LEAST))
+    every = max(1, min(SAMPLE_EVERY, len(audible) // MIN_SAMPLES))
     return [int(segment) for segment in audible[::every]]
 
 
-def compared(vectors: NDArray[np.float32], others: Mapping[int, Reference]) -> list[tuple[Hit, ...]]:
+def hits_in(vectors: NDArray[np.float32], others: Mapping[int, Reference]) -> list[tuple[Hit, ...]]:
     """Hits of vectors (n, dimensions) in tracks that no index holds yet: the best few in each, best first."""
     found: list[list[Hit]] = [[] for _ in vectors]
     for track, other in others.items():
@@ -94,7 +94,7 @@ def compared(vectors: NDArray[np.float32], others: Mapping[int, Reference]) -> l
     return [tuple(sorted(hits, key=lambda hit: -hit.score)) for hits in found]
 
 
-def likely(samples: Sequence[Segment], curve: Curve) -> list[int]:
+def candidate_tracks(samples: Sequence[Segment], curve: LlrCurve) -> list[int]:
     """The tracks that have enough hits to be kin, most first."""
     votes: defaultdict[int, list[float]] = defaultdict(list)
     for segment in samples:
@@ -102,13 +102,15 @@ def likely(samples: Sequence[Segment], curve: Curve) -> list[int]:
         for hit in segment.hits:
             best[hit.track] = max(hit.score, best.get(hit.track, hit.score))
         for track, worth in zip(best, curve(np.array(list(best.values()))), strict=True):
-            if worth >= _alike_evidence(curve):
+            if worth >= _alike_llr(curve):
                 votes[track].append(float(worth))
-    enough = {track: sum(each) for track, each in votes.items() if len(each) >= VOTERS_LEAST}
-    return sorted(enough, key=lambda track: (-enough[track], track))[:OTHERS_MOST]
+    enough = {track: sum(each) for track, each in votes.items() if len(each) >= MIN_VOTERS}
+    return sorted(enough, key=lambda track: (-enough[track], track))[:MAX_OTHERS]
 
 
-def kin(new: Reference, samples: Sequence[Segment], others: Mapping[int, Reference], curve: Curve) -> list[Kin]:
+def find_related(
+    new: Reference, samples: Sequence[Segment], others: Mapping[int, Reference], curve: LlrCurve
+) -> list[RelatedTrack]:
     """Those of the other tracks that a new one is near-identical to, most alike first.
 
     samples: some of the new track's segments (see `sample`), with their hits in other tracks.
@@ -123,7 +125,7 @@ def kin(new: Reference, samples: Sequence[Segment], others: Mapping[int, Referen
     return sorted(found, key=lambda each: (-max(each.share, each.kin_share), each.track))
 
 
-def families(links: Iterable[Link]) -> list[tuple[int, ...]]:
+def families(links: Iterable[FamilyRelation]) -> list[tuple[int, ...]]:
     """The families of two and more, each in the order of its tracks; those of the oldest tracks first.
 
     Kin in whole, and what is kin of these in whole, are one family. A part is in the family of what it is a part of,
@@ -158,13 +160,13 @@ def _reached(track: int, near: Mapping[int, set[int]]) -> frozenset[int]:
 # One track beside another
 
 
-def _kin(track: int, whole: Sequence[Segment], other: Reference, hits: Floats, curve: Curve) -> Kin | None:
+def _kin(track: int, whole: Sequence[Segment], other: Reference, hits: Floats, curve: LlrCurve) -> RelatedTrack | None:
     """hits: start of the segment in the one track, position in the other, cosine: (n, 3)."""
     audible = sum(segment.vector is not None for segment in whole)
     here, there = np.zeros(len(whole), np.bool_), np.zeros(len(other.vectors), np.bool_)
-    least = min(STRETCH_SEGMENTS, WHOLE * audible)
+    minimum = min(STRETCH_SEGMENTS, WHOLE * audible)
     longest, speed = 0, 1.0
-    for _ in range(LINES_MOST):
+    for _ in range(MAX_LINES):
         hits = hits[~here[(hits[:, 0] // HOP_SAMPLES).astype(np.int64)]]
         voted = _voted(hits, curve)
         if voted is None:
@@ -172,7 +174,7 @@ def _kin(track: int, whole: Sequence[Segment], other: Reference, hits: Floats, c
         line = _fitted(other, whole, *voted, curve)
         alike = _alike(cosines(other, whole, [line])[0], curve) & ~here
         n_alike = int(alike.sum())
-        if n_alike < least:
+        if n_alike < minimum:
             break
         if n_alike > longest:
             longest, speed = n_alike, line.speed
@@ -184,12 +186,12 @@ def _kin(track: int, whole: Sequence[Segment], other: Reference, hits: Floats, c
     kin_share = float((there & (other.is_sound > 0)).sum() / other.is_sound.sum())
     is_long = longest >= STRETCH_SEGMENTS and max(share, kin_share) >= HALF
     is_kin = is_long or min(share, kin_share) >= WHOLE
-    return Kin(track, share, kin_share, speed) if is_kin else None
+    return RelatedTrack(track, share, kin_share, speed) if is_kin else None
 
 
-def _voted(hits: Floats, curve: Curve) -> tuple[Line, Floats] | None:
+def _voted(hits: Floats, curve: LlrCurve) -> tuple[Alignment, Floats] | None:
     """The line that most evidence lies on, and the starts of the segments that it is from."""
-    if len(hits) < VOTERS_LEAST:
+    if len(hits) < MIN_VOTERS:
         return None
     starts, positions = hits[:, 0], hits[:, 1]
     worths = np.maximum(curve(hits[:, 2]), 0)
@@ -204,12 +206,12 @@ def _voted(hits: Floats, curve: Curve) -> tuple[Line, Floats] | None:
         weighed = float(votes[fullest]) * (1 if speed == 1 else SPEED_SHARE)
         if weighed > best:
             best, found = weighed, (speed, bins == fullest)
-    if found is None or best < VOTERS_LEAST or len(set(voters[found[1]])) < VOTERS_LEAST:
+    if found is None or best < MIN_VOTERS or len(set(voters[found[1]])) < MIN_VOTERS:
         return None
     speed, is_there = found
     middle = round(float(np.median(starts[is_there])))
     offset = float(np.median((positions - speed * starts)[is_there]))
-    return Line(middle, offset + speed * middle, speed), starts[is_there]
+    return Alignment(middle, offset + speed * middle, speed), starts[is_there]
 
 
 def _votes(bins: NDArray[np.int64], voters: NDArray[np.int64], worths: Floats) -> Floats:
@@ -221,7 +223,7 @@ def _votes(bins: NDArray[np.int64], voters: NDArray[np.int64], worths: Floats) -
     return np.bincount(bins[once], worths[once]).astype(np.float64)
 
 
-def _fitted(other: Reference, whole: Sequence[Segment], line: Line, starts: Floats, curve: Curve) -> Line:
+def _fitted(other: Reference, whole: Sequence[Segment], line: Alignment, starts: Floats, curve: LlrCurve) -> Alignment:
     """The line near a voted one along which the tracks are most alike, from its first voter to its last."""
     first, last = int(starts.min()) // HOP_SAMPLES, int(starts.max()) // HOP_SAMPLES
     for every, speeds, steps in (
@@ -229,29 +231,29 @@ def _fitted(other: Reference, whole: Sequence[Segment], line: Line, starts: Floa
         (2, np.linspace(-0.002, 0.002, 9), range(-2, 3)),
     ):
         lines = [
-            Line(line.instant, line.position + step * FINE, line.speed + change)
+            Alignment(line.instant, line.position + step * FINE, line.speed + change)
             for change, step in product(speeds.tolist(), steps)
         ]
-        evidence = curve(cosines(other, whole[first : last + 1 : every], lines)).sum(axis=1)
-        line = lines[int(evidence.argmax())]
+        llr = curve(cosines(other, whole[first : last + 1 : every], lines)).sum(axis=1)
+        line = lines[int(llr.argmax())]
     return line
 
 
-def _alike(along: Floats, curve: Curve) -> Bools:
+def _alike(along: Floats, curve: LlrCurve) -> Bools:
     """Which segments are alike, by their cosines along a line and those of their neighbours."""
     known = ~np.isnan(along)
     reach = NEIGHBOURS // 2
     sums = np.convolve(np.pad(curve(along), reach), np.ones(NEIGHBOURS), "valid")
     counts = np.convolve(np.pad(known.astype(np.float64), reach), np.ones(NEIGHBOURS), "valid")
-    alike: Bools = known & (sums >= _alike_evidence(curve) * counts)
+    alike: Bools = known & (sums >= _alike_llr(curve) * counts)
     return alike
 
 
-def _alike_evidence(curve: Curve) -> float:
+def _alike_llr(curve: LlrCurve) -> float:
     return ALIKE_SHARE * float(curve(np.ones(1))[0])
 
 
-def _mark(there: Bools, alike: Bools, line: Line) -> None:
+def _mark(there: Bools, alike: Bools, line: Alignment) -> None:
     """Sets what the alike segments are beside in the other track, which may have more or fewer segments."""
     edges = np.flatnonzero(np.diff(alike, prepend=False, append=False))
     for first, end in edges.reshape(-1, 2):

@@ -16,18 +16,18 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LlrCurve:
     """A detector's evidence by cosine: straight between the knots, and level beyond them.
 
     cosines: of the knots, rising. evidence: there, in natural logarithms of likelihood ratios.
     """
 
     cosines: tuple[float, ...]
-    evidence: tuple[float, ...]
+    llr: tuple[float, ...]
 
     def __call__(self, cosines: Floats) -> Floats:
         """Evidence of each cosine, of the same shape; 0 for NaN, where there is nothing to compare."""
-        known = np.interp(cosines, self.cosines, self.evidence)
+        known = np.interp(cosines, self.cosines, self.llr)
         known[np.isnan(known)] = 0.0
         return known
 
@@ -38,7 +38,7 @@ def suffix_sums(values: Floats) -> Floats:
     return sums
 
 
-def stretch(values: Floats, ages: Floats, drop: float, longest: float) -> tuple[int, float]:
+def best_suffix(values: Floats, ages: Floats, drop: float, longest: float) -> tuple[int, float]:
     """Where the stretch up to the last value begins that has the largest sum, and that sum.
 
     ages: by how many values each would be older than the last one, had none been left out; falling. The stretch is not

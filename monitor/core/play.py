@@ -10,7 +10,7 @@ from monitor.core.segments import HOP_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Alignment:
     """A way through a track: at stream clock `instant` it is at `position`, and `speed` times as fast as the stream."""
 
     instant: int
@@ -21,7 +21,7 @@ class Line:
         """Position at another instant."""
         return self.position + self.speed * (instant - self.instant)
 
-    def distance(self, other: Line) -> float:
+    def distance(self, other: Alignment) -> float:
         """How far from another line it is in the track, at this line's instant: samples."""
         return abs(other.at(self.instant) - self.position)
 
@@ -47,7 +47,7 @@ class Play:
     speed: float
     score_sum: float
     scored: int
-    evidence: float
+    llr: float
     bridged: int = 0
     is_ambiguous: bool = False
 
@@ -57,9 +57,9 @@ class Play:
         return self.score_sum / self.scored
 
     @property
-    def line(self) -> Line:
+    def line(self) -> Alignment:
         """Where the track would go on."""
-        return Line(self.end, self.track_end, self.speed)
+        return Alignment(self.end, self.track_end, self.speed)
 
     @property
     def mean_speed(self) -> float:
@@ -74,24 +74,24 @@ PlayId = Callable[[int, int], uuid.UUID]
 # A reconnect finds its place on the clock anew, from network timing: a line this near is the same play.
 SAME_LINE_SAMPLES = 2 * HOP_SAMPLES
 # So much faster or slower no station plays: a line that is moved again and again is none.
-DRIFT_MOST = 0.1
+MAX_DRIFT = 0.1
 
 
-def _from(play: Play, start: int) -> Play:
+def cut_start(play: Play, start: int) -> Play:
     """The play without what is before."""
     start = max(start, play.start)
     return replace(play, start=start, track_start=max(0, round(play.line.at(start))))
 
 
-def _until(play: Play, end: int) -> Play:
+def cut_end(play: Play, end: int) -> Play:
     """The play without what is after."""
     if play.end <= end:
         return play
     return replace(play, end=end, track_end=max(play.track_start, round(play.line.at(end))))
 
 
-def _goes_on(play: Play, line: Line) -> bool:
+def is_continued_by(play: Play, line: Alignment) -> bool:
     """Whether a line of the play's track is near enough to the play's own to be the same one."""
     moved = line.at(play.end) - play.track_end
     drift = play.mean_speed + moved / (play.end - play.start) - 1
-    return abs(moved) <= SAME_LINE_SAMPLES and abs(drift) <= DRIFT_MOST
+    return abs(moved) <= SAME_LINE_SAMPLES and abs(drift) <= MAX_DRIFT

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 # Neighbours share half of their sound: in most music their cosine is about this (median .54 of the corpus). A drone's
 # are all the same, and agree with any other drone's for as long as it lasts: together they are little evidence.
 USUAL_STEP = 0.5
-LEAST_NOVELTY = 0.1
+MIN_NOVELTY = 0.1
 # What is around a place: from where segments share no sound with it, to as far as music of one kind goes on. Chosen on
 # `tune`: to 4, 5, 8 and 16 s less was found at the same rate of false plays.
 NEAR_SEGMENTS, FAR_SEGMENTS = 2, 6
@@ -27,17 +27,17 @@ class Reference:
 
     steps: cosine of each vector with the next one, (k,), 0 behind the last; is_sound: 1 for a vector, 0 for silence,
     (k,). Both are what interpolating between vectors needs.
-    novelty: how much each segment says that its neighbours do not, LEAST_NOVELTY to 1, (k,).
-    around, usual: a query's inner product with `around` (k, dimensions), and `usual` (k,) more, is how much it is like
+    distinctiveness: how much each segment says that its neighbours do not, MIN_NOVELTY to 1, (k,).
+    local_context, context_prior: a query's inner product with the first (k, dimensions), plus the second (k,), is how much it is like
         what is around each segment.
     """
 
     vectors: NDArray[np.float32]
     steps: NDArray[np.float32] = field(init=False, repr=False)
     is_sound: NDArray[np.float32] = field(init=False, repr=False)
-    novelty: NDArray[np.float32] = field(init=False, repr=False)
-    around: NDArray[np.float32] = field(init=False, repr=False)
-    usual: NDArray[np.float32] = field(init=False, repr=False)
+    distinctiveness: NDArray[np.float32] = field(init=False, repr=False)
+    local_context: NDArray[np.float32] = field(init=False, repr=False)
+    context_prior: NDArray[np.float32] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         steps = np.zeros(len(self.vectors), np.float32)
@@ -45,16 +45,16 @@ class Reference:
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "is_sound", self.vectors.any(axis=1).astype(np.float32))
         around = (steps + np.concatenate([steps[:1], steps[:-1]])) / 2
-        novelty = np.clip((1 - around) / (1 - USUAL_STEP), LEAST_NOVELTY, 1).astype(np.float32)
-        object.__setattr__(self, "novelty", novelty)
+        distinctiveness = np.clip((1 - around) / (1 - USUAL_STEP), MIN_NOVELTY, 1).astype(np.float32)
+        object.__setattr__(self, "distinctiveness", distinctiveness)
         sums, counts = _around(self.vectors), _around(self.is_sound[:, np.newaxis])
-        object.__setattr__(self, "around", sums / (counts + USUAL_SEGMENTS))
-        object.__setattr__(self, "usual", USUAL_AROUND * USUAL_SEGMENTS / (counts[:, 0] + USUAL_SEGMENTS))
+        object.__setattr__(self, "local_context", sums / (counts + USUAL_SEGMENTS))
+        object.__setattr__(self, "context_prior", USUAL_AROUND * USUAL_SEGMENTS / (counts[:, 0] + USUAL_SEGMENTS))
 
     @property
     def nbytes(self) -> int:
         """Memory of what is as long as the vectors are: all but a hundredth."""
-        return self.vectors.nbytes + self.around.nbytes
+        return self.vectors.nbytes + self.local_context.nbytes
 
 
 def _around(rows: NDArray[np.float32]) -> NDArray[np.float32]:

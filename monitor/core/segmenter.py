@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.segments import HOP_SAMPLES, count
+from monitor.core.segments import HOP_SAMPLES, count_segments
 
 
-class Cutter:
+class Segmenter:
     """Takes one session's PCM in pieces of any size. Segments start at multiples of HOP_SAMPLES of the session."""
 
     def __init__(self, first_sample: int = 0) -> None:
@@ -28,7 +28,7 @@ class Cutter:
         skipped = min(self._skip, len(run))
         self._skip -= skipped
         run, start = run[skipped:], self._rest_start + skipped
-        hops = count(len(run))
+        hops = count_segments(len(run))
         taken = run[: (hops + 1) * HOP_SAMPLES] if hops else run[:0]
         self._rest, self._rest_start = run[hops * HOP_SAMPLES :], start + hops * HOP_SAMPLES
         return start, taken

@@ -13,14 +13,14 @@ SEGMENT_SAMPLES = 32_000  # 1 s: NAFP (Chang et al., ICASSP 2021, section 2) fou
 HOP_SAMPLES = 16_000  # 0.5 s
 
 
-def count(n_samples: int) -> int:
+def count_segments(n_samples: int) -> int:
     """How many whole segments lie in n_samples."""
     return 0 if n_samples < SEGMENT_SAMPLES else 1 + (n_samples - SEGMENT_SAMPLES) // HOP_SAMPLES
 
 
 def frames(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
     """A read-only view of the whole segments of pcm: shape (k, SEGMENT_SAMPLES)."""
-    if count(len(pcm)) == 0:
+    if count_segments(len(pcm)) == 0:
         return np.empty((0, SEGMENT_SAMPLES), np.int16)
     return np.lib.stride_tricks.sliding_window_view(pcm, SEGMENT_SAMPLES)[::HOP_SAMPLES]
 
@@ -45,7 +45,7 @@ class Segment:
     start: int
     vector: NDArray[np.float32] | None
     hits: tuple[Hit, ...] = ()
-    foreseen: float = math.nan
+    expected_similarity: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ Floats = NDArray[np.float32]
 
 # A passage in between that does not resemble it, or that was lost, ends nothing.
 HOLE_SAMPLES = PASSAGE_SAMPLES
-TRACKS_MOST = 3  # that one passage may resemble: more would say that it resembles none in particular
+MAX_TRACKS = 3  # that one passage may resemble: more would say that it resembles none in particular
 
 
 @dataclass(frozen=True, slots=True)
-class Resemblance:
+class SimilarTrack:
     """A track, and the cosine of a passage with that of the track's passages that is most like it."""
 
     track: int
@@ -31,7 +31,7 @@ class Passage:
 
     start: int
     end: int
-    similar: tuple[Resemblance, ...]
+    similar: tuple[SimilarTrack, ...]
 
     def score_of(self, track: int) -> float | None:
         """Its cosine with a track, if it is enough."""
@@ -49,18 +49,18 @@ class Run:
     scored: int
 
 
-def resembled(vector: Floats, references: Mapping[int, Floats], least: float) -> tuple[Resemblance, ...]:
+def similar_tracks(vector: Floats, references: Mapping[int, Floats], minimum: float) -> tuple[SimilarTrack, ...]:
     """Tracks whose passages, shape (k, dimensions), have a cosine of `least` or more with a passage, the best first."""
     found = [
-        Resemblance(track, round(float((passages @ vector).max()), 4))
+        SimilarTrack(track, round(float((passages @ vector).max()), 4))
         for track, passages in references.items()
         if len(passages)
     ]
-    enough = sorted((each for each in found if each.score >= least), key=lambda each: (-each.score, each.track))
-    return tuple(enough[:TRACKS_MOST])
+    enough = sorted((each for each in found if each.score >= minimum), key=lambda each: (-each.score, each.track))
+    return tuple(enough[:MAX_TRACKS])
 
 
-def prolonged(passage: Passage, last: Passage | None, runs: Sequence[Run]) -> list[Run]:
+def extend_runs(passage: Passage, last: Passage | None, runs: Sequence[Run]) -> list[Run]:
     """The runs that a passage prolongs or, together with the one before it, begins; as they are with it.
 
     Two passages are needed for a run: what sounds similar for ten seconds is a chord or a voice.
@@ -68,7 +68,7 @@ def prolonged(passage: Passage, last: Passage | None, runs: Sequence[Run]) -> li
     return [run for each in passage.similar if (run := _prolonged(each, passage, last, runs)) is not None]
 
 
-def _prolonged(each: Resemblance, passage: Passage, last: Passage | None, runs: Sequence[Run]) -> Run | None:
+def _prolonged(each: SimilarTrack, passage: Passage, last: Passage | None, runs: Sequence[Run]) -> Run | None:
     for run in runs:
         if run.track == each.track and run.end <= passage.start <= run.end + HOLE_SAMPLES:
             return replace(run, end=passage.end, score_sum=run.score_sum + each.score, scored=run.scored + 1)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import SPEEDS
+from monitor.core.alignment import SPEEDS
 from monitor.core.likelihood import suffix_sums
 from monitor.core.reference import Reference
 from monitor.core.segments import Segment
 
 Floats = NDArray[np.floating[Any]]
 
-PLACES_MOST = 2  # worth a closer look, of all that a track has
+MAX_PLACES = 2  # worth a closer look, of all that a track has
 
 
 def similarity(reference: Reference, segments: Sequence[Segment]) -> Floats:
@@ -28,18 +28,18 @@ def similarity(reference: Reference, segments: Sequence[Segment]) -> Floats:
     return found
 
 
-def likeliest(evidence: NDArray[np.floating]) -> Iterator[int]:
+def best_alignments(llr: NDArray[np.floating]) -> Iterator[int]:
     """The newest segment's places, in hops, on the lines with most evidence: out of (k, segments)."""
-    known, n_segments = evidence.shape
+    known, n_segments = llr.shape
     # The true place lies between two of the track's segments.
-    near = np.maximum(evidence, np.vstack([evidence[1:], np.zeros((1, n_segments))]))
+    near = np.maximum(llr, np.vstack([llr[1:], np.zeros((1, n_segments))]))
     sums = np.full(known, -np.inf)
     columns = np.arange(n_segments)
     for speed in SPEEDS:
         places = np.floor(np.arange(known)[:, np.newaxis] + speed * (columns - columns[-1])).astype(np.int64)
         on_line = np.where((places >= 0) & (places < known), near[np.clip(places, 0, known - 1), columns], 0)
         sums = np.maximum(sums, suffix_sums(on_line).max(axis=1))
-    for _ in range(PLACES_MOST):
+    for _ in range(MAX_PLACES):
         place = int(sums.argmax())
         yield place
         sums[max(0, place - 2) : place + 3] = -np.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.core.likelihood import Curve
+from monitor.core.likelihood import LlrCurve
 from monitor.core.segments import HOP_SAMPLES
 
 
@@ -21,32 +21,32 @@ class Thresholds:
         play too.
     shortfall_cost: evidence that each segment loses for every 1 that its cosine, over some seconds, is further beneath
         the one that is foreseen than true lines are. What is heard in the clear is the recording, or another.
-    open_evidence: of a stretch that opens a play.
-    resume_evidence: of what follows a hole, if it is to be part of the play before it.
-    vote_evidence: of hits on one line, before the line is looked at.
-    drop_evidence: how much may speak against a play within it, on the way back to where it began.
+    open_llr: of a stretch that opens a play.
+    resume_llr: of what follows a hole, if it is to be part of the play before it.
+    vote_llr: of hits on one line, before the line is looked at.
+    drop_llr: how much may speak against a play within it, on the way back to where it began.
     hole_samples: longest stretch without agreement inside a play.
     memory_samples: how far back a decision may look.
     """
 
-    curve: Curve
-    opening: Curve
-    standing_out: Curve | None = None
-    faint: Curve | None = None
-    shortfall_cost: float = 0.0
-    open_evidence: float = 12.0
-    resume_evidence: float = 2.0
-    vote_evidence: float = 6.0
-    hole_samples: int = 16 * HOP_SAMPLES
-    drop_evidence: float = 10.0
+    curve: LlrCurve
+    opening: LlrCurve
+    standing_out: LlrCurve | None = None
+    faint: LlrCurve | None = None
+    deficit_cost: float = 0.0
+    open_llr: float = 12.0
+    resume_llr: float = 2.0
+    vote_llr: float = 6.0
+    max_gap_samples: int = 16 * HOP_SAMPLES
+    drop_llr: float = 10.0
     memory_samples: int = 120 * HOP_SAMPLES
 
     @property
-    def most_evidence(self) -> float:
+    def max_llr(self) -> float:
         """More no segment has for a play that opens."""
-        return max(max(curve.evidence) for curve in (self.opening, self.standing_out, self.faint) if curve)
+        return max(max(curve.llr) for curve in (self.opening, self.standing_out, self.faint) if curve)
 
     @property
-    def hole_segments(self) -> int:
+    def max_gap_segments(self) -> int:
         """Segments that begin within the longest hole."""
-        return self.hole_samples // HOP_SAMPLES
+        return self.max_gap_samples // HOP_SAMPLES

@@ -15,19 +15,19 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.core.admit import _admitted
-from monitor.core.align import Along
-from monitor.core.candidates import Waits, _candidates, _is_idle
-from monitor.core.extend import _extended
-from monitor.core.play import Play, PlayId, _until
+from monitor.core.alignment import AlignmentScores
+from monitor.core.candidates import CandidateCooldown, find_candidates, is_idle
+from monitor.core.competition import resolve_candidate
+from monitor.core.extension import extend_plays
+from monitor.core.hough_votes import WINDOW_SAMPLES, Proposal, VoteAccumulator
+from monitor.core.play import Play, PlayId, cut_end
 from monitor.core.reference import References
 from monitor.core.segments import SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
-from monitor.core.votes import WINDOW_SAMPLES, Ballot, Proposal
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrackerUpdate:
     """The plays on air after some segments, and those that opened and closed meanwhile (a short one did both).
 
     ended: plays that closed within what is remembered; no other play of their track reaches back into them.
@@ -45,14 +45,14 @@ def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> li
     """The lines that each of the last `n_new` segments proposes, together with those before it."""
     if n_new == 0:
         return []
-    ballot, proposals = Ballot(thresholds.curve), []
+    ballot, proposals = VoteAccumulator(thresholds.curve), []
     first_new = len(recent) - n_new
     horizon = recent[first_new].start - WINDOW_SAMPLES  # what is older no ballot looks at
     for i, segment in enumerate(recent):
         if segment.start >= horizon:
             ballot.add(segment)
         if i >= first_new:
-            proposals.append(ballot.proposals(segment, thresholds.vote_evidence))
+            proposals.append(ballot.proposals(segment, thresholds.vote_llr))
     return proposals
 
 
@@ -69,21 +69,21 @@ def advance(
     references: References,
     thresholds: Thresholds,
     play_id: PlayId,
-) -> Step:
+) -> TrackerUpdate:
     """Takes the newest of the remembered segments in, as many as there are proposals' lists (see `propose`).
 
     play_id names a play by its track and first start.
     """
     opened_at: dict[uuid.UUID, int] = {}
     closed: list[Play] = []
-    waits = Waits(thresholds)
+    waits = CandidateCooldown(thresholds)
     for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
         past = _remembered(recent[:end], thresholds)
-        open_, newest = _extended(open_, past, references, thresholds)
-        worthwhile = [proposal for proposal in proposed if not _is_idle(proposal, open_, newest, past[-1])]
-        for candidate in _candidates(worthwhile, past, open_, references, thresholds, waits):
+        open_, newest = extend_plays(open_, past, references, thresholds)
+        worthwhile = [proposal for proposal in proposed if not is_idle(proposal, open_, newest, past[-1])]
+        for candidate in find_candidates(worthwhile, past, open_, references, thresholds, waits):
             before = {play.id for play in open_}
-            open_, cut = _admitted(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
+            open_, cut = resolve_candidate(candidate, past, open_, (*ended, *closed), references, thresholds, play_id)
             opened_at |= {play.id: past[-1].start + SEGMENT_SAMPLES for play in open_ if play.id not in before}
             closed += cut
         open_, silent = expire(open_, past[-1].start + SEGMENT_SAMPLES, thresholds)
@@ -91,7 +91,7 @@ def advance(
     current = {play.id: play for play in (*open_, *closed)}
     horizon = recent[0].start if recent else 0
     ended = tuple(play for play in (*ended, *closed) if play.end >= horizon)
-    return Step(open_, ended, tuple(current[play] for play in opened_at), tuple(closed), opened_at)
+    return TrackerUpdate(open_, ended, tuple(current[play] for play in opened_at), tuple(closed), opened_at)
 
 
 def _remembered(segments: Sequence[Segment], thresholds: Thresholds) -> Sequence[Segment]:
@@ -104,7 +104,7 @@ def expire(
     open_: tuple[Play, ...], heard_until: int, thresholds: Thresholds
 ) -> tuple[tuple[Play, ...], tuple[Play, ...]]:
     """The plays that are still on air at a stream clock, and those that have been silent for too long."""
-    kept = tuple(play for play in open_ if heard_until - play.end <= thresholds.hole_samples)
+    kept = tuple(play for play in open_ if heard_until - play.end <= thresholds.max_gap_samples)
     return kept, tuple(play for play in open_ if play not in kept)
 
 
@@ -115,7 +115,7 @@ def _ended(play: Play, past: Sequence[Segment], references: References, threshol
     heard = [segment for segment in past if play.start <= segment.start <= play.end - SEGMENT_SAMPLES]
     if not heard:
         return play
-    weights = Along.of(references[play.track], heard, play.line).evidence(thresholds.curve)
+    weights = AlignmentScores.of(references[play.track], heard, play.line).llr(thresholds.curve)
     last = len(weights) - 1 - int(weights.cumsum()[::-1].argmax())
     end = until = heard[last].start + SEGMENT_SAMPLES
     bridged = play.bridged
@@ -123,4 +123,4 @@ def _ended(play: Play, past: Sequence[Segment], references: References, threshol
         if weight > 0:
             bridged -= max(0, segment.start - until)
             until = segment.start + SEGMENT_SAMPLES
-    return replace(_until(play, end), bridged=max(0, bridged))
+    return replace(cut_end(play, end), bridged=max(0, bridged))

@@ -11,7 +11,7 @@ from monitor.storage.records import Interval
 
 
 @dataclass(slots=True)
-class Ledger:
+class BatchLedger:
     """What one batch adds to the coverage ledger and to the plays, while it is being heard.
 
     epoch: the newest of the claims under which the stream was published.

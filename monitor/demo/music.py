@@ -24,9 +24,9 @@ from monitor.demo.programme import Recording
 
 INDEX = "airtrace-index.json"  # a package's folder appears with it, complete, in one rename
 INDEX_VERSION = 1
-MUSIC_LEAST_S = 25.0  # what is shorter in a music folder is an effect
-SPEECH_LEAST_S = 2.0  # shorter prompts are beeps and single words
-OWN_MOST = 40  # files of a user's directory: enough for a demo, registered within a minute
+MIN_MUSIC_S = 25.0  # what is shorter in a music folder is an effect
+MIN_SPEECH_S = 2.0  # shorter prompts are beeps and single words
+MAX_OWN = 40  # files of a user's directory: enough for a demo, registered within a minute
 PROBES = 4  # ffmpeg processes at a time
 STALE_S = 3600.0  # a work folder of this age was left by a run that was killed
 OWN_SUFFIXES = frozenset(
@@ -92,7 +92,7 @@ async def fetch(cache: Path, progress: Progress, packages: Sequence[Package] = P
 
 
 async def from_directory(folder: Path) -> SoundSet:
-    """A user's own music: the audio files of a directory, at most OWN_MOST spread over it. No speech.
+    """A user's own music: the audio files of a directory, at most MAX_OWN spread over it. No speech.
 
     Raises:
         DemoError: there is no such directory or no audio in it.
@@ -100,15 +100,15 @@ async def from_directory(folder: Path) -> SoundSet:
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a directory: give one with music files, MUSIC=dir make demo")
     files = sorted(p for p in folder.resolve().rglob("*") if p.suffix.lower() in OWN_SUFFIXES and p.is_file())
-    music = await _recordings(_spread(files, OWN_MOST))
+    music = await _recordings(_spread(files, MAX_OWN))
     if not music:
         raise DemoError(f"no audio files in {folder} ({' '.join(sorted(OWN_SUFFIXES))})")
     return SoundSet(music)
 
 
-def _spread(files: Sequence[Path], most: int) -> list[Path]:
+def _spread(files: Sequence[Path], maximum: int) -> list[Path]:
     """At most so many of them, at even distances."""
-    return list(files) if len(files) <= most else [files[i * len(files) // most] for i in range(most)]
+    return list(files) if len(files) <= maximum else [files[i * len(files) // maximum] for i in range(maximum)]
 
 
 async def _ready(cache: Path, package: Package, progress: Progress, packages: Sequence[Package], apt: Apt) -> SoundSet:
@@ -149,9 +149,9 @@ async def _make_index(root: Path, package: Package) -> SoundSet:
         for patterns in (package.music, package.speech, package.effects)
     ]
     return SoundSet(
-        music=tuple(r for r in music if r.duration_s >= MUSIC_LEAST_S),
-        speech=tuple(r for r in speech if r.duration_s >= SPEECH_LEAST_S),
-        effects=tuple(r for r in music if r.duration_s < MUSIC_LEAST_S) + effects,
+        music=tuple(r for r in music if r.duration_s >= MIN_MUSIC_S),
+        speech=tuple(r for r in speech if r.duration_s >= MIN_SPEECH_S),
+        effects=tuple(r for r in music if r.duration_s < MIN_MUSIC_S) + effects,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monitor.demo.errors import DemoError
 
-TRACK_LEAST_S = 40.0  # shorter recordings are jingles
+MIN_TRACK_S = 40.0  # shorter recordings are jingles
 EDGE_S = 2.5  # nothing is taken from a track's first and last seconds: they may be silent, or cut
 CATALOG_SHARE = 0.75
 CROSSFADE_S = 3.0
@@ -108,14 +108,14 @@ class Slot:
     """A place in the programme, and between which lengths it may lie."""
 
     kind: Kind
-    least_s: float
-    most_s: float
+    min_s: float
+    max_s: float
     crossfade_s: float = 0.0  # how long it overlaps the item before it
 
     @property
     def gains_s(self) -> tuple[float, float]:
         """By how much at least and at most it lengthens the programme."""
-        return self.least_s - self.crossfade_s, self.most_s - self.crossfade_s
+        return self.min_s - self.crossfade_s, self.max_s - self.crossfade_s
 
 
 SLOTS = (
@@ -146,10 +146,10 @@ def plan(
         DemoError: there is too little music, or the programme is too short for one item of each kind.
     """
     chance = random.Random(seed)  # noqa: S311 - a programme, no secret
-    usable = sorted({r for r in music if r.duration_s >= TRACK_LEAST_S}, key=lambda recording: recording.path)
+    usable = sorted({r for r in music if r.duration_s >= MIN_TRACK_S}, key=lambda recording: recording.path)
     if len(usable) < 2:
         raise DemoError(
-            f"the demo needs two music files of {TRACK_LEAST_S:.0f} s or more, there are {len(usable)}: add some"
+            f"the demo needs two music files of {MIN_TRACK_S:.0f} s or more, there are {len(usable)}: add some"
         )
     chance.shuffle(usable)
     n_known = min(len(usable) - 1, max(1, round(CATALOG_SHARE * len(usable))))
@@ -181,22 +181,22 @@ def _by_path(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
 
 def _fitting(pattern: Sequence[Slot], total_s: float) -> list[Slot]:
     """So many slots of the repeated pattern that the total gives each a typical length; silence never ends it."""
-    least = len({slot.kind for slot in pattern if slot.kind is not Kind.SILENCE})
-    most = int(total_s // 8) + least
-    candidates = (list(islice(cycle(pattern), n)) for n in range(least, most + 1))
+    minimum = len({slot.kind for slot in pattern if slot.kind is not Kind.SILENCE})
+    maximum = int(total_s // 8) + minimum
+    candidates = (list(islice(cycle(pattern), n)) for n in range(minimum, maximum + 1))
     fits = [(abs(_stretch(c, total_s) - TYPICAL), c) for c in candidates if c[-1].kind is not Kind.SILENCE]
     possible = [(off, c) for off, c in fits if 0.0 <= _stretch(c, total_s) <= 1.0]
     if not possible:
-        shortest = sum(slot.gains_s[0] for slot in pattern[:least])
+        shortest = sum(slot.gains_s[0] for slot in pattern[:minimum])
         raise DemoError(f"a programme of {total_s:.0f} s is too short: at least {shortest:.0f} s")
     return min(possible, key=lambda pair: pair[0])[1]
 
 
 def _stretch(slots: Sequence[Slot], total_s: float) -> float:
     """Where between the least (0) and the most (1) the items' lengths lie when they fill the total."""
-    least_s = sum(slot.gains_s[0] for slot in slots)
-    most_s = sum(slot.gains_s[1] for slot in slots)
-    return (total_s - least_s) / (most_s - least_s)
+    min_s = sum(slot.gains_s[0] for slot in slots)
+    max_s = sum(slot.gains_s[1] for slot in slots)
+    return (total_s - min_s) / (max_s - min_s)
 
 
 def _items(slots: Sequence[Slot], decks: _Decks, total_s: float) -> Iterator[Item]:
@@ -204,7 +204,7 @@ def _items(slots: Sequence[Slot], decks: _Decks, total_s: float) -> Iterator[Ite
     position_s = 0.0
     for slot, following in zip(slots, [*slots[1:], None], strict=True):
         start_s = round(position_s - slot.crossfade_s, 3)
-        position_s = start_s + slot.least_s + stretch * (slot.most_s - slot.least_s)
+        position_s = start_s + slot.min_s + stretch * (slot.max_s - slot.min_s)
         end_s = total_s if following is None else round(position_s, 3)
         yield _item(slot, following, start_s, end_s, decks)
 

@@ -21,7 +21,7 @@ from monitor.demo.intervals import Interval, common, measure
 from monitor.demo.programme import Item, Kind, Play, Programme
 from monitor.demo.reported import Reported, minutes, parse, printable
 
-POSITION_MOST_S = 2.0  # a track that repeats itself may be found one loop away: said so, and not hidden
+MAX_POSITION_S = 2.0  # a track that repeats itself may be found one loop away: said so, and not hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def _found(row: Row) -> str:
 
 
 def _in_place(row: Row) -> bool:
-    return abs(row.position_error_s or 0.0) <= POSITION_MOST_S
+    return abs(row.position_error_s or 0.0) <= MAX_POSITION_S
 
 
 def _right(row: Row) -> bool:

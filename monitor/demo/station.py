@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 PATH = "/live.mp3"
 TICK_S = 0.1
 BURST_S = 4.0  # of past sound for whoever connects
-LAG_MOST_S = 8.0  # a listener with more than this unsent is dropped
+MAX_LAG_S = 8.0  # a listener with more than this unsent is dropped
 REQUEST_S = 5.0  # in which a client must have sent its request
 GRACE_S = 5.0  # for listeners to take the last bytes
 SEND_BUFFER_BYTES = 64 * 1024  # of the kernel, per listener: more would hide a slow one
@@ -177,7 +177,7 @@ class Station:
             writer.write(b"0\r\n\r\n")
 
     def _lags(self, writer: asyncio.StreamWriter) -> bool:
-        return writer.transport.get_write_buffer_size() > LAG_MOST_S * self._byte_rate
+        return writer.transport.get_write_buffer_size() > MAX_LAG_S * self._byte_rate
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:

@@ -28,7 +28,7 @@ SILENCE = 500
 # AudioSet's raters, who seldom ticked both). Not measured by us: no corpus of ours has the labels.
 PRESENT = 0.25
 TOP = 5  # labels that are kept of each stretch; the sixth has hardly ever more than a few hundredths
-TOP_LEAST = 0.05
+MIN_TOP = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SoundSummary:
     """What a stretch of sound comes to. music, speech: the most that any of their classes has, 0 to 1.
 
     labels: the likeliest classes, the likeliest first; none for silence.
@@ -52,7 +52,7 @@ class Heard:
     labels: tuple[Label, ...]
 
 
-QUIET = Heard("silence", 0.0, 0.0, ())
+SILENT = SoundSummary("silence", 0.0, 0.0, ())
 
 
 @cache
@@ -62,18 +62,18 @@ def names() -> tuple[str, ...]:
     return tuple(row["display_name"] for row in csv.DictReader(text.splitlines()))
 
 
-def summarised(probabilities: Floats) -> Heard:
+def summarize(probabilities: Floats) -> SoundSummary:
     """What the probabilities of all classes, shape (CLASSES,), come to."""
     music, speech = float(probabilities[list(MUSIC)].max()), float(probabilities[list(SPEECH)].max())
     best = np.argsort(-probabilities, kind="stable")[:TOP]
-    labels = tuple(Label(names()[i], round(float(probabilities[i]), 3)) for i in best if probabilities[i] >= TOP_LEAST)
-    return Heard(_kind(music, speech, float(probabilities[SILENCE])), round(music, 3), round(speech, 3), labels)
+    labels = tuple(Label(names()[i], round(float(probabilities[i]), 3)) for i in best if probabilities[i] >= MIN_TOP)
+    return SoundSummary(_kind(music, speech, float(probabilities[SILENCE])), round(music, 3), round(speech, 3), labels)
 
 
-def together(heard: Sequence[Floats]) -> Heard:
+def summarize_passages(heard: Sequence[Floats]) -> SoundSummary:
     """What several stretches come to as a whole: their mean probabilities, those of silent ones are all 0."""
     sounding = [each for each in heard if each.any()]
-    return summarised(np.mean(sounding, axis=0)) if sounding else QUIET
+    return summarize(np.mean(sounding, axis=0)) if sounding else SILENT
 
 
 def _kind(music: float, speech: float, silence: float) -> Kind:

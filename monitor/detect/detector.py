@@ -33,7 +33,7 @@ class Embeddings:
 
     vectors: NDArray[np.float32]
     audible: NDArray[np.bool_]
-    foreseen: NDArray[np.float32] | None = None
+    expected_similarity: NDArray[np.float32] | None = None
 
 
 class Detector(Protocol):

@@ -18,7 +18,7 @@ from monitor.detect.checkpoints import Checkpoint, by_hand, checked
 from monitor.errors import ModelUnavailable
 
 TRIES = 5  # in a row that brought nothing; each byte that comes starts the count anew
-RETRY_FIRST_S, RETRY_MOST_S = 1.0, 30.0
+RETRY_FIRST_S, MAX_RETRY_S = 1.0, 30.0
 TIMEOUT_S = 30.0  # without a byte
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -42,7 +42,7 @@ async def fetch(checkpoint: Checkpoint, path: Path, url: str, shown: Shown, back
     with _alone(part) as file:
         timeout = httpx2.Timeout(TIMEOUT_S)
         async with httpx2.AsyncClient(follow_redirects=True, timeout=timeout) as http:
-            await _whole(http, checkpoint, path, url, file, shown, backoff or Backoff(RETRY_FIRST_S, RETRY_MOST_S))
+            await _whole(http, checkpoint, path, url, file, shown, backoff or Backoff(RETRY_FIRST_S, MAX_RETRY_S))
         try:
             await asyncio.to_thread(checked, checkpoint, file, part)
         except ModelUnavailable as error:

@@ -1,7 +1,7 @@
 """Foresight: the cosine that a segment would have with the music's own recording, guessed from its vector alone.
 
 Voices and effects over music leave their mark on the vector, whatever the music is: a small network, trained beside
-the fingerprint (`monitor/training/foresight.py`), reads from it how much of the music's own vector can be left.
+the fingerprint (`monitor/training/expected_similarity.py`), reads from it how much of the music's own vector can be left.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from monitor.errors import SettingsError
 
 Floats = NDArray[np.float32]
-FORESIGHT_NAME = "foresight.npz"
+PREDICTOR_NAME = "expected_similarity.npz"
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class SimilarityPredictor:
     """layers: weight (outputs, inputs) and bias (outputs,) of each; all but the last, with one output, are cut at 0."""
 
     layers: tuple[tuple[Floats, Floats], ...]
@@ -48,7 +48,7 @@ class Foresight:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Foresight:
+    def from_bytes(cls, data: bytes) -> SimilarityPredictor:
         """Of a file.
 
         Raises:
@@ -61,19 +61,19 @@ class Foresight:
             )
 
 
-def read(folder: Path, sha256: str) -> Foresight:
+def read(folder: Path, sha256: str) -> SimilarityPredictor:
     """The one that belongs to the weights in a folder.
 
     Raises:
         SettingsError: it is not there, or not the one with this checksum.
     """
-    path = folder / FORESIGHT_NAME
+    path = folder / PREDICTOR_NAME
     try:
         data = path.read_bytes()
         found = hashlib.sha256(data).hexdigest()
-        foresight = Foresight.from_bytes(data)
+        predictor = SimilarityPredictor.from_bytes(data)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SettingsError(f"{path} cannot be used ({error}): install airtrace again") from error
     if found != sha256:
         raise SettingsError(f"{path} is not the one that belongs to the weights beside it: install airtrace again")
-    return foresight
+    return predictor

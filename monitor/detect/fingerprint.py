@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.likelihood import Curve
-from monitor.core.segments import HOP_SAMPLES, count
+from monitor.core.likelihood import LlrCurve
+from monitor.core.segments import HOP_SAMPLES, count_segments
 from monitor.core.thresholds import Thresholds
 from monitor.detect import expected_similarity, spectrum
 from monitor.detect.detector import DetectorInfo, Embeddings
@@ -35,7 +35,7 @@ THREADS = 1  # a monitor has many streams, and one core embeds hundreds of them
 class Card:
     """What model.json says of the weights.
 
-    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people. foresight:
+    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people. similarity_predictor:
     sha256 of its file, nothing if there is none.
     """
 
@@ -44,7 +44,7 @@ class Card:
     dimensions: int
     training: dict[str, Any]
     scores: dict[str, Any]
-    foresight: str = ""
+    similarity_predictor: str = ""
 
 
 class NeuralDetector:
@@ -54,23 +54,23 @@ class NeuralDetector:
     # music 18 dB beneath speech, against those along lines drawn at random, and against those along lines that music
     # which is in no catalog proposes. Both are kept flatter than the likelihoods: neighbouring segments share sound.
     thresholds = Thresholds(
-        Curve(
+        LlrCurve(
             (0.0, 0.1, 0.2, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0),
             (-1.0, -1.0, -0.4, 0.0, 0.8, 1.5, 2.0, 2.6, 3.3, 4.0, 4.2),
         ),
-        Curve(
+        LlrCurve(
             (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
             (-1.0, -0.8, -0.6, -0.35, 0.0, 0.4, 1.1, 2.2, 3.3, 4.8, 5.0),
         ),
-        standing_out=Curve(
+        standing_out=LlrCurve(
             (-0.15, 0.0, 0.1, 0.18, 0.25, 0.3, 0.35, 0.4, 0.5), (-2.5, -1.75, -0.7, 0.0, 0.8, 1.4, 2.1, 2.75, 4.0)
         ),
-        faint=Curve(
+        faint=LlrCurve(
             (-0.15, -0.05, 0.025, 0.075, 0.125, 0.175, 0.225, 0.275, 0.325, 0.4, 0.5, 0.6),
             (-0.55, -0.45, -0.24, -0.1, 0.13, 0.36, 0.55, 0.75, 0.95, 1.2, 1.55, 1.8),
         ),
-        shortfall_cost=6.0,
-        open_evidence=16.0,
+        deficit_cost=6.0,
+        open_llr=16.0,
     )
 
     def __init__(self, weights: Path = WEIGHTS, threads: int = THREADS) -> None:
@@ -86,13 +86,15 @@ class NeuralDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._foresight = expected_similarity.read(weights, card.foresight) if card.foresight else None
+        self._similarity_predictor = (
+            expected_similarity.read(weights, card.similarity_predictor) if card.similarity_predictor else None
+        )
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self.info = DetectorInfo("fingerprint", card.version, card.sha256[:CHECKSUM_DIGITS], card.dimensions)
 
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
         """Embeds every whole segment of 32 kHz mono PCM, shape (n_samples,)."""
-        n_segments = count(len(pcm))
+        n_segments = count_segments(len(pcm))
         if n_segments == 0:
             return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
         audible = spectrum.audible(pcm)
@@ -102,7 +104,7 @@ class NeuralDetector:
         ]
         vectors = np.concatenate(parts)
         vectors[~audible] = 0
-        return Embeddings(vectors, audible, self._foresight(vectors) if self._foresight else None)
+        return Embeddings(vectors, audible, self._similarity_predictor(vectors) if self._similarity_predictor else None)
 
     def _vectors(self, images: Floats) -> Floats:
         vectors: Floats = self._session.run(None, {"images": images})[0]

@@ -12,8 +12,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.likelihood import Curve
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
+from monitor.core.likelihood import LlrCurve
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count_segments
 from monitor.core.thresholds import Thresholds
 from monitor.detect import spectrum
 from monitor.detect.detector import DetectorInfo, Embeddings
@@ -39,9 +39,9 @@ class LogMelDetector:
     """Pure functions of a segment's samples; its only state are its constant matrices."""
 
     thresholds = Thresholds(
-        Curve((0.2, 0.5, 0.75, 0.9, 1.0), (-1.0, 0.0, 0.9, 2.0, 3.0)),
-        Curve((0.2, 0.6, 0.75, 0.85, 0.95), (-1.0, 0.0, 0.4, 1.5, 3.0)),
-        open_evidence=20.0,
+        LlrCurve((0.2, 0.5, 0.75, 0.9, 1.0), (-1.0, 0.0, 0.9, 2.0, 3.0)),
+        LlrCurve((0.2, 0.6, 0.75, 0.85, 0.95), (-1.0, 0.0, 0.4, 1.5, 3.0)),
+        open_llr=20.0,
     )
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class LogMelDetector:
 
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
         """Embeds every whole segment of 32 kHz mono PCM, shape (n_samples,)."""
-        n_segments = count(len(pcm))
+        n_segments = count_segments(len(pcm))
         if n_segments == 0:
             return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
         audible = spectrum.audible(pcm)

@@ -38,7 +38,7 @@ DIMENSIONS = 2048
 CHECKSUM_DIGITS = 12
 # Shorter sound is repeated: the network's five poolings need a third of this, and silence behind a short effect would
 # be most of what it hears (its mean and its maximum over time).
-LEAST_SAMPLES = SAMPLE_RATE_HZ
+MIN_SAMPLES = SAMPLE_RATE_HZ
 BATCH = {"cpu": 4, "cuda": 32}  # ten-second pieces at once: 0.7 GB on a processor, where more are no faster
 INSTALL = "pip install 'airtrace[panns]'"
 NEEDED = ("torch", "panns_inference", "soxr")
@@ -51,7 +51,7 @@ _importing = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Listened:
+class PannsOutput:
     """What the network makes of n pieces of sound; rows of zeros for silence, which it never sees.
 
     vectors: float32 (n, DIMENSIONS), unit length. probabilities: float32 (n, CLASSES), 0 to 1.
@@ -96,7 +96,7 @@ class Panns:
         version = f"cnn14-{self._rate_hz // 1000}k"
         self.info = DetectorInfo(NAME, version, sha256[:CHECKSUM_DIGITS], DIMENSIONS)
 
-    def listen(self, pieces: Sequence[Pcm]) -> Listened:
+    def listen(self, pieces: Sequence[Pcm]) -> PannsOutput:
         """Takes pieces of 32 kHz mono PCM of any lengths, of each shape (n_samples,); the pieces' order is kept."""
         vectors = np.zeros((len(pieces), DIMENSIONS), np.float32)
         probabilities = np.zeros((len(pieces), CLASSES), np.float32)
@@ -105,7 +105,7 @@ class Panns:
             probabilities[places] = found["clipwise_output"]
             lengths = np.linalg.norm(found["embedding"], axis=1, keepdims=True)
             vectors[places] = found["embedding"] / np.maximum(lengths, np.finfo(np.float32).tiny)
-        return Listened(vectors, probabilities)
+        return PannsOutput(vectors, probabilities)
 
     def run(self, sounds: Floats) -> dict[str, Floats]:
         """The network's own outputs for sound in +-1 at its own rate, shape (n, n_samples), not yet of unit length."""
@@ -118,10 +118,10 @@ class Panns:
         by_length: dict[int, list[int]] = {}
         for place, pcm in enumerate(pieces):
             if is_audible(pcm):
-                by_length.setdefault(max(len(pcm), LEAST_SAMPLES), []).append(place)
-        most = BATCH[self.device]
+                by_length.setdefault(max(len(pcm), MIN_SAMPLES), []).append(place)
+        maximum = BATCH[self.device]
         for places in by_length.values():
-            yield from (places[first : first + most] for first in range(0, len(places), most))
+            yield from (places[first : first + maximum] for first in range(0, len(places), maximum))
 
     def _sound(self, pcm: Pcm) -> Floats:
         sound: Floats = _filled(pcm).astype(np.float32) / np.float32(32768)
@@ -142,7 +142,7 @@ def is_installed() -> bool:
     return all(find_spec(name) is not None for name in NEEDED)
 
 
-def absence(published: Checkpoint, path: Path) -> str | None:
+def unavailable_reason(published: Checkpoint, path: Path) -> str | None:
     """Why it cannot be loaded from this file, as far as that is told without trying, and what to do; else None."""
     if not is_installed():
         return f"torch and panns-inference are not installed: {INSTALL}"
@@ -152,7 +152,7 @@ def absence(published: Checkpoint, path: Path) -> str | None:
 
 
 def _filled(pcm: Pcm) -> Pcm:
-    return pcm if len(pcm) >= LEAST_SAMPLES else np.resize(pcm, LEAST_SAMPLES)
+    return pcm if len(pcm) >= MIN_SAMPLES else np.resize(pcm, MIN_SAMPLES)
 
 
 def _torch() -> Any:

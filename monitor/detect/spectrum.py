@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count_segments
 
 Floats = NDArray[np.float32]
 Transform = Callable[..., Any]
@@ -55,7 +55,7 @@ def decimate(pcm: NDArray[np.int16]) -> Floats:
 
 def images(pcm: NDArray[np.int16]) -> Floats:
     """The image of every whole segment of 32 kHz PCM: float32 (k, BANDS, SPECTRA), mean 0, variance 1, or all zero."""
-    n_segments = count(len(pcm))
+    n_segments = count_segments(len(pcm))
     if n_segments == 0:
         return np.empty((0, BANDS, SPECTRA), np.float32)
     return normalised(per_segment(mel_power(decimate(pcm)))[:n_segments])
@@ -128,11 +128,11 @@ def normalised(power: Floats) -> Floats:
     return image
 
 
-def _flattened(power: Floats, floors: Floats, least: Floats | float, out: Floats) -> Floats:
+def _flattened(power: Floats, floors: Floats, minimum: Floats | float, out: Floats) -> Floats:
     logs = np.log10(np.maximum(power, floors + TINY))
     logs -= logs.mean(axis=(1, 2), keepdims=True)
     deviation: Floats = np.sqrt(np.square(logs).mean(axis=(1, 2), keepdims=True))
-    np.divide(logs, np.maximum(deviation, np.maximum(least, 1e-6)), out=out)
+    np.divide(logs, np.maximum(deviation, np.maximum(minimum, 1e-6)), out=out)
     return deviation
 
 

@@ -41,7 +41,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ScoredResult:
     """A play with the results that touch it in time, and those of them that are about it, in order."""
 
     play: Truth
@@ -54,7 +54,7 @@ class Group:
     """What is known of one track (or family) in one recording."""
 
     pieces: tuple[Piece, ...]
-    heard: tuple[Heard, ...]
+    heard: tuple[ScoredResult, ...]
     false: tuple[Result, ...]
 
 
@@ -131,7 +131,7 @@ def _by_track(rows: Sequence[Played], families: Mapping[str, str]) -> dict[tuple
 def _group(plays: Sequence[Truth], results: Sequence[Result]) -> Group:
     claims = [(result, _play_of(result, plays)) for result in results]
     heard = tuple(
-        Heard(
+        ScoredResult(
             play,
             tuple(result for result in results if shared_s(result, play)),
             tuple(result for result, owner in claims if owner is play),
@@ -171,7 +171,7 @@ def _seconds(pieces: Iterable[Piece]) -> Seconds:
 
 
 def _rows(
-    names: Iterable[str], name_of: Callable[[Truth], str], heard: Sequence[Heard], pieces: Sequence[Piece]
+    names: Iterable[str], name_of: Callable[[Truth], str], heard: Sequence[ScoredResult], pieces: Sequence[Piece]
 ) -> tuple[Row, ...]:
     """A row a name, of those that some play has."""
 
@@ -181,7 +181,7 @@ def _rows(
     return tuple(found for name in names if (found := row(name)).plays)
 
 
-def _row(name: str, chosen: Callable[[Truth], bool], heard: Sequence[Heard], pieces: Sequence[Piece]) -> Row:
+def _row(name: str, chosen: Callable[[Truth], bool], heard: Sequence[ScoredResult], pieces: Sequence[Piece]) -> Row:
     """The chosen plays; a piece of two plays of a track at once may count in two rows."""
     those = [each for each in heard if chosen(each.play)]
     seconds = _seconds(piece for piece in pieces if any(map(chosen, piece.plays)))
@@ -201,7 +201,7 @@ def _band(play: Truth) -> str:
     return next((name for bound_db, name in BANDS_DB[1:] if snr_db >= bound_db), BELOW)
 
 
-def _position_error_s(heard: Heard) -> float | None:
+def _position_error_s(heard: ScoredResult) -> float | None:
     """Of the longest result about it that names its very track: another member of the family has other positions."""
     same = [result for result in heard.own if result.track == heard.play.track]
     if not same:
@@ -217,7 +217,7 @@ def _deviation(off_s: Sequence[float]) -> Deviation | None:
     return Deviation(len(off_s), float(np.median(size)), float(np.percentile(size, 95)), float(np.median(off_s)))
 
 
-def _latency(found: Sequence[Heard]) -> Latency | None:
+def _latency(found: Sequence[ScoredResult]) -> Latency | None:
     """Of the plays of which it is known when they were first reported."""
     late_s = [
         min(known) - each.play.start_s

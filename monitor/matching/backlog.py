@@ -14,7 +14,7 @@ import structlog
 
 from ingest.bus.port import Delivery
 from ingest.wire import SAMPLE_RATE_HZ
-from monitor.settings import Policy
+from monitor.settings import BacklogPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -23,25 +23,25 @@ CAUGHT_UP_S = 10.0
 
 
 @dataclass(slots=True)
-class Pace:
+class BacklogMonitor:
     """`behind_most_s`: what is older than that, since it came into the log, is too far behind."""
 
-    policy: Policy = Policy.CATCH_UP
-    behind_most_s: float = 60.0
+    policy: BacklogPolicy = BacklogPolicy.CATCH_UP
+    max_behind_s: float = 60.0
     now: Callable[[], float] = time.time
     _behind: set[int] = field(default_factory=set)
 
     def is_late(self, delivery: Delivery) -> bool:
         """Whether a new window is to be skipped; to be asked of all of them, in order."""
         stream, age_s = delivery.record.stream_id, self.now() - came_s(delivery)
-        if age_s > self.behind_most_s and stream not in self._behind:
+        if age_s > self.max_behind_s and stream not in self._behind:
             self._behind.add(stream)
             facts = {"stream": stream, "behind_s": round(age_s, 1), "policy": self.policy.value}
             log.warning("worker.behind", **facts, hint="more workers, at most as many as the topic has partitions")
-        elif age_s < min(CAUGHT_UP_S, self.behind_most_s) and stream in self._behind:
+        elif age_s < min(CAUGHT_UP_S, self.max_behind_s) and stream in self._behind:
             self._behind.discard(stream)
             log.info("worker.caught_up", stream=stream)
-        return self.policy is Policy.SKIP and stream in self._behind
+        return self.policy is BacklogPolicy.SKIP and stream in self._behind
 
     def forget(self, stream: int) -> None:
         """Of a stream that is no longer ours."""

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.bus.history import Recorder, Recording
+from ingest.bus.history import HistorySlice, WindowHistory
 from ingest.errors import BusError
 from ingest.timeline import to_utc
 from ingest.wire import Window
 from monitor.audio import decode
 from monitor.core.explanation import Explanation, explain, tracks_in_question
 from monitor.core.reference import Reference
-from monitor.core.segmenter import Cutter
+from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
 from monitor.errors import AudioError, DependencyError, NotFound
 from monitor.matching.matcher import Matcher, Memory
@@ -31,7 +31,7 @@ Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExplainQuery:
     """An interval [begin, end) of a stream clock, and the one track that it is about, if it is about one."""
 
     begin: int
@@ -84,7 +84,7 @@ class Explainer:
         self._store = store
         self._executor = executor
 
-    async def of_recording(self, path: Path, asked: Asked) -> Explained:
+    async def of_recording(self, path: Path, asked: ExplainQuery) -> Explained:
         """Explains a moment of a file, whose stream clock starts at its beginning, as `scan` has it.
 
         Raises:
@@ -100,7 +100,7 @@ class Explainer:
         found = await self._explained([run], asked)
         return replace(found, heard=(-inf if begin == 0 else found.heard[0], found.heard[1] if run.end >= end else inf))
 
-    async def of_stream(self, log: Recorder, stream: StreamStatus, asked: Asked) -> Explained:
+    async def of_stream(self, log: WindowHistory, stream: StreamStatus, asked: ExplainQuery) -> Explained:
         """Explains a moment of a stream from what the log has of it.
 
         Raises:
@@ -119,12 +119,12 @@ class Explainer:
             raise NotFound(_not_in_log(stream.name, asked, recording))
         return await self._explained(runs, asked)
 
-    def _context(self, asked: Asked) -> tuple[int, int]:
+    def _context(self, asked: ExplainQuery) -> tuple[int, int]:
         """What the tracker remembered at the moment, and how long it waits for what follows."""
         thresholds = self._matcher.thresholds
-        return asked.begin - thresholds.memory_samples, asked.end + thresholds.hole_samples
+        return asked.begin - thresholds.memory_samples, asked.end + thresholds.max_gap_samples
 
-    async def _explained(self, runs: Sequence[_Run], asked: Asked) -> Explained:
+    async def _explained(self, runs: Sequence[_Run], asked: ExplainQuery) -> Explained:
         segments = [segment async for segment in self._segments(runs)]
         question = (segments, self._matcher.thresholds, asked.begin, asked.end, asked.track)
         loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ class Explainer:
         """The segments of all runs in order; what a reconnect repeats comes once, as the worker has it."""
         last = None
         for run in runs:
-            first, pcm = Cutter(run.first_sample).feed(run.pcm)
+            first, pcm = Segmenter(run.first_sample).feed(run.pcm)
             memory = await self._matcher.remember(Memory(), run.anchor + first, pcm)
             for segment in memory.recent:
                 if last is None or segment.start > last:
@@ -180,7 +180,7 @@ def _joined(windows: Sequence[Window]) -> _Run:
     return _Run(windows[0].anchor, windows[0].first_sample, pcm)
 
 
-def _not_in_log(name: str, asked: Asked, recording: Recording) -> str:
+def _not_in_log(name: str, asked: ExplainQuery, recording: HistorySlice) -> str:
     """Why there is nothing, and what to do instead."""
     oldest, newest = recording.oldest, recording.newest
     elsewhere = f"`airtrace matches --stream {name}` says what was found; of a recording, any moment can be explained"

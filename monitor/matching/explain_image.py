@@ -22,8 +22,8 @@ from monitor.core.similarity import similarity
 Pixels = NDArray[np.uint8]
 
 LONGER_PX = 900  # what the longer side of the picture's field is about
-CELL_LEAST_PX, CELL_MOST_PX = 3, 14
-FIELD_LEAST_PX = 560  # a hypothesis' reason, which stands above it, needs so much
+MIN_CELL_PX, MAX_CELL_PX = 3, 14
+MIN_FIELD_PX = 560  # a hypothesis' reason, which stands above it, needs so much
 BESIDE_SAMPLES = 10 * SAMPLE_RATE_HZ  # of the stream, beside what is in question
 AROUND_SAMPLES = 15 * SAMPLE_RATE_HZ  # of the track, beneath and above the line: repeats may be seen there
 LEFT_PX, TOP_PX, RIGHT_PX, BOTTOM_PX = 58, 62, 20, 46
@@ -36,7 +36,7 @@ LINE, ASKED = (214, 39, 40), (31, 119, 180)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ImageLabels:
     """What is written: above the field, and beside its ticks (of a stream clock value)."""
 
     title: str
@@ -72,11 +72,15 @@ class _Axis:
 
 
 def draw(
-    explanation: Explanation, hypothesis: Hypothesis, segments: Sequence[Segment], reference: Reference, words: Words
+    explanation: Explanation,
+    hypothesis: Hypothesis,
+    segments: Sequence[Segment],
+    reference: Reference,
+    words: ImageLabels,
 ) -> bytes:
     """A PNG of a hypothesis: `reference` is its track, `segments` what was heard around the moment."""
     across, upwards = _axes(explanation, hypothesis, segments, reference)
-    width = LEFT_PX + max(across.length_px, FIELD_LEAST_PX) + RIGHT_PX
+    width = LEFT_PX + max(across.length_px, MIN_FIELD_PX) + RIGHT_PX
     image = Image.new("RGB", (width, TOP_PX + upwards.length_px + BOTTOM_PX), WHITE)
     image.paste(Image.fromarray(_field(across, upwards, segments, reference)), (LEFT_PX, TOP_PX))
     pen = _Pen(ImageDraw.Draw(image), across, upwards)
@@ -101,7 +105,7 @@ def _axes(
     lowest = min(lowest, known - 1)
     highest = max(lowest + 1, min(known, round((hypothesis.line.at(end) + AROUND_SAMPLES) / HOP_SAMPLES)))
     n_upwards = highest - lowest
-    cell_px = max(CELL_LEAST_PX, min(CELL_MOST_PX, LONGER_PX // max(n_across, n_upwards)))
+    cell_px = max(MIN_CELL_PX, min(MAX_CELL_PX, LONGER_PX // max(n_across, n_upwards)))
     return _Axis(begin, n_across, cell_px), _Axis(lowest * HOP_SAMPLES, n_upwards, cell_px)
 
 
@@ -132,7 +136,7 @@ class _Pen:
         bottom = TOP_PX + self.upwards.length_px
         return LEFT_PX + self.across.px(instant), bottom - self.upwards.px(position)
 
-    def frame(self, words: Words) -> None:
+    def frame(self, words: ImageLabels) -> None:
         """Frame, ticks with their times, and the two lines above."""
         right, bottom = LEFT_PX + self.across.length_px, TOP_PX + self.upwards.length_px
         self.pen.rectangle((LEFT_PX - 1, TOP_PX - 1, right, bottom), outline=INK)
@@ -150,7 +154,7 @@ class _Pen:
             "ld",
         )
         for y, text in ((6, words.title), (24, words.note)):
-            self.text((LEFT_PX, y), _cut(text, max(self.across.length_px, FIELD_LEAST_PX)), "la")
+            self.text((LEFT_PX, y), _cut(text, max(self.across.length_px, MIN_FIELD_PX)), "la")
 
     def asked(self, begin: int, end: int) -> None:
         """A strip above the field, over the interval that is asked about."""
@@ -175,9 +179,9 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(TEXT_PX)
 
 
-def _cut(text: str, most_px: int) -> str:
+def _cut(text: str, max_px: int) -> str:
     """The text, as much of it as there is room for."""
-    while text and _font().getlength(text) > most_px:
+    while text and _font().getlength(text) > max_px:
         text = text[:-2].rstrip() + "…"
     return text
 

@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor import metrics
-from monitor.core.calibration import Peak, openings
+from monitor.core.calibration import Peak, opening_peaks
+from monitor.core.hough_votes import Proposal
 from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Hit, Segment
 from monitor.core.thresholds import Thresholds
-from monitor.core.tracker import Step, advance, propose, tracks_needed
-from monitor.core.votes import Proposal
+from monitor.core.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.detector import Detector
-from monitor.matching.reference_cache import References
-from monitor.matching.search_batcher import Searches
+from monitor.matching.reference_cache import ReferenceCache
+from monitor.matching.search_batcher import SearchBatcher
 from monitor.settings import MatchingSettings
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
@@ -63,22 +63,24 @@ class Matcher:
         thresholds: Thresholds,
     ) -> None:
         self.detector = detector
-        self._searches = Searches(index, settings.top_k)
-        self._references = References(store, detector)
+        self._searches = SearchBatcher(index, settings.top_k)
+        self._references = ReferenceCache(store, detector)
         self._executor = executor
         # Whether a stream, by its name, is worth a search from a stream clock value on (sounds/watch.py).
         self.needs_search: Callable[[str, int], bool] = lambda name, start: True
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
         self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
 
-    def thresholds_at(self, open_evidence: float) -> Thresholds:
+    def thresholds_at(self, open_llr: float) -> Thresholds:
         """The detector's for plays that open at another evidence: at less, lines with fewer votes are worth a look."""
         default = self.detector.thresholds
-        votes = default.vote_evidence * min(1.0, open_evidence / default.open_evidence)
+        votes = default.vote_llr * min(1.0, open_llr / default.open_llr)
         memory = self.memory_samples
-        return replace(default, open_evidence=open_evidence, vote_evidence=votes, memory_samples=memory)
+        return replace(default, open_llr=open_llr, vote_llr=votes, memory_samples=memory)
 
-    async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
+    async def match(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
+    ) -> tuple[Memory, TrackerUpdate]:
         """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
         is_searched = bool(memory.open) or self.needs_search(name, start)
         memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds, is_searched)
@@ -105,7 +107,7 @@ class Matcher:
         with step_timer("align"):
             found = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
-                lambda: openings(
+                lambda: opening_peaks(
                     memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
                 ),
             )
@@ -155,7 +157,7 @@ class Matcher:
                 start + i * HOP_SAMPLES,
                 embeddings.vectors[i] if i in found else None,
                 found.get(i, ()),
-                math.nan if embeddings.foreseen is None else float(embeddings.foreseen[i]),
+                math.nan if embeddings.expected_similarity is None else float(embeddings.expected_similarity[i]),
             )
             for i in range(len(embeddings.vectors))
         ]

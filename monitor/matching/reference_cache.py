@@ -12,13 +12,13 @@ from monitor.storage.matches import Store
 CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 
 
-class References:
+class ReferenceCache:
     """Exact vectors by track, cached; a track that has left the catalog is never given."""
 
-    def __init__(self, store: Store, detector: Detector, most_bytes: int = CACHED_BYTES) -> None:
+    def __init__(self, store: Store, detector: Detector, max_bytes: int = CACHED_BYTES) -> None:
         self._store = store
         self._info = detector.info
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._cache: OrderedDict[int, tuple[int, Reference]] = OrderedDict()
 
@@ -42,6 +42,6 @@ class References:
             self._bytes -= known[1].nbytes
         self._cache[track] = revision, reference
         self._bytes += reference.nbytes
-        while self._bytes > self._most_bytes:
+        while self._bytes > self._max_bytes:
             _, (_, oldest) = self._cache.popitem(last=False)
             self._bytes -= oldest.nbytes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monitor.audio import decode
 from monitor.core.play import Play
-from monitor.core.segmenter import Cutter
+from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.matching.matcher import Matcher, Memory
 
@@ -36,14 +36,14 @@ async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
     Raises:
         AudioError: the file cannot be used.
     """
-    memory, cutter, n_samples = Memory(), Cutter(), 0
+    memory, cutter, n_samples = Memory(), Segmenter(), 0
     async with aclosing(decode.blocks(path)) as blocks:
         async for block in blocks:
             n_samples += len(block)
             start, pcm = cutter.feed(block)
             for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
-                memory, step = await matcher.listen(memory, start + first, part, f"scan {path.name}")
+                memory, step = await matcher.match(memory, start + first, part, f"scan {path.name}")
                 yield Scanned(start + first + len(part), step.closed, step.opened_at)
     yield Scanned(n_samples, memory.open, {})
 

@@ -25,7 +25,7 @@ class _Question:
     error: Exception | None = None
 
 
-class Searches:
+class SearchBatcher:
     """The index, one call at a time."""
 
     def __init__(self, index: Index, top_k: int) -> None:

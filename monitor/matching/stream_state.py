@@ -16,9 +16,9 @@ import numpy as np
 from ingest.bus.port import Delivery
 from ingest.wire import Gap, GapReason, Window
 from monitor.core.play import Play
-from monitor.core.segmenter import Cutter
+from monitor.core.segmenter import Segmenter
 from monitor.core.tracker import expire
-from monitor.coverage.ledger import Ledger
+from monitor.coverage.ledger import BatchLedger
 from monitor.detect.detector import DetectorInfo
 from monitor.matching.matcher import Matcher, Memory
 from monitor.storage.records import Interval, Progress
@@ -29,13 +29,13 @@ def _never(_: Delivery) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchResult:
     """What a batch came to; nothing of it has happened until it is written.
 
     skipped: samples that were too late to be matched. fenced: records of a reader whose claim on the stream had ended.
     """
 
-    listener: Listener
+    listener: StreamState
     progress: Progress
     coverage: tuple[Interval, ...]
     opened: tuple[Play, ...]
@@ -46,14 +46,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class WindowRun:
     """Deliveries that are heard at once: contiguous windows of a session, or a single record of another kind."""
 
     deliveries: tuple[Delivery, ...]
     is_new: bool
     is_skipped: bool = False
 
-    def goes_on(self, other: Run) -> bool:
+    def is_contiguous_with(self, other: WindowRun) -> bool:
         """Whether another run's first window is the next behind our last."""
         last, first = self.deliveries[-1].record, other.deliveries[0].record
         return (
@@ -65,7 +65,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class StreamState:
     """A stream's memory between batches: a value; hearing a batch gives the next one."""
 
     name: str
@@ -73,12 +73,12 @@ class Listener:
     progress: Progress | None
     memory: Memory
     session: uuid.UUID | None = None
-    cutter: Cutter = field(default_factory=Cutter)
+    cutter: Segmenter = field(default_factory=Segmenter)
     marks: tuple[tuple[int, int], ...] = ()  # (offset, end) of the records that the memory is made of
     epoch: int = 0  # the newest among the records that were heard or remembered
 
     @classmethod
-    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, plays: Memory) -> Listener:
+    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, plays: Memory) -> StreamState:
         """A listener with the plays that are stored; its recent audio comes back with the replayed records."""
         return cls(name, matcher, progress, plays)
 
@@ -86,18 +86,18 @@ class Listener:
     def detector(self) -> DetectorInfo:
         return self.matcher.detector.info
 
-    def refreshed(self, progress: Progress | None, plays: Memory) -> Listener:
+    def refreshed(self, progress: Progress | None, plays: Memory) -> StreamState:
         """The listener where another worker has written meanwhile: what was heard stays, the rest is as stored."""
         return replace(self, progress=progress, memory=replace(plays, recent=self.memory.recent))
 
-    async def hear(self, deliveries: Sequence[Delivery], is_late: Callable[[Delivery], bool] = _never) -> Outcome:
+    async def hear(self, deliveries: Sequence[Delivery], is_late: Callable[[Delivery], bool] = _never) -> BatchResult:
         """Takes a batch in. Records that end before the stored position are only remembered.
 
         What `is_late` says of new windows is not matched but booked as lost.
         """
         if not deliveries:
             raise ValueError("a batch without records has no outcome")
-        ledger = Ledger(*((self.progress.position, self.progress.epoch) if self.progress else (None, 0)))
+        ledger = BatchLedger(*((self.progress.position, self.progress.epoch) if self.progress else (None, 0)))
         listener, last = replace(self, cutter=copy.copy(self.cutter)), self.progress
         for run in self._runs(deliveries, ledger, is_late):
             listener = await listener._take(run, ledger)
@@ -107,7 +107,7 @@ class Listener:
                 last = Progress(ledger.position, newest.partition, newest.offset, replay_offset, ledger.epoch)
         if last is None:
             raise ValueError("the first record of a stream is always new")
-        return Outcome(
+        return BatchResult(
             listener=replace(listener, progress=last),
             progress=last,
             coverage=tuple(ledger.coverage),
@@ -119,8 +119,8 @@ class Listener:
         )
 
     def _runs(
-        self, deliveries: Sequence[Delivery], ledger: Ledger, is_late: Callable[[Delivery], bool]
-    ) -> Iterator[Run]:
+        self, deliveries: Sequence[Delivery], ledger: BatchLedger, is_late: Callable[[Delivery], bool]
+    ) -> Iterator[WindowRun]:
         """What of the batch is to be heard, in as few runs as possible; each must be taken before the next is asked."""
         run, seen = None, self.epoch
         for delivery in deliveries:
@@ -136,8 +136,8 @@ class Listener:
             if not is_new and (self._is_forgotten(delivery) or self._is_remembered(delivery)):
                 continue
             late = is_new and isinstance(record, Window) and is_late(delivery)
-            alone = Run((delivery,), is_new, late)
-            if run is not None and run.goes_on(alone):
+            alone = WindowRun((delivery,), is_new, late)
+            if run is not None and run.is_contiguous_with(alone):
                 run = replace(run, deliveries=(*run.deliveries, delivery))
                 continue
             if run is not None:
@@ -161,7 +161,7 @@ class Listener:
         is_ours = progress is not None and delivery.partition == progress.partition
         return is_ours and bool(marks) and delivery.offset <= marks[-1][0]
 
-    async def _take(self, run: Run, ledger: Ledger) -> Listener:
+    async def _take(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
         record = run.deliveries[-1].record
         if run.is_new:
             ledger.epoch = max(ledger.epoch, record.epoch)
@@ -175,19 +175,19 @@ class Listener:
             listener = self._marked(run)
         return replace(listener, epoch=max(self.epoch, record.epoch))
 
-    def stopped(self) -> Outcome:
+    def stopped(self) -> BatchResult:
         """All plays closed, for a monitor that stops; the position stays."""
         if self.progress is None:
             raise ValueError("a stream that was never heard has nothing to stop")
         listener = replace(self, memory=replace(self.memory, open=()))
-        return Outcome(listener, self.progress, (), (), self.memory.open, 0)
+        return BatchResult(listener, self.progress, (), (), self.memory.open, 0)
 
-    async def _windows(self, run: Run, ledger: Ledger) -> Listener:
+    async def _windows(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
         """A run of audio; what was decided on before only comes back to memory."""
         windows = [each.record for each in run.deliveries if isinstance(each.record, Window)]
         window, end, cutter = windows[0], windows[-1].end, self.cutter
         if window.session_id != self.session or cutter.next_sample != window.first_sample:
-            cutter = Cutter(window.first_sample)
+            cutter = Segmenter(window.first_sample)
         first, pcm = cutter.feed(np.concatenate([np.frombuffer(each.pcm, "<i2") for each in windows]))
         start, memory = window.anchor + first, self.memory
         if not run.is_new:
@@ -195,33 +195,33 @@ class Listener:
         else:
             if ledger.position is not None and window.start > ledger.position:  # what was lost is a gap too
                 memory = self._expired(memory, window.start, ledger)
-            memory, step = await self.matcher.listen(memory, start, pcm, self.name)
+            memory, step = await self.matcher.match(memory, start, pcm, self.name)
             ledger.opened.update({play.id: play for play in step.opened})
             ledger.closed.update({play.id: play for play in step.closed})
             ledger.account(window.start, end, None)
             ledger.windows += len(windows)
         return replace(self, session=window.session_id, cutter=cutter, memory=memory)
 
-    def _skipped(self, run: Run, ledger: Ledger) -> Listener:
+    def _skipped(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
         """Without what was heard before: no play may reach over what was not listened to, nor a replay go there."""
         start, end = run.deliveries[0].record.start, run.deliveries[-1].record.end
         before = start if ledger.position is None else ledger.position
         ledger.account(start, end, GapReason.LOST.value)
         ledger.skipped += end - max(start, before)
         memory = replace(self._expired(self.memory, end, ledger), recent=())
-        return replace(self, session=None, cutter=Cutter(), memory=memory, marks=())
+        return replace(self, session=None, cutter=Segmenter(), memory=memory, marks=())
 
-    def _gap(self, gap: Gap, ledger: Ledger) -> Listener:
+    def _gap(self, gap: Gap, ledger: BatchLedger) -> StreamState:
         ledger.account(gap.start, gap.end, gap.reason.value)
         return replace(self, memory=self._expired(self.memory, gap.end, ledger))
 
-    def _expired(self, memory: Memory, heard_until: int, ledger: Ledger) -> Memory:
+    def _expired(self, memory: Memory, heard_until: int, ledger: BatchLedger) -> Memory:
         """The memory without the plays that a gap up to here has ended."""
         kept, closed = expire(memory.open, heard_until, self.matcher.thresholds)
         ledger.closed.update({play.id: play for play in closed})
         return replace(memory, open=kept, ended=(*memory.ended, *closed))
 
-    def _marked(self, run: Run) -> Listener:
+    def _marked(self, run: WindowRun) -> StreamState:
         end = run.deliveries[-1].record.end
         marks = (*self.marks, *((each.offset, each.record.end) for each in run.deliveries))
         return replace(self, marks=tuple(mark for mark in marks if mark[1] > end - self.matcher.memory_samples))

@@ -38,10 +38,10 @@ from monitor import metrics
 from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, StaleProgress
-from monitor.matching.backlog import Pace
+from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher, Memory, step_timer
-from monitor.matching.stream_state import Listener, Outcome
-from monitor.similarity.stream_tagger import Watch
+from monitor.matching.stream_state import BatchResult, StreamState
+from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage.matches import UNREACHABLE, Store
 from monitor.storage.records import Batch, Progress
 
@@ -50,11 +50,11 @@ T = TypeVar("T")
 
 ORPHANS_EVERY_S = 15
 RETRY_FIRST_S = 0.5
-RETRY_MOST_S = 10.0
+MAX_RETRY_S = 10.0
 # Their searches go together into one call, and their transactions share the connections (database.pool_most).
 STREAMS_AT_ONCE = 8
 # So many records in a row that cannot be matched are not the records' fault: better to stop while the bus keeps them.
-REJECTED_MOST = 20
+MAX_REJECTED = 20
 
 # PostgreSQL, Milvus or the bus may be away for a while, and another worker may have had the stream until now.
 PASSING = (DependencyError, BusError, StaleProgress, *UNREACHABLE)
@@ -66,14 +66,19 @@ class Worker:
     """One consumer of the bus."""
 
     def __init__(
-        self, bus: Bus, store: Store, matcher: Matcher, pace: Pace | None = None, watch: Watch | None = None
+        self,
+        bus: Bus,
+        store: Store,
+        matcher: Matcher,
+        pace: BacklogMonitor | None = None,
+        watch: StreamTagger | None = None,
     ) -> None:
         self._bus = bus
         self._store = store
         self._matcher = matcher
-        self._pace = pace or Pace()
+        self._pace = pace or BacklogMonitor()
         self._watch = watch
-        self._listeners: dict[int, Listener] = {}
+        self._listeners: dict[int, StreamState] = {}
         self._stale: set[int] = set()  # streams that another worker has written
         self._rejected = 0  # records in a row
         self._working = asyncio.Semaphore(STREAMS_AT_ONCE)
@@ -87,7 +92,7 @@ class Worker:
             group.create_task(self._close_orphans(), name="close-orphans")
             if self._watch is not None:
                 group.create_task(self._watch.run(), name="sounds")
-            backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+            backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
             while True:
                 try:
                     await self._consume(backoff)
@@ -182,7 +187,7 @@ class Worker:
 
     async def _reject(self, delivery: Delivery, error: Exception) -> None:
         self._rejected += 1
-        if self._rejected > REJECTED_MOST:
+        if self._rejected > MAX_REJECTED:
             raise error
         place = {"partition": delivery.partition, "offset": delivery.offset}
         log.error("worker.rejected", stream=delivery.record.stream_id, **place, exc_info=error)
@@ -210,7 +215,7 @@ class Worker:
         if self._watch is not None:
             self._watch.hear(stream, deliveries)
 
-    async def _recall(self, stream: int) -> Listener | None:
+    async def _recall(self, stream: int) -> StreamState | None:
         listener = self._listeners.get(stream)
         if listener is not None and stream not in self._stale:
             return listener
@@ -218,7 +223,7 @@ class Worker:
             return None
         progress = await self._store.progress(stream)  # first: plays that are newer make our write stale, not wrong
         info, thresholds = self._matcher.detector.info, self._matcher.thresholds
-        open_plays = await self._store.open_plays(stream, info, thresholds.hole_samples)
+        open_plays = await self._store.open_plays(stream, info, thresholds.max_gap_samples)
         since = 0 if progress is None else progress.position - thresholds.memory_samples
         plays = Memory(open=open_plays, ended=await self._store.ended_plays(stream, info, since))
         self._stale.discard(stream)
@@ -226,9 +231,9 @@ class Worker:
             # Kept before the batch is heard: should it fail, this is still what is stored.
             self._listeners[stream] = listener.refreshed(progress, plays)
             return self._listeners[stream]
-        return Listener.recalled(str(stream), self._matcher, progress, plays)
+        return StreamState.recalled(str(stream), self._matcher, progress, plays)
 
-    async def _write(self, stream: int, listener: Listener, outcome: Outcome) -> None:
+    async def _write(self, stream: int, listener: StreamState, outcome: BatchResult) -> None:
         info = self._matcher.detector.info
         batch = Batch(
             stream_id=stream,
@@ -271,7 +276,7 @@ class Worker:
 
 async def _until_done(action: Callable[[], Awaitable[T]]) -> T:
     """The action's result, tried again for as long as it fails for a reason that will pass: nothing is skipped."""
-    backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+    backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
     while True:
         try:
             return await action()
@@ -307,7 +312,7 @@ def _next_offsets(deliveries: Sequence[Delivery]) -> dict[int, int]:
     return offsets
 
 
-def _report(batch: Batch, outcome: Outcome) -> None:
+def _report(batch: Batch, outcome: BatchResult) -> None:
     metrics.WINDOWS.labels(batch.stream_id).inc(outcome.windows)
     metrics.FENCED.labels(batch.stream_id).inc(outcome.fenced)
     if outcome.skipped:

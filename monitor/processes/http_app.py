@@ -45,7 +45,7 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
-    app.add_middleware(SizeLimit, most_bytes=settings.upload_most_mb * 1_000_000)
+    app.add_middleware(SizeLimit, max_bytes=settings.max_upload_mb * 1_000_000)
     app.add_middleware(OnlyKnownHosts, hosts=(*settings.hosts, settings.host))
     app.add_middleware(BaseHTTPMiddleware, dispatch=_measure)
     return app

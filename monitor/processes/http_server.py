@@ -26,7 +26,7 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[str]:
+async def serve_http(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[str]:
     """The API's address, while it is served.
 
     Raises:

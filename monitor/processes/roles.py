@@ -21,7 +21,7 @@ from monitor.errors import DependencyError, SettingsError
 from monitor.local import home
 from monitor.matching.worker import Worker
 from monitor.parts import _pace, _relay, _streams
-from monitor.processes.http_server import served
+from monitor.processes.http_server import serve_http
 from monitor.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -35,12 +35,12 @@ async def run(settings: Settings, parent: int | None = None) -> int:
     stop = stop_event()
     async with AsyncExitStack() as stack:
         held = stack.enter_context(home.held(settings.home))
-        parts = await stack.enter_async_context(app.opened(settings, held))
+        parts = await stack.enter_async_context(app.open_parts(settings, held))
         bus = await stack.enter_async_context(app.bus(settings, held))
-        url = await stack.enter_async_context(served(parts, settings.api.host, settings.api.port))
+        url = await stack.enter_async_context(serve_http(parts, settings.api.host, settings.api.port))
         stack.enter_context(held.announced(url))
         log.info("airtrace.running", page=url, api=f"{url}/docs", metrics=f"{url}/metrics", home=str(settings.home))
-        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.watched(parts))
+        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.stream_tagger(parts))
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
             relaying = group.create_task(_relay(bus, parts.store), name="relay")
@@ -81,9 +81,9 @@ async def worker(settings: Settings) -> int:
         )
     stop = stop_event()
     _serve_metrics(settings)
-    async with app.opened(settings, None) as parts, app.bus(settings, None) as bus:
+    async with app.open_parts(settings, None) as parts, app.bus(settings, None) as bus:
         log.info("worker.running")
-        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.watched(parts))
+        worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.stream_tagger(parts))
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
             relaying = group.create_task(_relay(bus, parts.store), name="relay")
@@ -100,7 +100,7 @@ async def api(settings: Settings) -> int:
     if settings.database.dsn is None or settings.milvus.uri is None:
         raise SettingsError("`airtrace api` needs AIRTRACE_DATABASE__DSN and AIRTRACE_MILVUS__URI")
     stop = stop_event()
-    async with app.opened(settings, None) as parts, served(parts, settings.api.host, settings.api.port) as url:
+    async with app.open_parts(settings, None) as parts, serve_http(parts, settings.api.host, settings.api.port) as url:
         log.info("api.running", page=url, api=f"{url}/docs")
         await stop.wait()
     log.info("api.stopped")

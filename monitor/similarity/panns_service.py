@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from monitor import metrics
 from monitor.audio import decode
 from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
-from monitor.detect.audioset import Heard, together
+from monitor.detect.audioset import SoundSummary, summarize_passages
 from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint
 from monitor.detect.detector import DetectorInfo
-from monitor.detect.panns import Listened, Panns, absence
+from monitor.detect.panns import Panns, PannsOutput, unavailable_reason
 from monitor.errors import AirtraceError, AudioError, DependencyError, ModelUnavailable
 from monitor.settings import Settings
-from monitor.similarity.passages import REST_LEAST_SAMPLES, Pcm, passages_of
+from monitor.similarity.passages import MIN_REST_SAMPLES, Pcm, passages_of
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Fingerprint, Track
@@ -36,12 +36,12 @@ Floats = NDArray[np.float32]
 
 PAGE_TRACKS = 100
 CANDIDATES = 40  # passages taken from the index for each that is asked about: a long track may have many of the best
-QUERY_PASSAGES_MOST = 60  # of a clip that is searched for: all of ten minutes, and 38 MB
+MAX_QUERY_PASSAGES = 60  # of a clip that is searched for: all of ten minutes, and 38 MB
 REFERENCES_AT_ONCE = 64  # tracks whose exact vectors are in memory at a time: 6 MB for songs of four minutes
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class SimilarRecording:
     """A track of the catalog that sounds like a clip.
 
     score: mean, over the clip's passages, of the cosine with the passage of the track that is most like each.
@@ -56,12 +56,12 @@ class Alike:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a clip sounds like, and which tracks sound like it, the best first."""
 
     duration_s: float
-    heard: Heard
-    alike: tuple[Alike, ...]
+    heard: SoundSummary
+    alike: tuple[SimilarRecording, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Loaded:
         return self.panns.info
 
 
-class Sounds:
+class PannsService:
     """PANNs for one process. The network runs in a thread of its own, one batch after the other."""
 
     def __init__(self, settings: Settings, store: Store, index: Index, published: Checkpoint | None = None) -> None:
@@ -99,18 +99,18 @@ class Sounds:
         self._refused: ModelUnavailable | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="panns")
 
-    def why_not(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why PANNs is not to be had here, as far as that can be told without loading it; None where it seems to be."""
         if not self._settings.enabled:
             return "panns.enabled is off"
         if self._refused is not None:
             return str(self._refused)
-        return absence(self._published, self.path)
+        return unavailable_reason(self._published, self.path)
 
     @property
     def registers(self) -> bool:
         """Whether new tracks get their vectors."""
-        return self._settings.register_tracks and self.why_not() is None
+        return self._settings.register_tracks and self.unavailable_reason() is None
 
     async def loaded(self) -> Loaded:
         """The network and its index, loaded once.
@@ -120,7 +120,7 @@ class Sounds:
         """
         async with self._loading:
             if self._loaded is None:
-                if (reason := self.why_not()) is not None:
+                if (reason := self.unavailable_reason()) is not None:
                     raise ModelUnavailable(f"PANNs is not to be had: {reason}")
                 self._loaded = await self._load()
             return self._loaded
@@ -129,7 +129,7 @@ class Sounds:
         """Lets go of the thread, once what it does is done."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
-    async def listen(self, pieces: Sequence[Pcm]) -> Listened:
+    async def listen(self, pieces: Sequence[Pcm]) -> PannsOutput:
         """What the network makes of pieces of 32 kHz mono PCM."""
         panns = (await self.loaded()).panns
         with metrics.PANNS_SECONDS.time():
@@ -187,7 +187,7 @@ class Sounds:
 
     # Search
 
-    async def search(self, path: Path, limit: int) -> Found:
+    async def search(self, path: Path, limit: int) -> SearchResult:
         """The tracks that sound most like a clip, of whatever length.
 
         Raises:
@@ -203,10 +203,10 @@ class Sounds:
         vectors = listened.vectors[sounding]
         starts_s = [places[i] * PASSAGE_SAMPLES / SAMPLE_RATE_HZ for i in sounding]
         alike = await self._alike(vectors, starts_s, limit)
-        heard = together(list(listened.probabilities[sounding]))
-        return Found(n_samples / SAMPLE_RATE_HZ, heard, alike)
+        heard = summarize_passages(list(listened.probabilities[sounding]))
+        return SearchResult(n_samples / SAMPLE_RATE_HZ, heard, alike)
 
-    async def _alike(self, vectors: Floats, starts_s: Sequence[float], limit: int) -> tuple[Alike, ...]:
+    async def _alike(self, vectors: Floats, starts_s: Sequence[float], limit: int) -> tuple[SimilarRecording, ...]:
         """The index proposes, exact vectors decide."""
         candidates = await self.candidates(vectors, max(CANDIDATES, limit))
         ranked: list[tuple[float, float, float, float, int]] = []
@@ -218,10 +218,10 @@ class Sounds:
                 score, best = float(cosines.max(axis=1).mean()), float(cosines[at, place])
                 ranked.append((score, best, starts_s[int(at)], int(place) * PASSAGE_SAMPLES / SAMPLE_RATE_HZ, track))
         ranked.sort(key=lambda each: (-each[0], each[4]))
-        found: list[Alike] = []
+        found: list[SimilarRecording] = []
         for score, best, at_s, track_at_s, track in ranked:
             if len(found) < limit and (known := await self._store.track(track)) is not None:
-                found.append(Alike(known, score, best, at_s, track_at_s))
+                found.append(SimilarRecording(known, score, best, at_s, track_at_s))
         return tuple(found)
 
     async def candidates(self, vectors: Floats, top_k: int) -> list[int]:
@@ -278,9 +278,9 @@ class Sounds:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, store: Store, index: Index) -> AsyncIterator[Sounds]:
+async def open_panns(settings: Settings, store: Store, index: Index) -> AsyncIterator[PannsService]:
     """PANNs for as long as the caller runs; nothing is loaded yet."""
-    sounds = Sounds(settings, store, index)
+    sounds = PannsService(settings, store, index)
     try:
         yield sounds
     finally:
@@ -302,7 +302,7 @@ async def _clip(path: Path) -> tuple[dict[int, Pcm], int]:
                     if n_passages % step == 0:
                         pieces[n_passages] = piece
                     n_passages += 1
-                    if len(pieces) > QUERY_PASSAGES_MOST:
+                    if len(pieces) > MAX_QUERY_PASSAGES:
                         step *= 2
                         pieces = {place: kept for place, kept in pieces.items() if place % step == 0}
     except AudioError as error:
@@ -319,7 +319,7 @@ async def _minutes(path: Path) -> AsyncGenerator[Pcm, None]:
             async for block in blocks:
                 waiting = np.concatenate([waiting, block])
                 # What is left is never too short to be a passage of its own.
-                whole = (len(waiting) - REST_LEAST_SAMPLES) // PASSAGE_SAMPLES * PASSAGE_SAMPLES
+                whole = (len(waiting) - MIN_REST_SAMPLES) // PASSAGE_SAMPLES * PASSAGE_SAMPLES
                 if whole > 0:
                     yield waiting[:whole]
                     waiting = waiting[whole:]

@@ -13,13 +13,13 @@ from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
 Pcm = NDArray[np.int16]
 
 # What is left at a recording's end is a passage too, if it is long enough to sound like something.
-REST_LEAST_SAMPLES = SAMPLE_RATE_HZ
+MIN_REST_SAMPLES = SAMPLE_RATE_HZ
 
 
 def passages_of(pcm: Pcm) -> list[Pcm]:
     """All passages of a whole recording; one that is shorter than a passage is one as it is."""
     pieces = [pcm[first : first + PASSAGE_SAMPLES] for first in range(0, len(pcm), PASSAGE_SAMPLES)]
-    if len(pieces) > 1 and len(pieces[-1]) < REST_LEAST_SAMPLES:
+    if len(pieces) > 1 and len(pieces[-1]) < MIN_REST_SAMPLES:
         pieces.pop()
     return pieces
 

@@ -19,26 +19,26 @@ from ingest.bus.port import Delivery
 from ingest.wire import Window
 from monitor import metrics
 from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
-from monitor.core.similar_runs import Passage, Resemblance, resembled
-from monitor.detect.audioset import QUIET, Heard, summarised
+from monitor.core.similar_runs import Passage, SimilarTrack, similar_tracks
+from monitor.detect.audioset import SILENT, SoundSummary, summarize
 from monitor.errors import DependencyError, ModelUnavailable
 from monitor.settings import PannsSettings
-from monitor.similarity.panns_service import Floats, Sounds
+from monitor.similarity.panns_service import Floats, PannsService
 from monitor.similarity.passages import PassageCutter, Pcm
 from monitor.storage.matches import UNREACHABLE, Store
-from monitor.storage.sounds import Sounding
+from monitor.storage.sounds import TaggedPassage
 
 log = structlog.get_logger(__name__)
 
-WAITING_MOST = 64  # passages: ten minutes of audio and 41 MB
+MAX_WAITING = 64  # passages: ten minutes of audio and 41 MB
 AT_ONCE = 8
 TOP_K = 20
 SWEEP_EVERY_S = 60.0
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
+RETRY_FIRST_S, MAX_RETRY_S = 0.5, 10.0
 PASSING = (DependencyError, *UNREACHABLE)
 # What was heard so long ago says nothing of now: one passage, and the time to come to it.
 GATE_FRESH_SAMPLES = 3 * PASSAGE_SAMPLES
-GATE_MUSIC_MOST = 0.1  # beneath, PANNs hears no music at all, not even far beneath the voice
+MAX_GATE_MUSIC = 0.1  # beneath, PANNs hears no music at all, not even far beneath the voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Waiting:
     pcm: Pcm
 
 
-class Watch:
+class StreamTagger:
     """The streams of one worker."""
 
-    def __init__(self, sounds: Sounds, store: Store, settings: PannsSettings) -> None:
+    def __init__(self, sounds: PannsService, store: Store, settings: PannsSettings) -> None:
         self._sounds = sounds
         self._store = store
         self._settings = settings
@@ -62,7 +62,9 @@ class Watch:
         self._some = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._said: dict[str, tuple[int, Heard]] = {}  # up to where a stream was listened to, and what it was last
+        self._said: dict[
+            str, tuple[int, SoundSummary]
+        ] = {}  # up to where a stream was listened to, and what it was last
         self._is_on = False
         self._is_behind = False  # and has said so
 
@@ -96,11 +98,11 @@ class Watch:
             return True
         until, heard = said
         is_fresh = until <= start + PASSAGE_SAMPLES and start < until + GATE_FRESH_SAMPLES
-        return not (is_fresh and heard.kind == "speech" and heard.music < GATE_MUSIC_MOST)
+        return not (is_fresh and heard.kind == "speech" and heard.music < MAX_GATE_MUSIC)
 
     async def run(self) -> None:
         """Until cancelled. Where PANNs is not to be had it says so once and ends at once."""
-        if not self._settings.listen or (reason := self._sounds.why_not()) is not None:
+        if not self._settings.listen or (reason := self._sounds.unavailable_reason()) is not None:
             log.info("panns.off", reason=reason if self._settings.listen else "panns.listen is off")
             return
         self._is_on = True  # already: what comes while the network is loaded waits for it
@@ -116,7 +118,7 @@ class Watch:
 
     async def _load(self) -> bool:
         """Whether PANNs is there now; whatever it is, the worker goes on."""
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while True:
             try:
                 await self._sounds.loaded()
@@ -133,7 +135,7 @@ class Watch:
                 return True
 
     def _wait(self, one: Waiting) -> None:
-        if len(self._waiting) >= WAITING_MOST:
+        if len(self._waiting) >= MAX_WAITING:
             dropped = self._waiting.popleft()
             metrics.PANNS_DROPPED.inc(PASSAGE_SAMPLES / SAMPLE_RATE_HZ)
             if not self._is_behind:
@@ -145,7 +147,7 @@ class Watch:
         self._some.set()
 
     async def _listen(self) -> None:
-        backoff = Backoff(RETRY_FIRST_S, RETRY_MOST_S)
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         while True:
             await self._some.wait()
             batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
@@ -175,20 +177,20 @@ class Watch:
         sounding = [i for i in range(len(new)) if listened.vectors[i].any()]
         similar = dict(zip(sounding, await self._similar([listened.vectors[i] for i in sounding]), strict=True))
         for i, one in enumerate(new):
-            heard = summarised(listened.probabilities[i]) if i in similar else QUIET
+            heard = summarize(listened.probabilities[i]) if i in similar else SILENT
             passage = Passage(one.start, one.start + PASSAGE_SAMPLES, similar.get(i, ()))
-            written = await self._store.write_passage(Sounding(one.stream, passage, heard), info)
+            written = await self._store.write_passage(TaggedPassage(one.stream, passage, heard), info)
             self._said[str(one.stream)] = (passage.end, heard)
             if written.is_new:
                 metrics.PASSAGES.labels(heard.kind).inc()
                 metrics.SIMILAR.labels(one.stream).inc(written.n_similar)
 
-    async def _similar(self, vectors: Sequence[Floats]) -> list[tuple[Resemblance, ...]]:
+    async def _similar(self, vectors: Sequence[Floats]) -> list[tuple[SimilarTrack, ...]]:
         """The tracks that each passage resembles."""
-        found: list[tuple[Resemblance, ...]] = []
+        found: list[tuple[SimilarTrack, ...]] = []
         for vector in vectors:  # one after the other, so that few tracks' exact vectors are in memory at once
             tracks = await self._sounds.candidates(vector[None], TOP_K)
-            found.append(resembled(vector, await self._sounds.references(tracks), self._settings.similar_score))
+            found.append(similar_tracks(vector, await self._sounds.references(tracks), self._settings.similar_score))
         return found
 
     async def _sweep(self) -> None:

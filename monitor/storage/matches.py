@@ -173,14 +173,14 @@ class Store(CatalogStore, SoundStore):
 
 
 @asynccontextmanager
-async def opened(dsn: str, pool_most: int, *, with_outbox: bool = False) -> AsyncIterator[Store]:
+async def open_storage(dsn: str, max_connections: int, *, with_outbox: bool = False) -> AsyncIterator[Store]:
     """Connects, brings the schema up to date, and gives the store; `with_outbox`: events are written for a relay.
 
     Raises:
         DependencyError: PostgreSQL cannot be reached (the message never has the password).
         HomeTooNew: a newer version made this database.
     """
-    pool = await _pool(dsn, pool_most)
+    pool = await _pool(dsn, max_connections)
     try:
         async with pool.acquire() as connection:
             try:
@@ -194,14 +194,14 @@ async def opened(dsn: str, pool_most: int, *, with_outbox: bool = False) -> Asyn
         await _closed(pool)
 
 
-async def _pool(dsn: str, most: int) -> asyncpg.Pool:
+async def _pool(dsn: str, maximum: int) -> asyncpg.Pool:
     # It logs a traceback for each connection that it cannot make ahead; who needs one says the same in a line.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
     try:
         return await asyncpg.create_pool(
             dsn,
             min_size=1,
-            max_size=most,
+            max_size=maximum,
             init=_prepare,
             command_timeout=COMMAND_TIMEOUT_S,
             timeout=CONNECT_TIMEOUT_S,
@@ -257,7 +257,7 @@ async def _prepare(connection: Any) -> None:
 def _play(stream: int, play: Play, info: DetectorInfo, state: str) -> Sequence[object]:
     values = (play.id, stream, play.track, info.name, info.version, state)
     places = (play.start, play.end, play.track_start, play.track_end, play.speed)
-    return *values, *places, play.score_sum, play.scored, play.evidence, play.bridged, play.is_ambiguous
+    return *values, *places, play.score_sum, play.scored, play.llr, play.bridged, play.is_ambiguous
 
 
 def _progress(row: Any) -> Progress:
@@ -275,7 +275,7 @@ def _kept_play(row: Any) -> Play:
         speed=row["speed"],
         score_sum=row["score_sum"],
         scored=row["scored"],
-        evidence=row["evidence"],
+        llr=row["llr"],
         bridged=row["bridged"],
         is_ambiguous=row["ambiguous"],
     )
@@ -295,7 +295,7 @@ def _match(row: Any) -> Match:
         track_start_s=row["track_starts"] / SAMPLE_RATE_HZ,
         track_end_s=row["track_ends"] / SAMPLE_RATE_HZ,
         score=row["score"],
-        evidence=row["evidence"],
+        llr=row["llr"],
         bridged_s=row["bridged"] / SAMPLE_RATE_HZ,
         is_ambiguous=row["ambiguous"],
     )

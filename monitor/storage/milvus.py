@@ -22,7 +22,7 @@ from ingest.redact import redact
 from monitor.core.segments import HOP_SAMPLES, Hit
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
-from monitor.storage.milvus_indexes import AUTO, KINDS, Kind, _is_file, chosen
+from monitor.storage.milvus_indexes import AUTO, KINDS, IndexKind, _is_file, choose_kind
 
 log = structlog.get_logger(__name__)
 
@@ -260,7 +260,7 @@ class Index:
         self._client.create_collection(self.collection, schema=schema, timeout=CALL_TIMEOUT_S)
 
     def _search_params(self, top_k: int) -> dict[str, int]:
-        kind = KINDS.get(self.kind, Kind({}, {}))
+        kind = KINDS.get(self.kind, IndexKind({}, {}))
         params = dict(kind.search)
         if kind.at_least_top_k is not None:  # a server refuses fewer than are asked for
             params[kind.at_least_top_k] = max(params[kind.at_least_top_k], top_k)
@@ -300,7 +300,7 @@ def _hit(row: Any) -> Hit:
 
 
 @asynccontextmanager
-async def opened(uri: str, token: str | None, info: DetectorInfo, kind: str = AUTO) -> AsyncIterator[Index]:
+async def open_index(uri: str, token: str | None, info: DetectorInfo, kind: str = AUTO) -> AsyncIterator[Index]:
     """Connects to a Milvus server, or opens a Milvus Lite file. `kind`, AUTO or of KINDS, is for what is built anew.
 
     Raises:
@@ -314,7 +314,7 @@ async def opened(uri: str, token: str | None, info: DetectorInfo, kind: str = AU
 
     try:
         client = await run(lambda: _connect(uri, token))
-        index = Index(client, info, run, partial(chosen, kind, uri))
+        index = Index(client, info, run, partial(choose_kind, kind, uri))
         try:
             await index.open()
             yield index

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class IndexKind:
     """A kind of index: what it is built with, what it is searched with, and which of that may not be below top_k."""
 
     build: Mapping[str, int]
@@ -16,27 +16,27 @@ class Kind:
 
 
 # Measured by `make bench-index` (deploy/README.md has the table).
-KINDS: dict[str, Kind] = {
-    "FLAT": Kind({}, {}),
+KINDS: dict[str, IndexKind] = {
+    "FLAT": IndexKind({}, {}),
     # With ef 64 one in fifteen of the segments with a cosine of .6, as under a voice, miss their place, with 256 one
     # in 250, for half a millisecond of processor time each.
-    "HNSW": Kind({"M": 16, "efConstruction": 100}, {"ef": 256}, "ef"),
-    "IVF_FLAT": Kind({"nlist": 1024}, {"nprobe": 128}),
-    "IVF_SQ8": Kind({"nlist": 1024}, {"nprobe": 128}),
-    "IVF_PQ": Kind({"nlist": 1024, "m": 32, "nbits": 8}, {"nprobe": 128}),  # Milvus Lite has no PQ
-    "DISKANN": Kind({}, {"search_list": 64}, "search_list"),  # a server on Linux with a fast disk
+    "HNSW": IndexKind({"M": 16, "efConstruction": 100}, {"ef": 256}, "ef"),
+    "IVF_FLAT": IndexKind({"nlist": 1024}, {"nprobe": 128}),
+    "IVF_SQ8": IndexKind({"nlist": 1024}, {"nprobe": 128}),
+    "IVF_PQ": IndexKind({"nlist": 1024, "m": 32, "nbits": 8}, {"nprobe": 128}),  # Milvus Lite has no PQ
+    "DISKANN": IndexKind({}, {"search_list": 64}, "search_list"),  # a server on Linux with a fast disk
 }
 AUTO = "auto"
 # In Milvus Lite a look at all of so many costs a segment 2 ms of processor time, and misses nothing. With fewer, HNSW
 # is hardly faster, and takes five times as long to build.
-FLAT_MOST_VECTORS = 200_000
+MAX_FLAT_VECTORS = 200_000
 
 
-def chosen(setting: str, uri: str, n_vectors: int) -> str:
+def choose_kind(setting: str, uri: str, n_vectors: int) -> str:
     """The kind of index that is built for so many vectors."""
     if setting != AUTO:
         return setting
-    return "FLAT" if _is_file(uri) and n_vectors <= FLAT_MOST_VECTORS else "HNSW"
+    return "FLAT" if _is_file(uri) and n_vectors <= MAX_FLAT_VECTORS else "HNSW"
 
 
 def _is_file(uri: str) -> bool:

@@ -20,12 +20,12 @@ from monitor.storage.records import Batch
 from monitor.storage.sql import queries
 
 SENDING_LOCK = 1095324243  # any constant that no other lock has
-TURN_MOST_S = 5.0  # with one event's time-out, less than the store lets a transaction be idle
+MAX_TURN_S = 5.0  # with one event's time-out, less than the store lets a transaction be idle
 AT_ONCE = 100  # events in one transaction: what is sent again when it breaks
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class OutboxEvent:
     """An event as it was written: `body` has the rows as they were then."""
 
     event: uuid.UUID
@@ -57,7 +57,7 @@ class Outbox:
     async def _add(self, connection: Any, play: Play, kind: str, name: str) -> None:
         await connection.execute(self._sql["outbox_add"], uuid.uuid5(play.id, name), kind, play.id)
 
-    async def send(self, publish: Callable[[Told], Awaitable[None]]) -> int:
+    async def send(self, publish: Callable[[OutboxEvent], Awaitable[None]]) -> int:
         """Publishes the oldest events; how many. None of them while another process does.
 
         What `publish` raises ends it: what was published before is deleted all the same.
@@ -69,12 +69,12 @@ class Outbox:
                 return 0
             sent: list[int] = []
             clock = asyncio.get_running_loop().time
-            until_s = clock() + TURN_MOST_S
+            until_s = clock() + MAX_TURN_S
             for row in await connection.fetch(self._sql["outbox_next"], AT_ONCE):
                 if clock() > until_s:
                     break
                 try:
-                    await publish(Told(row["event"], row["stream_id"], row["body"], row["written_at"]))
+                    await publish(OutboxEvent(row["event"], row["stream_id"], row["body"], row["written_at"]))
                 except BaseException as error:  # also a cancellation: what is safe is deleted first
                     failed = error
                     break

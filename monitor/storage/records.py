@@ -66,7 +66,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class FamilyMember:
     """A track, as one of a family."""
 
     id: int
@@ -115,7 +115,7 @@ class Match:
     track_start_s: float
     track_end_s: float
     score: float
-    evidence: float
+    llr: float
     bridged_s: float
     is_ambiguous: bool
 
@@ -166,13 +166,13 @@ class Alert:
 class Calibration:
     """A threshold that was set by unknown audio (monitor/core/calibration.py).
 
-    open_evidence: what a play needs by it. fitted, with its 95 % interval: what the tail says for the rate, in false
-    plays per 1,000 hours; less than open_evidence where that is the least allowed. sound_s: of sound that was heard.
+    open_llr: what a play needs by it. fitted, with its 95 % interval: what the tail says for the rate, in false
+    plays per 1,000 hours; less than open_llr where that is the least allowed. sound_s: of sound that was heard.
     n_peaks: that were noted; the n_tail largest are above tail_level, by mean_excess on average.
     n_tracks: of the catalog then.
     """
 
-    open_evidence: float
+    open_llr: float
     fitted: float
     fitted_low: float
     fitted_high: float
@@ -190,7 +190,7 @@ class Calibration:
 class Progress:
     """Up to where a stream is processed (stream clock), and where that lies in the log.
 
-    epoch: the newest claim on the stream whose windows were processed (see `ingest.leases.permit`).
+    epoch: the newest claim on the stream whose windows were processed (see `ingest.leases.lease`).
     """
 
     position: int
@@ -231,7 +231,7 @@ class Batch:
         return self.expected == self.progress.position
 
 
-def without(vectors: NDArray[np.float32], excluded: Iterable[Excluded], detector: str) -> NDArray[np.float32]:
+def mask_excluded(vectors: NDArray[np.float32], excluded: Iterable[Excluded], detector: str) -> NDArray[np.float32]:
     """Vectors with those of every segment zeroed that has a sample in an excluded interval: as if it were silence."""
     kept, of = vectors.copy(), grid(detector)
     for each in excluded:

@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 
 from monitor.core.segments import PASSAGE_SAMPLES
-from monitor.core.similar_runs import HOLE_SAMPLES, Passage, Resemblance, Run, prolonged
-from monitor.detect.audioset import Heard, Kind, Label
+from monitor.core.similar_runs import HOLE_SAMPLES, Passage, Run, SimilarTrack, extend_runs
+from monitor.detect.audioset import Kind, Label, SoundSummary
 from monitor.detect.detector import DetectorInfo
 
 # Runs are named by what they are, so that a replay after a crash finds the rows it wrote before.
@@ -20,12 +20,12 @@ RUN_NAMESPACE = uuid.UUID("8e0e60c7-3d47-4c5f-8a53-6d3a6f5d7b52")
 
 
 @dataclass(frozen=True, slots=True)
-class Sounding:
+class TaggedPassage:
     """Ten seconds of a stream: where (stream clock), what it sounds like, what it resembles."""
 
     stream: int
     passage: Passage
-    heard: Heard
+    heard: SoundSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class StoredPassage:
     stream_name: str
     starts: int
     ends: int
-    heard: Heard
+    heard: SoundSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Similar:
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class StreamInterval:
     """An interval of a stream, in stream clock values."""
 
     stream_id: int
@@ -87,7 +87,7 @@ class SoundStore:
         rows = await self._pool.fetch(self._sql["passage_ends"], list(streams))
         return {row["stream_id"]: row["ends"] for row in rows}
 
-    async def write_passage(self, one: Sounding, info: DetectorInfo) -> Written:
+    async def write_passage(self, one: TaggedPassage, info: DetectorInfo) -> Written:
         """Writes a passage, and prolongs or begins what it resembles, in one transaction; twice changes nothing."""
         passage, heard = one.passage, one.heard
         labels = [[label.name, label.score] for label in heard.labels]
@@ -101,14 +101,14 @@ class SoundStore:
                 return Written(False, 0)
             return Written(True, await self._resemble(connection, one, info) if passage.similar else 0)
 
-    async def _resemble(self, connection: Any, one: Sounding, info: DetectorInfo) -> int:
+    async def _resemble(self, connection: Any, one: TaggedPassage, info: DetectorInfo) -> int:
         """How many similar matches the passage began."""
         start = one.passage.start
         before = await connection.fetchrow(self._sql["passage_before"], one.stream, start, info.checksum)
         rows = await connection.fetch(self._sql["similar_recent"], one.stream, info.checksum, start - HOLE_SAMPLES)
         runs = [Run(row["track_id"], row["starts"], row["ends"], row["score_sum"], row["scored"]) for row in rows]
         begun: list[uuid.UUID] = []
-        for run in prolonged(one.passage, _passage(before) if before else None, runs):
+        for run in extend_runs(one.passage, _passage(before) if before else None, runs):
             values = (info.version, info.checksum, run.start, run.end, run.score_sum, run.scored)
             key = uuid.uuid5(RUN_NAMESPACE, f"{one.stream}/{info.checksum}/{run.track}/{run.start}")
             if await connection.fetchval(self._sql["similar_upsert"], key, one.stream, run.track, *values):
@@ -135,7 +135,7 @@ class SoundStore:
             for row in await self._pool.fetch(self._sql["passages"], stream, since, limit)
         ]
 
-    async def sounds_within(self, intervals: Sequence[Within]) -> list[dict[Kind, int]]:
+    async def sounds_within(self, intervals: Sequence[StreamInterval]) -> list[dict[Kind, int]]:
         """For each interval how many samples of it sounded like what, by kind; what nobody listened to is missing."""
         found: list[dict[Kind, int]] = [{} for _ in intervals]
         if intervals:
@@ -166,9 +166,9 @@ class SoundStore:
 
 
 def _passage(row: Any) -> Passage:
-    return Passage(row["starts"], row["ends"], tuple(Resemblance(*each) for each in row["similar"]))
+    return Passage(row["starts"], row["ends"], tuple(SimilarTrack(*each) for each in row["similar"]))
 
 
-def _heard(row: Any) -> Heard:
+def _heard(row: Any) -> SoundSummary:
     labels = tuple(Label(*each) for each in row["labels"])
-    return Heard(row["kind"], row["music"], row["speech"], labels)
+    return SoundSummary(row["kind"], row["music"], row["speech"], labels)

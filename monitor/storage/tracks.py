@@ -15,21 +15,21 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.families import Kin, Link
+from monitor.core.families import FamilyRelation, RelatedTrack
 from monitor.core.reference import Reference
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import IdTaken, SameAudio
-from monitor.storage.records import Excluded, Fingerprint, Member, Metadata, Track, without
+from monitor.storage.records import Excluded, FamilyMember, Fingerprint, Metadata, Track, mask_excluded
 from monitor.storage.sql import queries
 
 CATALOG_LOCK = 1095324242  # any constant but the one of migrations
-FAMILY_MOST = 50  # members that are named beside a track; who has more versions of one recording knows
+MAX_FAMILY = 50  # members that are named beside a track; who has more versions of one recording knows
 LOCK_TIMEOUT_S = 3600  # for locks and migrations: another process may be filling a large index
 
 
 @dataclass(frozen=True, slots=True)
-class Indexable:
+class IndexRow:
     """A track's vectors as the index must have them, float32 (k, dimensions), zero where nothing is to match.
 
     revision: of the track; indexed: the revision that the index has, 0 for none.
@@ -93,7 +93,7 @@ class CatalogStore:
         """Stores a model's vectors of a track beside other models'; the index has to get them, kin are to be sought."""
         async with self._pool.acquire() as connection, connection.transaction():
             excluded = _excluded(await connection.fetchval(self._sql["track_excluded"], track))
-            await connection.execute(self._sql["kinships_delete"], track)
+            await connection.execute(self._sql["family_relations_delete"], track)
             await connection.execute(self._sql["fingerprint_upsert"], track, *_blob(fingerprint, excluded))
             await connection.execute(self._sql["track_mended"], track)
 
@@ -109,7 +109,12 @@ class CatalogStore:
             try:
                 async with connection.transaction():
                     await connection.execute(self._sql["track_replace"], track, sha256, n_samples, source)
-                    for query in ("exclusions_delete", "files_delete", "fingerprints_delete", "kinships_delete"):
+                    for query in (
+                        "exclusions_delete",
+                        "files_delete",
+                        "fingerprints_delete",
+                        "family_relations_delete",
+                    ):
                         await connection.execute(self._sql[query], track)
                     await connection.execute(self._sql["fingerprint_upsert"], track, *_blob(fingerprint))
             except asyncpg.UniqueViolationError as error:
@@ -121,11 +126,11 @@ class CatalogStore:
             await connection.execute(self._sql["exclusions_delete"], track)
             await self._exclude(connection, track, excluded)
             for row in await connection.fetch(self._sql["fingerprints"], track):
-                left = int(without(_vectors(row), excluded, row["detector"]).any(axis=1).sum())
+                left = int(mask_excluded(_vectors(row), excluded, row["detector"]).any(axis=1).sum())
                 await connection.execute(
                     self._sql["fingerprint_audible"], track, row["detector"], row["checksum"], left
                 )
-            await connection.execute(self._sql["kinships_delete"], track)
+            await connection.execute(self._sql["family_relations_delete"], track)
             await connection.execute(self._sql["track_revise"], track)
 
     async def _exclude(self, connection: Any, track: int, excluded: Sequence[Excluded]) -> None:
@@ -185,7 +190,7 @@ class CatalogStore:
         """Takes a track out of matching until the index has it; False when there is no such track."""
         return await self.mark(track, "pending")
 
-    async def mark_indexed(self, done: Indexable, info: DetectorInfo) -> None:
+    async def mark_indexed(self, done: IndexRow, info: DetectorInfo) -> None:
         """Says that the index has a track as it was given; one that waited for that is ready."""
         await self.mark_vectors_indexed(done, info)
         await self._pool.execute(self._sql["track_indexed"], done.track)
@@ -220,16 +225,17 @@ class CatalogStore:
         """The exact vectors of those of the tracks that are in the catalog, silent where nothing is to match."""
         rows = await self._pool.fetch(self._sql["fingerprints_ready"], list(tracks), info.name, info.checksum)
         return {
-            row["track_id"]: Reference(without(_vectors(row), _excluded(row["excluded"]), info.name)) for row in rows
+            row["track_id"]: Reference(mask_excluded(_vectors(row), _excluded(row["excluded"]), info.name))
+            for row in rows
         }
 
-    async def indexables(self, tracks: Collection[int], info: DetectorInfo) -> list[Indexable]:
+    async def indexables(self, tracks: Collection[int], info: DetectorInfo) -> list[IndexRow]:
         """What the index must have of tracks, ready or not; those without vectors of this model are left out."""
         rows = await self._pool.fetch(self._sql["fingerprints_of"], list(tracks), info.name, info.checksum)
         return [
-            Indexable(
+            IndexRow(
                 row["track_id"],
-                without(_vectors(row), _excluded(row["excluded"]), info.name),
+                mask_excluded(_vectors(row), _excluded(row["excluded"]), info.name),
                 row["revision"],
                 row["indexed"],
             )
@@ -257,7 +263,7 @@ class CatalogStore:
             excluded = _excluded(await connection.fetchval(self._sql["track_excluded"], track))
             await connection.execute(self._sql["fingerprint_upsert"], track, *_blob(fingerprint, excluded))
 
-    async def mark_vectors_indexed(self, done: Indexable, info: DetectorInfo) -> None:
+    async def mark_vectors_indexed(self, done: IndexRow, info: DetectorInfo) -> None:
         """Says that the index has a further detector's vectors of a track as they were given."""
         values = (done.track, info.name, info.checksum, done.revision)
         await self._pool.execute(self._sql["fingerprint_indexed"], *values)
@@ -281,33 +287,33 @@ class CatalogStore:
 
     async def unrelated_tracks(self, info: DetectorInfo, limit: int | None = None) -> list[int]:
         """Tracks whose kin have not been looked for, at most `limit`."""
-        rows = await self._pool.fetch(self._sql["tracks_unrelated"], info.name, info.checksum, limit)
+        rows = await self._pool.fetch(self._sql["tracks_without_known_family"], info.name, info.checksum, limit)
         return [row["id"] for row in rows]
 
-    async def relate(self, track: int, kin: Collection[Kin], info: DetectorInfo) -> None:
+    async def relate(self, track: int, kin: Collection[RelatedTrack], info: DetectorInfo) -> None:
         """Stores what was found when a track's kin were looked for; what others found of it stays."""
         rows: list[tuple[int, int, float, float, bool]] = []
         for each in kin:
             rows.append((track, each.track, each.share, each.speed, each.is_part))
             rows.append((each.track, track, each.kin_share, 1 / each.speed, each.is_part))
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.executemany(self._sql["kinship_upsert"], rows)
-            await connection.execute(self._sql["fingerprint_related"], track, info.name, info.checksum)
+            await connection.executemany(self._sql["family_relation_upsert"], rows)
+            await connection.execute(self._sql["fingerprint_family_known"], track, info.name, info.checksum)
 
-    async def families(self, tracks: Collection[int]) -> dict[int, list[Member]]:
-        """The other members of each track's family, of those that have one; the first FAMILY_MOST."""
-        found: defaultdict[int, list[Member]] = defaultdict(list)
+    async def families(self, tracks: Collection[int]) -> dict[int, list[FamilyMember]]:
+        """The other members of each track's family, of those that have one; the first MAX_FAMILY."""
+        found: defaultdict[int, list[FamilyMember]] = defaultdict(list)
         if tracks:
-            for row in await self._pool.fetch(self._sql["families"], list(tracks), FAMILY_MOST):
+            for row in await self._pool.fetch(self._sql["families"], list(tracks), MAX_FAMILY):
                 found[row["root"]].append(_member(row))
         return dict(found)
 
-    async def kinships(self) -> list[Link]:
+    async def kinships(self) -> list[FamilyRelation]:
         """All pairs of kin."""
-        rows = await self._pool.fetch(self._sql["kinships"])
-        return [Link(row["track_id"], row["kin_id"], row["part"]) for row in rows]
+        rows = await self._pool.fetch(self._sql["family_relations"])
+        return [FamilyRelation(row["track_id"], row["member_id"], row["part"]) for row in rows]
 
-    async def members(self, tracks: Collection[int]) -> dict[int, Member]:
+    async def members(self, tracks: Collection[int]) -> dict[int, FamilyMember]:
         """Tracks by their ids, those that are there."""
         rows = await self._pool.fetch(self._sql["tracks_named"], list(tracks))
         return {row["id"]: _member(row) for row in rows}
@@ -321,7 +327,7 @@ def _columns(known: Metadata) -> Sequence[object]:
 
 def _blob(fingerprint: Fingerprint, excluded: Sequence[Excluded] = ()) -> Sequence[object]:
     info, vectors = fingerprint.info, fingerprint.vectors
-    audible = int(without(vectors, excluded, info.name).any(axis=1).sum())
+    audible = int(mask_excluded(vectors, excluded, info.name).any(axis=1).sum())
     blob = vectors.astype("<f2").tobytes()
     return info.name, info.version, info.checksum, len(vectors), audible, info.dimensions, blob
 
@@ -368,5 +374,5 @@ def _track(row: Any) -> Track:
     )
 
 
-def _member(row: Any) -> Member:
-    return Member(row["id"], row["title"], row["artist"], row["source"])
+def _member(row: Any) -> FamilyMember:
+    return FamilyMember(row["id"], row["title"], row["artist"], row["source"])

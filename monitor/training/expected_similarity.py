@@ -1,4 +1,4 @@
-"""Fits the foresight of given weights: music with and without something over it, and how alike its vectors stay."""
+"""Fits the predictor of given weights: music with and without something over it, and how alike its vectors stay."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.detect.expected_similarity import FORESIGHT_NAME, Foresight
+from monitor.detect.expected_similarity import PREDICTOR_NAME, SimilarityPredictor
 from monitor.detect.fingerprint import read_card, write_card
 from monitor.training import cache, conditions
 from monitor.training.conditions import Pcm, Sounds
@@ -45,7 +45,7 @@ def examples(files: Sequence[AudioFile], embed: Embed, seed: int) -> tuple[Float
     rng = np.random.default_rng(seed)
     sounds, _ = sounds_of(files, seed)
     if not len(sounds.speech):
-        raise TrainingError("foresight needs music and speech to put over it: name folders with both")
+        raise TrainingError("predictor needs music and speech to put over it: name folders with both")
     vectors, cosines = [], []
     for i, piece in enumerate(_pieces(files, rng)):
         alone, heard = embed(piece), embed(_covered(piece, sounds, rng))
@@ -53,9 +53,9 @@ def examples(files: Sequence[AudioFile], embed: Embed, seed: int) -> tuple[Float
         vectors.append(heard.vectors[both])
         cosines.append(np.einsum("ij,ij->i", alone.vectors[both], heard.vectors[both]))
         if i % LOG_PIECES == 0:
-            log.info("foresight.heard", pieces=i)
+            log.info("predictor.heard", pieces=i)
     if not vectors:
-        raise TrainingError("foresight needs music and speech to put over it: name folders with both")
+        raise TrainingError("predictor needs music and speech to put over it: name folders with both")
     return np.concatenate(vectors), np.concatenate(cosines)
 
 
@@ -86,7 +86,7 @@ def _covered(piece: Pcm, sounds: Sounds, rng: np.random.Generator) -> Pcm:
     return conditions.to_pcm(apply(sound, Sounds(over, over), rng))
 
 
-def fit(vectors: Floats, cosines: Floats, seed: int) -> Foresight:
+def fit(vectors: Floats, cosines: Floats, seed: int) -> SimilarityPredictor:
     """A small network that foresees the cosines."""
     torch.manual_seed(seed)
     sizes = (vectors.shape[1], *HIDDEN)
@@ -103,18 +103,18 @@ def fit(vectors: Floats, cosines: Floats, seed: int) -> Foresight:
             loss.backward()
             optimizer.step()
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
-    foresight = Foresight(tuple((one.weight.detach().numpy(), one.bias.detach().numpy()) for one in linear))
-    correlation = float(np.corrcoef(foresight(vectors), cosines)[0, 1])
-    log.info("foresight.fitted", segments=len(vectors), correlation=round(correlation, 3))
-    return foresight
+    predictor = SimilarityPredictor(tuple((one.weight.detach().numpy(), one.bias.detach().numpy()) for one in linear))
+    correlation = float(np.corrcoef(predictor(vectors), cosines)[0, 1])
+    log.info("predictor.fitted", segments=len(vectors), correlation=round(correlation, 3))
+    return predictor
 
 
-def write(folder: Path, foresight: Foresight) -> None:
+def write(folder: Path, predictor: SimilarityPredictor) -> None:
     """Puts it beside the weights in a folder, and its checksum into their model.json.
 
     Raises:
         SettingsError: there are none.
     """
-    card, data = read_card(folder), foresight.to_bytes()
-    (folder / FORESIGHT_NAME).write_bytes(data)
-    write_card(folder, replace(card, foresight=hashlib.sha256(data).hexdigest()))
+    card, data = read_card(folder), predictor.to_bytes()
+    (folder / PREDICTOR_NAME).write_bytes(data)
+    write_card(folder, replace(card, similarity_predictor=hashlib.sha256(data).hexdigest()))

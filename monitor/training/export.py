@@ -25,8 +25,8 @@ Floats = NDArray[np.float32]
 
 VERSION = "naf-3"
 OPSET = 18
-MOST_DIFFERENCE = 1e-4  # of any number, between the network that was trained and its ONNX
-LEAST_COSINE = 0.98  # of any vector in 8 bit with itself in 32
+MAX_DIFFERENCE = 1e-4  # of any number, between the network that was trained and its ONNX
+MIN_COSINE = 0.98  # of any vector in 8 bit with itself in 32
 ODD_SHARE = 0.002  # of the images may be so odd, a click in silence, that they come out otherwise
 CALIBRATION_IMAGES = 64  # at a time
 
@@ -50,7 +50,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     network = _to_onnx(model)
     difference = _difference(model, network)
-    if difference > MOST_DIFFERENCE:
+    if difference > MAX_DIFFERENCE:
         raise TrainingError(f"the exported network differs by {difference:.1e}: use other versions of torch and onnx")
     if calibration is not None:
         network = quantised(network, calibration)
@@ -126,10 +126,12 @@ def quantised(network: bytes, images: Floats) -> bytes:
         )
         small = after.read_bytes()
     cosines = np.einsum("ij,ij->i", _run(network, images), _run(small, images))
-    log.info("export.quantised", bytes=len(small), cosine_least=float(cosines.min()), cosine_mean=float(cosines.mean()))
-    least = float(np.quantile(cosines, ODD_SHARE))
-    if least < LEAST_COSINE:
-        raise TrainingError(f"in 8 bit a vector's cosine with itself falls to {least:.3f}: calibrate with more images")
+    log.info("export.quantised", bytes=len(small), min_cosine=float(cosines.min()), cosine_mean=float(cosines.mean()))
+    minimum = float(np.quantile(cosines, ODD_SHARE))
+    if minimum < MIN_COSINE:
+        raise TrainingError(
+            f"in 8 bit a vector's cosine with itself falls to {minimum:.3f}: calibrate with more images"
+        )
     return small
 
 

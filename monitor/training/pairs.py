@@ -46,7 +46,7 @@ class Strength:
 
     copy: float = 0.5
     speed: float = 0.5
-    speed_most: float = 0.065
+    max_speed: float = 0.065
     voice: float = 0.18
     alone: float = 0.3
     noise: float = 0.85
@@ -210,7 +210,7 @@ class Pairs:
     ) -> Floats:
         n = len(heard)
         faster = np.flatnonzero(~is_copy & (rng.random(n) < strength.speed))
-        factors = np.exp(rng.uniform(-strength.speed_most, strength.speed_most, len(faster))).astype(np.float32)
+        factors = np.exp(rng.uniform(-strength.max_speed, strength.max_speed, len(faster))).astype(np.float32)
         heard[faster] = augment.at_speed(heard[faster], factors, PAST + SEGMENT // 2)
         heard = augment.at_level(heard[:, :HEARD], OVER)
         beneath = np.where(rng.random(n) < strength.underneath, rng.uniform(2, 20, n), np.nan)

@@ -26,7 +26,7 @@ Spectra = NDArray[np.complex64]
 LONGEST_S = 0.5  # a response is cut here; so much of the past a clip must bring with it
 REVERBERATION_S = (0.08, 0.9)  # until 60 dB are lost
 DIRECT_DB = (-8.0, 12.0)  # of the direct sound against the room
-LEAST_GAIN_DB = -60.0
+MIN_GAIN_DB = -60.0
 ROOMS = 0.85  # of the responses that are not mild have one
 BOXES = 0.5  # of the rooms
 SOUND_M_PER_S = 343.0
@@ -58,7 +58,7 @@ def bank(size: int, samples: int, rng: np.random.Generator, rate_hz: int = RATE_
 
 def _one(samples: int, rank: float, rng: np.random.Generator, rate_hz: int) -> Spectra:
     hz = np.fft.rfftfreq(samples, 1 / rate_hz)
-    gain_db = _equaliser(hz, rng, most_db=6.0 if rank < 1 / 3 else 12.0)
+    gain_db = _equaliser(hz, rng, max_db=6.0 if rank < 1 / 3 else 12.0)
     if rank >= 1 / 3:
         kind = rng.choice(["speaker", "telephone", "radio", "none"], p=[0.5, 0.15, 0.15, 0.2])
         gain_db += {"speaker": _speaker, "telephone": _telephone, "radio": _radio, "none": _nothing}[kind](hz, rng)
@@ -71,10 +71,10 @@ def _one(samples: int, rank: float, rng: np.random.Generator, rate_hz: int) -> S
     return scaled
 
 
-def _equaliser(hz: Doubles, rng: np.random.Generator, most_db: float) -> Doubles:
+def _equaliser(hz: Doubles, rng: np.random.Generator, max_db: float) -> Doubles:
     octaves = np.log2(np.maximum(hz, 50) / 50)
     points = np.arange(0, 9)
-    gains = rng.uniform(-most_db, most_db, len(points)) * rng.random()
+    gains = rng.uniform(-max_db, max_db, len(points)) * rng.random()
     return np.interp(octaves, points, gains)
 
 
@@ -111,7 +111,7 @@ def _low_pass(hz: Doubles, edge_hz: float, order: int) -> Doubles:
 
 def _causal(gain_db: Doubles, samples: int) -> NDArray[np.complex128]:
     """The spectrum of least delay with this magnitude: its cepstrum folded onto positive times."""
-    logs = np.maximum(gain_db - gain_db.max(), LEAST_GAIN_DB) * (np.log(10) / 20)
+    logs = np.maximum(gain_db - gain_db.max(), MIN_GAIN_DB) * (np.log(10) / 20)
     cepstrum = np.fft.irfft(logs, samples)
     half = samples // 2
     cepstrum[1:half] *= 2

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ingest import timeline
 from ingest.wire import GapReason
 from monitor.api.alerts import schemas as alert_schemas
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.api.matches import schemas as match_schemas
 from monitor.api.sounds import schemas as sound_schemas
 from monitor.api.streams import schemas as stream_schemas
@@ -27,10 +27,10 @@ from monitor.storage.matches import UNREACHABLE
 
 router = APIRouter(include_in_schema=False)
 
-OPEN_MOST = 200  # matches on air at once; more could not be looked at
-RECENT_MOST = 30  # about two hours of one music station
-ALERTS_MOST = 20  # what one can act on; the API has them all
-SIMILAR_MOST = 20
+MAX_OPEN = 200  # matches on air at once; more could not be looked at
+MAX_RECENT = 30  # about two hours of one music station
+MAX_ALERTS = 20  # what one can act on; the API has them all
+MAX_SIMILAR = 20
 SOUNDS_FRESH_S = 60  # a passage of ten seconds, and the time that PANNs may take to come to it
 
 # The page loads only what Airtrace serves, runs nothing inline, and cannot be framed by others.
@@ -96,25 +96,25 @@ class View:
 
 
 @router.get("/")
-async def page(request: Request, parts: Parts) -> Response:
+async def page(request: Request, parts: App) -> Response:
     """The whole page."""
     return _rendered(request, "page.html", await _view(parts))
 
 
 @router.get("/live")
-async def live(request: Request, parts: Parts) -> Response:
+async def live(request: Request, parts: App) -> Response:
     """The part of the page that changes."""
     return _rendered(request, "live.html", await _view(parts))
 
 
-async def _view(parts: Parts) -> View:
+async def _view(parts: App) -> View:
     store, info, now = parts.store, parts.matcher.detector.info, stream_schemas.utc_now()
     try:
         streams = [stream_schemas.Stream.of(stream, now) for stream in await store.streams()]
-        playing = await store.matches(None, "open", None, OPEN_MOST)
-        recent = await store.matches(None, None, None, RECENT_MOST)
-        alerts = await store.alerts("open", ALERTS_MOST + 1)
-        similar = await store.similars(None, "pending", SIMILAR_MOST)
+        playing = await store.matches(None, "open", None, MAX_OPEN)
+        recent = await store.matches(None, None, None, MAX_RECENT)
+        alerts = await store.alerts("open", MAX_ALERTS + 1)
+        similar = await store.similars(None, "pending", MAX_SIMILAR)
         fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
         sounds = await store.sounds_now([stream.id for stream in streams], fresh)
         recent_sounds = await sound_schemas.sounds_of(store, recent)
@@ -133,8 +133,8 @@ async def _view(parts: Parts) -> View:
         recent=[
             match_schemas.Match.of(match, families, sound) for match, sound in zip(recent, recent_sounds, strict=True)
         ],
-        alerts=[alert_schemas.Alert.of(alert, families) for alert in alerts[:ALERTS_MOST]],
-        more_alerts=len(alerts) > ALERTS_MOST,
+        alerts=[alert_schemas.Alert.of(alert, families) for alert in alerts[:MAX_ALERTS]],
+        more_alerts=len(alerts) > MAX_ALERTS,
         similar=[sound_schemas.Similar.of(each) for each in similar],
         tracks=tracks,
         detector=info.name,

@@ -133,9 +133,9 @@ def broadcast(known: dict[str, Pcm], unknown: Pcm, streams: int, length_s: float
         decks = _shuffled(mix.chance, sorted(known))
         while mix.at_s < length_s - END_S:
             title = next(decks)
-            most_s = len(known[title]) / SECOND - 4
-            length = min(round(mix.chance.uniform(14, 24), 2), most_s)
-            position = round(mix.chance.uniform(2, max(2, most_s - length)), 2)
+            max_s = len(known[title]) / SECOND - 4
+            length = min(round(mix.chance.uniform(14, 24), 2), max_s)
+            position = round(mix.chance.uniform(2, max(2, max_s - length)), 2)
             begin = round(position * SECOND)
             start_s = mix.at_s
             mix.play(known[title][begin : begin + round(length * SECOND)])

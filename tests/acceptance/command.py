@@ -32,8 +32,8 @@ POLL_S = 0.1
 # Reconnects and gaps within a test's patience; the defaults are for networks that have a bad minute.
 PATIENCE = {
     "AIRTRACE_INGEST__BACKOFF_FIRST_S": "0.2",
-    "AIRTRACE_INGEST__BACKOFF_MOST_S": "1",
-    "AIRTRACE_INGEST__BURST_MOST_S": "6",
+    "AIRTRACE_INGEST__MAX_BACKOFF_S": "1",
+    "AIRTRACE_INGEST__MAX_BURST_S": "6",
     "AIRTRACE_INGEST__CONNECT_TIMEOUT_S": "3",
     "AIRTRACE_INGEST__POLL_S": "0.2",
     "AIRTRACE_INGEST__STALL_TIMEOUT_S": "3",

@@ -33,16 +33,16 @@ def test_a_calibration_outlives_the_process_that_made_it(
 ) -> None:
     short = write_wav(tmp_path / "short.wav", excerpt(catalog[0], 20, SHORT_S))
     (match,) = stocked.json("scan", short)[0]["matches"]
-    peaks = [{"track": 1, "start_s": 60 * i, "end_s": 60 * i + 5, "evidence": 15.0 + i} for i in range(30)]
+    peaks = [{"track": 1, "start_s": 60 * i, "end_s": 60 * i + 5, "llr": 15.0 + i} for i in range(30)]
     heard = {"file": "a.wav", "duration_s": 7200, "sound_s": 7200, "peaks": peaks}
     with stocked.running() as run:
         url = json.loads((run.home / "run.json").read_text())["url"]
         put(url, {"recordings": [heard]})
-        needed = stocked.json("calibrate", "--show")["open_evidence"]
-    assert needed > match["evidence"]
+        needed = stocked.json("calibrate", "--show")["open_llr"]
+    assert needed > match["llr"]
 
     shown = stocked.json("calibrate", "--show")
-    assert shown["open_evidence"] == shown["calibration"]["open_evidence"] == needed
+    assert shown["open_llr"] == shown["calibration"]["open_llr"] == needed
     assert stocked.json("scan", short)[0]["matches"] == []
     assert "as the detector has it" in stocked("calibrate", "--reset").err
     assert stocked.json("scan", short)[0]["matches"] == [match]

@@ -31,7 +31,7 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     said = stocked("explain", mixed, "--at", "0:12", "--for", 5, "--png", picture)
     summary, heading, best = said.out.splitlines()[:3]
     assert (summary, said.err) == (f"played: {title}", "")
-    figures = ["speed", "votes", "evidence", "left", "cosine", "around"]
+    figures = ["speed", "votes", "llr", "left", "cosine", "local_context"]
     assert heading.split() == ["track", "id", "from", "to", "at", *figures, "why"]
     assert best.split()[:5] == [title, str(number[title]), "0:08", "0:23", "0:20"]
     assert "play: evidence" in best
@@ -45,10 +45,10 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     assert (found["start_s"], found["end_s"], found["summary"]) == (12, 17, summary)
     play = found["hypotheses"][0]
     assert (play["track"]["id"], play["verdict"]) == (match["track"]["id"], "play")
-    for name in ("start_s", "end_s", "track_start_s", "track_end_s", "evidence"):
+    for name in ("start_s", "end_s", "track_start_s", "track_end_s", "llr"):
         assert play[name] == pytest.approx(match[name], abs=0.01), name
     assert {each["track"]["id"] for each in other["hypotheses"]} == {another}
-    assert all(each["verdict"] == "too_little_evidence" for each in other["hypotheses"])
+    assert all(each["verdict"] == "llr_too_low" for each in other["hypotheses"])
     assert all("too little evidence: " in each["reason"] for each in other["hypotheses"])
 
 

@@ -109,7 +109,7 @@ def assert_heard_by_one_at_a_time(records: list[Record]) -> None:
 
 
 async def _prepare(dsn: str, url: str) -> None:
-    async with matches.opened(dsn, 2) as opened:
+    async with matches.open_storage(dsn, 2) as opened:
         for number in range(STREAMS):
             assert await opened.add_stream(f"radio-{number}", url)
 

@@ -35,8 +35,8 @@ def test_a_worker_that_is_killed_and_started_again(
 ) -> None:
     worker = stage.worker()
     with stage.fed(broadcast) as feed:
-        for least in (0.15, 0.55):
-            feed.wait_for(least + chance.uniform(0, 0.2))
+        for minimum in (0.15, 0.55):
+            feed.wait_for(minimum + chance.uniform(0, 0.2))
             worker.kill()
             worker = stage.worker()
     stage.wait_until_done(broadcast)

@@ -142,11 +142,11 @@ def _written(folder: Path, catalog: Catalog, distractors_s: float) -> tuple[Path
     for name in ("known", part):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
-    def path_of(reference: Reference, kind: str, most_s: float) -> Path:
+    def path_of(reference: Reference, kind: str, max_s: float) -> Path:
         path = folder / kind / reference.name
         if not path.exists():
-            pcm = decode(reference.file, INTRO_S + most_s) if most_s else decode(reference.file)
-            pcm = pcm[-round(most_s * SAMPLE_RATE_HZ) :]  # all of it where that is 0
+            pcm = decode(reference.file, INTRO_S + max_s) if max_s else decode(reference.file)
+            pcm = pcm[-round(max_s * SAMPLE_RATE_HZ) :]  # all of it where that is 0
             unfinished = path.with_suffix(".part")
             # A FLAC file of nothing could not be read again.
             soundfile.write(unfinished, pcm if len(pcm) else [0.0], SAMPLE_RATE_HZ, "PCM_16", format="FLAC")

@@ -13,7 +13,7 @@ from monitor.evaluation.plays import Result
 # Peers time their hits to 0.1 s or so; at 4 % more speed a line has moved by 0.4 s when the next window, 10 s later, is
 # looked up. A beat's length away, in looped music, is another place.
 LINE_S = 0.5
-LEAST_FITTED_S = 10.0  # over less than that the fit of a speed is noise
+MIN_FITTED_S = 10.0  # over less than that the fit of a speed is noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def best(hits: Iterable[Hit]) -> list[Hit]:
     return list(of_windows.values())
 
 
-def plays(hits: Iterable[Hit], least: float, bridge_s: float) -> list[Result]:
+def plays(hits: Iterable[Hit], minimum: float, bridge_s: float) -> list[Result]:
     """What a system that is given windows would report.
 
     least: hits with a lower score are no answer. bridge_s: hits on one line with at most so much between them are one
@@ -54,7 +54,7 @@ def plays(hits: Iterable[Hit], least: float, bridge_s: float) -> list[Result]:
     """
     lines: dict[tuple[str, str], list[list[Hit]]] = defaultdict(list)
     for hit in sorted(hits, key=lambda hit: (hit.recording, hit.start_s, hit.end_s)):
-        if hit.score < least:
+        if hit.score < minimum:
             continue
         of_track = lines[hit.recording, hit.track]
         near = [line for line in of_track if _goes_on(line, hit, bridge_s)]
@@ -79,7 +79,7 @@ def _play(line: Sequence[Hit]) -> Result:
     first, last = line[0], max(line, key=lambda hit: hit.end_s)
     start_s, end_s = first.start_s, last.end_s
     speed = 1.0
-    if last.start_s - start_s >= LEAST_FITTED_S:
+    if last.start_s - start_s >= MIN_FITTED_S:
         speed = max(0.5, (last.track_start_s - first.track_start_s) / (last.start_s - start_s))
     return Result(
         recording=first.recording,

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.audio import decode
-from monitor.core.segmenter import Cutter
+from monitor.core.segmenter import Segmenter
 from monitor.demo.music import cache_folder, fetch
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.fingerprint import NeuralDetector
@@ -81,7 +81,7 @@ async def _real() -> Floats:
     """The vectors of the demo's music."""
     detector, found = NeuralDetector(), []
     for piece in (await fetch(cache_folder(), lambda step: None)).music:
-        cutter = Cutter()
+        cutter = Segmenter()
         async for block in decode.blocks(piece.path):
             vectors = detector.embed(cutter.feed(block)[1]).vectors
             found.append(vectors[vectors.any(axis=1)])
@@ -188,7 +188,7 @@ async def _one(
     truth: dict[str, NDArray[np.int64]],
 ) -> Row:
     before, cpu_s = _memory(pid), _cpu_s(pid)
-    async with milvus.opened(uri, None, DetectorInfo("fingerprint", "bench", "b", bulk.shape[1]), kind) as opened:
+    async with milvus.open_index(uri, None, DetectorInfo("fingerprint", "bench", "b", bulk.shape[1]), kind) as opened:
         begun = time.perf_counter()
         for track, first in enumerate(range(0, len(bulk), TRACK_VECTORS)):
             await opened.insert(track, bulk[first : first + TRACK_VECTORS])

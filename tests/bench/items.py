@@ -20,13 +20,13 @@ EDGE = SAMPLE_RATE_HZ // 200  # 5 ms: cuts do not click
 HEARD_GAIN = 10 ** (-12 / 20)
 EXCERPT_S = (10.0, 90.0)  # drawn by their logarithm: half of them are shorter than 30 s
 SPOILT_S = (10.0, 30.0)
-WHOLE_MOST_S = 200.0
+MAX_WHOLE_S = 200.0
 JINGLE_S, JINGLE_LEAD_S = (3.0, 6.0), (2.0, 5.0)
 FADE_S = (2.0, 4.0)
 CHAINED_S, CHAIN = (12.0, 30.0), 3
 MEDLEY_S, MEDLEY = 5.0, 7
 TWICE_S, JUMP_S, BOTH_S = (12.0, 30.0), (10.0, 25.0), (15.0, 30.0)
-JUMP_LEAST_S = 5.0
+MIN_JUMP_S = 5.0
 BANDS_DB = ((0.0, 6.0), (-6.0, 0.0), (-12.0, -6.0), (-18.0, -12.0))
 SPOKEN_DB = (-6.0, 6.0)  # of music whose own kind is what is looked at, if a voice is over it at all
 SPOILT_DB = (0.0, 6.0)
@@ -150,7 +150,7 @@ def excerpt(studio: Studio, music: Music, snr_db: float | None, over: Strung | N
 
 
 def whole(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    return studio.mixed([Part(music.whole(WHOLE_MOST_S))], "clear" if snr_db is None else "speech", snr_db)
+    return studio.mixed([Part(music.whole(MAX_WHOLE_S))], "clear" if snr_db is None else "speech", snr_db)
 
 
 def jingle(studio: Studio, music: Music, snr_db: float | None) -> Item:
@@ -183,12 +183,12 @@ def twice(studio: Studio, music: Music, snr_db: float | None) -> Item:
 
 
 def jump(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """A track that leaps to another of its places, at least JUMP_LEAST_S away from where it would go on."""
+    """A track that leaps to another of its places, at least MIN_JUMP_S away from where it would go on."""
     first = music.excerpt(studio.samples(JUMP_S))
-    far = studio.samples((JUMP_LEAST_S, 60.0)) * int(studio.rng.choice([-1, 1]))
+    far = studio.samples((MIN_JUMP_S, 60.0)) * int(studio.rng.choice([-1, 1]))
     following = first.start + len(first.sound)
     second = music.again(first, following + far, studio.samples(JUMP_S))
-    if abs(second.start - following) < JUMP_LEAST_S * SAMPLE_RATE_HZ:  # too near to the track's end: the other way
+    if abs(second.start - following) < MIN_JUMP_S * SAMPLE_RATE_HZ:  # too near to the track's end: the other way
         second = music.again(first, following - abs(far), len(second.sound))
     return studio.mixed(_in_a_row([first, second]), "jump", snr_db)
 

@@ -36,7 +36,7 @@ VOICES = 30  # references that are or carry a voice
 SPEECH_S = 1500.0  # laid over queries; what remains of the split's speech makes the voices
 BEDS = 12  # tracks of which the voices' beds are made
 INTRO_S = 10.0  # left out of a distractor of which only a part is taken
-LEAST_S = 12.0  # of a reference that queries are cut from
+MIN_S = 12.0  # of a reference that queries are cut from
 AROUND_S = 3  # of a track, read with the place that is asked for
 LEVEL = 3000.0  # root mean square of every sound that is laid over, so that none drowns the others
 
@@ -116,11 +116,11 @@ def _files(roots: Sequence[Path], splits: Iterable[Split], kind: str) -> dict[st
     return found
 
 
-def _reference(folder: Path, name: str, file: AudioFile, of: str, most_s: float) -> Reference:
-    part = f" {most_s:g} s" if most_s else ""
+def _reference(folder: Path, name: str, file: AudioFile, of: str, max_s: float) -> Reference:
+    part = f" {max_s:g} s" if max_s else ""
     path = folder / f"{_name(name + part)}.flac"
     if not path.exists():
-        pcm = decode(file, INTRO_S + most_s)[-int(most_s * SAMPLE_RATE_HZ) :] if most_s else decode(file)
+        pcm = decode(file, INTRO_S + max_s)[-int(max_s * SAMPLE_RATE_HZ) :] if max_s else decode(file)
         _write(path, pcm)
     return Reference(path, file.track, soundfile.info(path).frames / SAMPLE_RATE_HZ, of)
 
@@ -187,7 +187,7 @@ def _excerpt(reference: Reference, condition: Condition, start: int, sounds: Sou
 
 def _places(refs: Sequence[Reference], of: str, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """`n` pairs of a reference and a sample: every reference in turn, in random order, wherever it is not silent."""
-    candidates = [i for i, reference in enumerate(refs) if reference.of == of and reference.duration_s >= LEAST_S]
+    candidates = [i for i, reference in enumerate(refs) if reference.of == of and reference.duration_s >= MIN_S]
     order = rng.permutation(candidates)
     found: list[tuple[int, int]] = []
     for i in np.resize(order, 4 * n) if len(order) else []:

@@ -27,7 +27,7 @@ DISTRACTORS: dict[Split, tuple[Split, ...]] = {"test": ("tune", "train"), "tune"
 TRIES = 12  # places of a track that are looked at
 EVEN_DB = -10.0  # a second so far beneath an excerpt's level cannot be heard under a voice: its truth would be idle
 SPARE_S = 0.3  # more of the track than is asked for: rubberband keeps up to 0.13 s of an end to itself
-SPOKEN_MOST_S = 20.0  # of one clip
+MAX_SPOKEN_S = 20.0  # of one clip
 TRIM_DB = -35.0  # a clip's ends so far beneath its peak are its recording's silence
 BLOCK = SAMPLE_RATE_HZ // 100
 PAUSE_S = (0.1, 0.5)  # between two clips
@@ -226,7 +226,7 @@ def _decoded(file: AudioFile) -> Pcm:
 
 def _spoken(file: AudioFile) -> Floats:
     """A clip without the silence at its ends, at the level of all clips; nothing of one that cannot be read."""
-    pcm = decode(file)[: int(SPOKEN_MOST_S * SAMPLE_RATE_HZ)]
+    pcm = decode(file)[: int(MAX_SPOKEN_S * SAMPLE_RATE_HZ)]
     loud = np.abs(to_sound(pcm[: len(pcm) // BLOCK * BLOCK])).reshape(-1, BLOCK).max(axis=1, initial=0)
     heard = np.flatnonzero(loud > loud.max(initial=0) * 10 ** (TRIM_DB / 20))
     if not len(heard):

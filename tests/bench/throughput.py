@@ -153,8 +153,8 @@ async def _work(stage: Stage, broadcast: Broadcast) -> float:
     detector, uri = NeuralDetector(), stage.cluster.milvus_uri
     with ThreadPoolExecutor(1) as threads:
         async with (
-            store.opened(stage.dsn, 4) as kept,
-            milvus.opened(uri, None, detector.info) as vectors,
+            store.open_storage(stage.dsn, 4) as kept,
+            milvus.open_index(uri, None, detector.info) as vectors,
             KafkaBus(stage.kafka) as bus,
         ):
             matcher = Matcher(detector, vectors, kept, threads, MatchingSettings(), detector.thresholds)

@@ -48,7 +48,7 @@ class SpoolRig:
         self._folder = folder
 
     def opened(self) -> Spool:
-        return Spool(self._folder, most_mb=64)
+        return Spool(self._folder, max_mb=64)
 
     async def publish_alien(self, bus: Spool) -> None:
         await bus.append(ALIEN)

@@ -15,11 +15,11 @@ from aiokafka import AIOKafkaProducer
 
 from ingest import metrics
 from ingest.bus import kafka_history
-from ingest.bus.history import Recorder
+from ingest.bus.history import WindowHistory
 from ingest.bus.kafka import KafkaBus
 from ingest.bus.port import Bus, Delivery
 from ingest.bus.spool import FILE_BYTES, Spool
-from ingest.bus.spool_history import SpoolRecorder
+from ingest.bus.spool_history import SpoolHistory
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Window, encode
@@ -38,13 +38,13 @@ class Log:
     """A log that is open, and how it is read beside its consumer."""
 
     bus: Bus
-    recorder: Recorder
+    recorder: WindowHistory
 
 
 @pytest.fixture(params=["spool", "kafka"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Bus]]:
     if request.param == "spool":
-        return lambda: Spool(tmp_path / "spool", most_mb=64)
+        return lambda: Spool(tmp_path / "spool", max_mb=64)
     broker: Broker = request.getfixturevalue("any_kafka")
     settings = kafka_settings(broker.bootstrap, partitions=1)
     return lambda: KafkaBus(settings, idempotent=broker.is_real)
@@ -127,39 +127,39 @@ async def test_the_consumer_does_not_notice(log: Log) -> None:
 
 
 async def test_a_spool_says_from_when_to_when_it_has_a_stream(tmp_path: Path) -> None:
-    async with Spool(tmp_path, most_mb=64) as spool:
+    async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number) for number in range(3, 8)])
-        found = await SpoolRecorder(tmp_path).windows(1, 0, clock(100), clock(101))
+        found = await SpoolHistory(tmp_path).windows(1, 0, clock(100), clock(101))
         assert (found.windows, found.oldest, found.newest) == ((), clock(3), clock(8))
-        found = await SpoolRecorder(tmp_path).windows(2, 0, clock(0), clock(101))
+        found = await SpoolHistory(tmp_path).windows(2, 0, clock(0), clock(101))
         assert (found.oldest, found.newest) == (None, None)
 
 
 async def test_a_spool_is_read_when_nobody_has_it_open_and_over_its_files(tmp_path: Path) -> None:
     length = FILE_BYTES // BYTES_PER_SAMPLE // 3
-    async with Spool(tmp_path, most_mb=64) as spool:
+    async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number, length) for number in range(8)])
     assert len(list(tmp_path.glob("*.log"))) > 2
-    found = await SpoolRecorder(tmp_path).windows(1, 0, clock(0), clock(100, length))
+    found = await SpoolHistory(tmp_path).windows(1, 0, clock(0), clock(100, length))
     assert [each.sequence for each in found.windows] == list(range(8))
 
 
 async def test_a_record_that_is_just_being_written_is_not_there_yet(tmp_path: Path) -> None:
-    async with Spool(tmp_path, most_mb=64) as spool:
+    async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number) for number in range(3)])
     (path,) = tmp_path.glob("*.log")
     whole = path.read_bytes()
     third = len(whole) // 3
     for length in (2 * third + 5, 2 * third + 40, len(whole) - 1):
         path.write_bytes(whole[:length])
-        found = await SpoolRecorder(tmp_path).windows(1, 0, clock(0), clock(100))
+        found = await SpoolHistory(tmp_path).windows(1, 0, clock(0), clock(100))
         assert [each.sequence for each in found.windows] == [0, 1]
         assert path.read_bytes() == whole[:length]
 
 
 async def test_where_there_is_no_spool_kafka_is_named(tmp_path: Path) -> None:
     with pytest.raises(BusError, match="AIRTRACE_KAFKA__BOOTSTRAP"):
-        await SpoolRecorder(tmp_path / "none").windows(1, 0, clock(0), clock(1))
+        await SpoolHistory(tmp_path / "none").windows(1, 0, clock(0), clock(1))
 
 
 # Kafka

@@ -26,7 +26,7 @@ from monitor.storage.matches import Store, migrate
 from monitor.storage.milvus import Index
 from tests import songs as sounds
 
-POOL_MOST = 8
+MAX_POOL = 8
 NAMED = "AIRTRACE_TEST_POSTGRES"
 EMPTY = """
     do $$ begin
@@ -96,7 +96,7 @@ async def _execute(dsn: str, statement: str) -> None:
 
 @pytest.fixture
 async def store(dsn: str) -> AsyncIterator[Store]:
-    async with store_module.opened(dsn, POOL_MOST) as opened:
+    async with store_module.open_storage(dsn, MAX_POOL) as opened:
         yield opened
 
 
@@ -117,7 +117,7 @@ def detector() -> LogMelDetector:
 @pytest.fixture
 async def index(tmp_path: Path, detector: LogMelDetector) -> AsyncIterator[Index]:
     """Milvus Lite on a file of this test's own."""
-    async with index_module.opened(str(tmp_path / "milvus.db"), None, detector.info) as opened:
+    async with index_module.open_index(str(tmp_path / "milvus.db"), None, detector.info) as opened:
         yield opened
 
 

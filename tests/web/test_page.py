@@ -26,7 +26,7 @@ from monitor.api import problems
 from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
 from monitor.storage import records
-from monitor.storage.sounds import Similar, Within
+from monitor.storage.sounds import Similar, StreamInterval
 from monitor.web import live
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
@@ -42,7 +42,7 @@ class Kept:
     kept_matches: Sequence[records.Match] = ()
     kept_alerts: Sequence[records.Alert] = ()
     n_tracks: int = 0
-    kin: Mapping[int, Sequence[records.Member]] = field(default_factory=dict)
+    kin: Mapping[int, Sequence[records.FamilyMember]] = field(default_factory=dict)
     failure: Exception | None = field(default=None)
     kept_similars: Sequence[Similar] = ()
     kept_kinds: Mapping[int, str] = field(default_factory=dict)
@@ -69,10 +69,10 @@ class Kept:
     async def sounds_now(self, streams: Collection[int], since: int) -> Mapping[int, str]:
         return {stream: kind for stream, kind in self.kept_kinds.items() if stream in streams}
 
-    async def sounds_within(self, intervals: Sequence[Within]) -> list[Mapping[str, int]]:
+    async def sounds_within(self, intervals: Sequence[StreamInterval]) -> list[Mapping[str, int]]:
         return [self.kept_sounds.get(each.starts, {}) for each in intervals]
 
-    async def families(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.Member]]:
+    async def families(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.FamilyMember]]:
         return {track: family for track, family in self.kin.items() if track in tracks}
 
     async def count_tracks(self) -> int:
@@ -159,7 +159,7 @@ def _match(title: str = "Nocturne", state: str = "open", **changes: object) -> r
         "track_start_s": 12.5,
         "track_end_s": 97.5,
         "score": 0.9312,
-        "evidence": 312.5,
+        "llr": 312.5,
         "bridged_s": 0.0,
         "is_ambiguous": False,
     }
@@ -174,7 +174,7 @@ def _alert(match: records.Match, identity: int = 1, state: str = "open") -> reco
 
 def _full(name: str = "radio-one", title: str = "Nocturne") -> Kept:
     match = _match(stream_name=name, track={"id": 7, "title": title, "artist": title, "source": title})
-    return Kept([_stream(name)], [match], [_alert(match)], 6, {7: [records.Member(8, title, title, title)]})
+    return Kept([_stream(name)], [match], [_alert(match)], 6, {7: [records.FamilyMember(8, title, title, title)]})
 
 
 async def test_what_is_on_air_shows_track_since_position_and_score() -> None:
@@ -189,7 +189,7 @@ async def test_what_is_on_air_shows_track_since_position_and_score() -> None:
 
 async def test_a_match_and_its_alert_name_the_family_of_their_track() -> None:
     match = _match()
-    family = [records.Member(number, f"Version {number}", None, "v.flac") for number in range(1, 3)]
+    family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 3)]
     seen = await _seen(Kept([_stream()], [match], [_alert(match)], 6, {7: family}))
     assert seen.text.count("The Owls also: Version 1 , Version 2") == 3  # on air, alert, recent match
     assert "more" not in seen.text
@@ -232,7 +232,7 @@ async def test_a_stream_and_a_match_say_what_they_sound_like() -> None:
 
 
 async def test_of_a_long_family_the_first_are_named_and_the_rest_counted() -> None:
-    family = [records.Member(number, f"Version {number}", None, "v.flac") for number in range(1, 8)]
+    family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 8)]
     seen = await _seen(Kept([_stream()], [_match()], n_tracks=6, kin={7: family}))
     assert "also: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
 
@@ -259,10 +259,10 @@ async def test_open_alerts_are_listed_and_settled_ones_are_not() -> None:
 
 
 async def test_more_alerts_than_fit_are_said_to_be_more() -> None:
-    seen = await _seen(Kept(kept_alerts=[_alert(_match(f"Title {i}"), i) for i in range(live.ALERTS_MOST + 5)]))
-    assert f"Open alerts {live.ALERTS_MOST}+" in seen.text
-    assert f"Title {live.ALERTS_MOST - 1} " in seen.text
-    assert f"Title {live.ALERTS_MOST} " not in seen.text
+    seen = await _seen(Kept(kept_alerts=[_alert(_match(f"Title {i}"), i) for i in range(live.MAX_ALERTS + 5)]))
+    assert f"Open alerts {live.MAX_ALERTS}+" in seen.text
+    assert f"Title {live.MAX_ALERTS - 1} " in seen.text
+    assert f"Title {live.MAX_ALERTS} " not in seen.text
 
 
 async def test_catalog_size_model_and_the_other_interfaces_are_there() -> None:

@@ -7,14 +7,14 @@ from typing import Literal
 from fastapi import APIRouter
 
 from monitor.api.alerts import schemas
-from monitor.api.dependencies import Limit, Parts
+from monitor.api.dependencies import App, Limit
 
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 
 
 @router.get("")
 async def list_alerts(
-    parts: Parts,
+    parts: App,
     state: Literal["open", "acknowledged", "resolved", "dismissed"] | None = None,
     limit: Limit = 100,
 ) -> list[schemas.Alert]:

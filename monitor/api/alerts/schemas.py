@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from ingest import timeline
-from monitor.api.catalog.schemas import Also, Families, PlayedTrack, Relative
+from monitor.api.catalog.schemas import Alternatives, Families, FamilyMember, PlayedTrack
 from monitor.storage import records
 
 
@@ -21,7 +21,7 @@ class Alert(BaseModel):
     state: str
     stream: str
     track: PlayedTrack
-    also: Also
+    also: Alternatives
     start: datetime
     end: datetime
     raised_at: datetime
@@ -35,7 +35,7 @@ class Alert(BaseModel):
             state=alert.state,
             stream=alert.stream_name,
             track=PlayedTrack.model_validate(alert.track),
-            also=Relative.all_of(families.get(alert.track_id, ())),
+            also=FamilyMember.all_of(families.get(alert.track_id, ())),
             start=timeline.to_utc(alert.starts),
             end=timeline.to_utc(alert.ends),
             raised_at=alert.raised_at,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.api.ndjson import NDJSON, lines
 from monitor.api.uploads import on_disk
 from monitor.catalog import transfer
@@ -59,7 +59,7 @@ class Import(BaseModel):
 
 
 @router.get("")
-async def about(parts: Parts) -> About:
+async def about(parts: App) -> About:
     """What the catalog has, and whether the index holds as many vectors."""
     info = parts.matcher.detector.info
     models = [
@@ -78,12 +78,12 @@ async def about(parts: Parts) -> About:
 
 @router.post("/verify")
 async def check(
-    parts: Parts, mend: Annotated[bool, Query(description="Mend what is found, from PostgreSQL.")] = False
+    parts: App, mend: Annotated[bool, Query(description="Mend what is found, from PostgreSQL.")] = False
 ) -> StreamingResponse:
     """Compares the index with PostgreSQL, vector by vector: lines of progress, and one for each difference."""
 
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
-        found = verify(parts.store, parts.index, parts.catalog.keeper, parts.matcher.detector.info, mend=mend)
+        found = verify(parts.store, parts.index, parts.catalog.index_sync, parts.matcher.detector.info, mend=mend)
         async for step in found:
             match step:
                 case Checked(done, total):
@@ -95,11 +95,11 @@ async def check(
 
 
 @router.post("/rebuild")
-async def rebuild(parts: Parts) -> StreamingResponse:
+async def rebuild(parts: App) -> StreamingResponse:
     """Builds the index anew from the stored vectors, beside the one in use; searches go on. Lines of progress."""
 
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
-        keeper = parts.catalog.keeper
+        keeper = parts.catalog.index_sync
         async with keeper.change():
             yield {"done": 0, "total": await parts.store.count_tracks()}
             async for step in keeper.refill():
@@ -110,21 +110,21 @@ async def rebuild(parts: Parts) -> StreamingResponse:
 
 
 @router.post("/prune")
-async def prune(parts: Parts) -> Pruned:
+async def prune(parts: App) -> Pruned:
     """Deletes the vectors that models of the past have left of tracks that have the present one's."""
     return Pruned(fingerprints=await parts.store.prune(parts.matcher.detector.info))
 
 
 @router.get("/export")
-async def export(parts: Parts) -> StreamingResponse:
+async def export(parts: App) -> StreamingResponse:
     """The whole catalog with its fingerprints as one file: what `POST /catalog/import` takes, anywhere."""
     headers = {"Content-Disposition": 'attachment; filename="catalog.ndjson"'}
     return StreamingResponse(transfer.lines(parts.store), media_type=NDJSON, headers=headers)
 
 
 @router.post("/import")
-async def take_over(
-    parts: Parts, file: Annotated[UploadFile, File(description="What an export gave; gzip is understood.")]
+async def import_catalog(
+    parts: App, file: Annotated[UploadFile, File(description="What an export gave; gzip is understood.")]
 ) -> list[Import]:
     """Takes over tracks from a file, once its sum is right. Audio that is known stays as it is."""
     async with on_disk(file) as path:

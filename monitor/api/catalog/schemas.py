@@ -12,7 +12,7 @@ from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.storage import records
 
 
-class Relative(BaseModel):
+class FamilyMember(BaseModel):
     """Another track of the same family: near-identical, or a version, a stem or a part of it."""
 
     id: int
@@ -21,13 +21,15 @@ class Relative(BaseModel):
     source: str
 
     @classmethod
-    def all_of(cls, members: Iterable[records.Member]) -> list[Relative]:
+    def all_of(cls, members: Iterable[records.FamilyMember]) -> list[FamilyMember]:
         return [cls(id=each.id, title=each.title, artist=each.artist, source=each.source) for each in members]
 
 
 # The other members of each track's family, where it has one; as the store gives them.
-Families = Mapping[int, Sequence[records.Member]]
-Also = Annotated[list[Relative], Field(description="Tracks near-identical to this one, which it may be instead.")]
+Families = Mapping[int, Sequence[records.FamilyMember]]
+Alternatives = Annotated[
+    list[FamilyMember], Field(description="Tracks near-identical to this one, which it may be instead.")
+]
 
 
 class Excluded(BaseModel):
@@ -71,10 +73,10 @@ class Track(BaseModel):
     detectors: list[str] = Field(description="The detectors that it is registered with.")
     excluded: list[Excluded] = Field(description="Intervals that never match.")
     added_at: datetime
-    family: list[Relative] = Field(description="The tracks near-identical to it, in whole or in part.")
+    family: list[FamilyMember] = Field(description="The tracks near-identical to it, in whole or in part.")
 
     @classmethod
-    def of(cls, track: records.Track, family: Iterable[records.Member] = ()) -> Track:
+    def of(cls, track: records.Track, family: Iterable[records.FamilyMember] = ()) -> Track:
         known = track.metadata
         return cls(
             id=track.id,
@@ -99,14 +101,14 @@ class Track(BaseModel):
             detectors=list(track.detectors),
             excluded=[Excluded.of(each) for each in track.excluded],
             added_at=track.added_at,
-            family=Relative.all_of(family),
+            family=FamilyMember.all_of(family),
         )
 
 
 class Family(BaseModel):
     """Tracks that are near-identical to one another, in whole or in part."""
 
-    tracks: list[Relative]
+    tracks: list[FamilyMember]
 
 
 class Registered(BaseModel):

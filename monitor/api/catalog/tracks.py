@@ -12,13 +12,13 @@ from fastapi import APIRouter, Body, File, Form, Path, Query, Response, UploadFi
 from fastapi.responses import StreamingResponse
 
 from monitor.api.catalog import schemas
-from monitor.api.dependencies import Limit, Parts
+from monitor.api.dependencies import App, Limit
 from monitor.api.ndjson import lines
 from monitor.api.uploads import on_disk, safe_name
 from monitor.catalog import tags
 from monitor.catalog.metadata import Details, checked
 from monitor.core.families import families
-from monitor.errors import DetailsError, NotFound
+from monitor.errors import MetadataError, NotFound
 from monitor.parts import Airtrace
 from monitor.storage.records import Metadata, Track
 
@@ -28,12 +28,12 @@ TrackId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Text = Annotated[str | None, Form(max_length=500, pattern=r"^[^\x00]*$")]
 Upload = Annotated[UploadFile, File(description="An audio file of any kind that ffmpeg or libsndfile reads.")]
 Source = Annotated[str | None, Form(max_length=4000, pattern=r"^[^\x00]*$")]
-EXCLUDED_MOST = 1000
+MAX_EXCLUDED = 1000
 
 
 @router.post("", status_code=201)
 async def add(
-    parts: Parts,
+    parts: App,
     response: Response,
     file: Upload,
     title: Text = None,
@@ -84,7 +84,7 @@ async def add(
 
 @router.get("")
 async def list_tracks(
-    parts: Parts,
+    parts: App,
     query: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     status: Annotated[
         Literal["pending", "ready", "failed", "retiring", "retired"] | None, Query(description="Only those.")
@@ -99,16 +99,16 @@ async def list_tracks(
 
 
 @router.get("/families")
-async def list_families(parts: Parts, limit: Limit = 100) -> list[schemas.Family]:
+async def list_families(parts: App, limit: Limit = 100) -> list[schemas.Family]:
     """Tracks near-identical to one another, in whole or in part; one that holds several may be in several families."""
     found = families(await parts.store.kinships())[:limit]
     members = await parts.store.members({track for family in found for track in family})
     named = [[members[track] for track in family if track in members] for family in found]
-    return [schemas.Family(tracks=schemas.Relative.all_of(family)) for family in named if len(family) > 1]
+    return [schemas.Family(tracks=schemas.FamilyMember.all_of(family)) for family in named if len(family) > 1]
 
 
 @router.post("/rebuild")
-async def rebuild(parts: Parts) -> StreamingResponse:
+async def rebuild(parts: App) -> StreamingResponse:
     """Re-embeds tracks of other models from their files and fills the index anew; a JSON line a re-embedded track."""
 
     async def steps() -> AsyncGenerator[schemas.Rebuilt, None]:
@@ -120,7 +120,7 @@ async def rebuild(parts: Parts) -> StreamingResponse:
 
 
 @router.get("/{track_id}")
-async def read(parts: Parts, track_id: TrackId) -> schemas.Track:
+async def read(parts: App, track_id: TrackId) -> schemas.Track:
     """One track."""
     track = await parts.store.track(track_id)
     if track is None:
@@ -129,13 +129,13 @@ async def read(parts: Parts, track_id: TrackId) -> schemas.Track:
 
 
 @router.patch("/{track_id}")
-async def edit(parts: Parts, track_id: TrackId, details: Details) -> schemas.Track:
+async def edit(parts: App, track_id: TrackId, details: Details) -> schemas.Track:
     """Changes what is known of a track: what is said, and nothing else. Past matches keep what they had."""
     return await _with_family(parts, await parts.catalog.edit(track_id, details.given()))
 
 
 @router.put("/{track_id}/audio")
-async def replace(parts: Parts, track_id: TrackId, file: Upload, source: Source = None) -> schemas.Track:
+async def replace(parts: App, track_id: TrackId, file: Upload, source: Source = None) -> schemas.Track:
     """Gives a track another recording. Its excluded intervals go, past matches stay as they were reported."""
     name = safe_name(file.filename)
     async with on_disk(file) as path:
@@ -144,26 +144,26 @@ async def replace(parts: Parts, track_id: TrackId, file: Upload, source: Source 
 
 @router.put("/{track_id}/excluded")
 async def exclude(
-    parts: Parts, track_id: TrackId, excluded: Annotated[list[schemas.Excluded], Body(max_length=EXCLUDED_MOST)]
+    parts: App, track_id: TrackId, excluded: Annotated[list[schemas.Excluded], Body(max_length=MAX_EXCLUDED)]
 ) -> schemas.Track:
     """Sets the intervals that never match, instead of those that were set. Takes effect at once, also on air."""
     return await _with_family(parts, await parts.catalog.exclude(track_id, [each.record() for each in excluded]))
 
 
 @router.post("/{track_id}/retire")
-async def retire(parts: Parts, track_id: TrackId) -> schemas.Track:
+async def retire(parts: App, track_id: TrackId) -> schemas.Track:
     """Takes a track out of matching and keeps all else: past matches stay, one on air ends, it can be restored."""
     return await _with_family(parts, await parts.catalog.retire(track_id))
 
 
 @router.post("/{track_id}/restore")
-async def restore(parts: Parts, track_id: TrackId) -> schemas.Track:
+async def restore(parts: App, track_id: TrackId) -> schemas.Track:
     """Takes a retired track back into matching, without its audio."""
     return await _with_family(parts, await parts.catalog.restore(track_id))
 
 
 @router.delete("/{track_id}", status_code=204)
-async def delete(parts: Parts, track_id: TrackId) -> None:
+async def delete(parts: App, track_id: TrackId) -> None:
     """Takes a track out of the catalog. Its past matches stay, with the metadata they had."""
     await parts.catalog.delete(track_id)
 
@@ -177,4 +177,4 @@ def _object(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise DetailsError("fields", f"fields: a JSON object of texts is needed ({error})") from error
+        raise MetadataError("fields", f"fields: a JSON object of texts is needed ({error})") from error

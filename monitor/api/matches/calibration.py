@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, UploadFile
 from fastapi.responses import StreamingResponse
 
 from monitor.api.catalog.schemas import PlayedTrack, Track
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.api.matches import calibration_schemas as shapes
 from monitor.api.matches.schemas import ScanProgress
 from monitor.api.ndjson import NDJSON, lines
@@ -26,12 +26,12 @@ from monitor.storage import records
 
 router = APIRouter(tags=["calibration"])
 
-SHOWN_MOST = 10  # of the largest peaks of unknown audio, for a look at whether they are what they should be
+MAX_SHOWN = 10  # of the largest peaks of unknown audio, for a look at whether they are what they should be
 
 
 @router.post("/calibrate", responses={200: {"content": {NDJSON: {}}}}, response_class=StreamingResponse)
 async def calibrate(
-    parts: Parts,
+    parts: App,
     file: Annotated[UploadFile, File(description="A recording without anything of the catalog.")],
 ) -> StreamingResponse:
     """Lines of progress, and at last what the recording says about false plays. Stores nothing."""
@@ -39,39 +39,39 @@ async def calibrate(
 
 
 @router.get("/calibration")
-async def read(parts: Parts) -> shapes.InForce:
+async def read(parts: App) -> shapes.InForce:
     """The evidence that a play needs in this process, and where that comes from."""
-    info, default = parts.matcher.detector.info, parts.matcher.detector.thresholds.open_evidence
+    info, default = parts.matcher.detector.info, parts.matcher.detector.thresholds.open_llr
     kept = await parts.store.calibration(info)
     return shapes.InForce(
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
-        open_evidence=parts.matcher.thresholds.open_evidence,
+        open_llr=parts.matcher.thresholds.open_llr,
         default=default,
-        least=core.FLOOR_SHARE * default,
+        minimum=core.FLOOR_SHARE * default,
         tracks=await parts.store.count_tracks(),
         calibration=shapes.Calibration.of(kept) if kept is not None else None,
     )
 
 
 @router.put("/calibration")
-async def put(parts: Parts, wanted: shapes.Wanted) -> shapes.Calibrated:
+async def put(parts: App, wanted: shapes.CalibrationRequest) -> shapes.Calibrated:
     """Sets the evidence that a play needs, by what recordings say: here at once, elsewhere at the next start."""
-    default, before = parts.matcher.detector.thresholds, parts.matcher.thresholds.open_evidence
-    found = _Found.of(wanted.recordings, default.open_evidence)
+    default, before = parts.matcher.detector.thresholds, parts.matcher.thresholds.open_llr
+    found = _Found.of(wanted.recordings, default.open_llr)
     try:
-        tail = core.Tail.of([each.peak.evidence for each in found.unknown], found.sound_s, noted_from(default))
-    except core.TooLittleHeard as error:
+        tail = core.Tail.of([each.peak.llr for each in found.unknown], found.sound_s, noted_from(default))
+    except core.InsufficientAudio as error:
         raise CalibrationError(str(error)) from error
-    made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_evidence, await parts.store.count_tracks())
+    made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_llr, await parts.store.count_tracks())
     if not wanted.dry_run:
         made = await parts.store.add_calibration(made, parts.matcher.detector.info)
-        parts.matcher.thresholds = parts.matcher.thresholds_at(made.open_evidence)
-    largest = found.unknown[:SHOWN_MOST]
+        parts.matcher.thresholds = parts.matcher.thresholds_at(made.open_llr)
+    largest = found.unknown[:MAX_SHOWN]
     tracks = await _tracks(parts, {where.peak.track for where in (*found.real, *largest)})
     return shapes.Calibrated(
         calibration=shapes.Calibration.of(made),
-        expected=shapes.Expected.of(tail, made.open_evidence),
+        expected=shapes.Expected.of(tail, made.open_llr),
         before=shapes.Expected.of(tail, before),
         heavy_tail=tail.is_heavy,
         real_plays=[_place(where, tracks) for where in found.real],
@@ -80,26 +80,28 @@ async def put(parts: Parts, wanted: shapes.Wanted) -> shapes.Calibrated:
 
 
 @router.delete("/calibration", status_code=204)
-async def delete(parts: Parts) -> None:
+async def delete(parts: App) -> None:
     """Back to the detector's own: here at once, elsewhere at the next start."""
     detector = parts.matcher.detector
     await parts.store.delete_calibrations(detector.info)
-    parts.matcher.thresholds = parts.matcher.thresholds_at(detector.thresholds.open_evidence)
+    parts.matcher.thresholds = parts.matcher.thresholds_at(detector.thresholds.open_llr)
 
 
-async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[ScanProgress | shapes.Heard, None]:
+async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[ScanProgress | shapes.CalibrationAudio, None]:
     async with on_disk(file) as path, aclosing(hear(parts.matcher, path)) as steps:
         async for step in steps:
             yield ScanProgress(done_s=seconds(step.n_samples))
         yield _heard(path.name, step.n_samples, step.sound_samples, step.peaks)
 
 
-def _heard(name: str, n_samples: int, sound_samples: int, peaks: Sequence[core.Peak]) -> shapes.Heard:
+def _heard(name: str, n_samples: int, sound_samples: int, peaks: Sequence[core.Peak]) -> shapes.CalibrationAudio:
     known = [
-        shapes.Peak(track=peak.track, start_s=seconds(peak.start), end_s=seconds(peak.end), evidence=peak.evidence)
+        shapes.Peak(track=peak.track, start_s=seconds(peak.start), end_s=seconds(peak.end), llr=peak.llr)
         for peak in peaks
     ]
-    return shapes.Heard(file=name, duration_s=seconds(n_samples), sound_s=seconds(sound_samples), peaks=known)
+    return shapes.CalibrationAudio(
+        file=name, duration_s=seconds(n_samples), sound_s=seconds(sound_samples), peaks=known
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +121,30 @@ class _Found:
     sound_s: float
 
     @classmethod
-    def of(cls, recordings: Sequence[shapes.Heard], default_evidence: float) -> _Found:
+    def of(cls, recordings: Sequence[shapes.CalibrationAudio], default_llr: float) -> _Found:
         real: list[_Where] = []
         unknown: list[_Where] = []
         sound_s = 0.0
         for heard in recordings:
-            found = core.Sorted.of([_peak(peak) for peak in heard.peaks], heard.sound_s, default_evidence)
+            found = core.PeakSplit.of([_peak(peak) for peak in heard.peaks], heard.sound_s, default_llr)
             real += [_Where(heard.file, peak) for peak in found.real]
             unknown += [_Where(heard.file, peak) for peak in found.unknown]
             sound_s += found.sound_s
         for each in (real, unknown):
-            each.sort(key=lambda where: -where.peak.evidence)
+            each.sort(key=lambda where: -where.peak.llr)
         return cls(real, unknown, sound_s)
 
 
 def _peak(peak: shapes.Peak) -> core.Peak:
-    return core.Peak(
-        peak.track, round(peak.start_s * SAMPLE_RATE_HZ), round(peak.end_s * SAMPLE_RATE_HZ), peak.evidence
-    )
+    return core.Peak(peak.track, round(peak.start_s * SAMPLE_RATE_HZ), round(peak.end_s * SAMPLE_RATE_HZ), peak.llr)
 
 
 def _calibration(
-    tail: core.Tail, found: _Found, rate_per_1000_h: float, default_evidence: float, n_tracks: int
+    tail: core.Tail, found: _Found, rate_per_1000_h: float, default_llr: float, n_tracks: int
 ) -> records.Calibration:
     fitted = tail.threshold(rate_per_1000_h / shapes.HOURS)
     return records.Calibration(
-        open_evidence=max(fitted.value, core.FLOOR_SHARE * default_evidence),
+        open_llr=max(fitted.value, core.FLOOR_SHARE * default_llr),
         fitted=fitted.value,
         fitted_low=fitted.low,
         fitted_high=fitted.high,
@@ -163,7 +163,7 @@ def _place(where: _Where, tracks: Mapping[int, PlayedTrack]) -> shapes.Place:
         file=where.file,
         start_s=seconds(where.peak.start),
         end_s=seconds(where.peak.end),
-        evidence=round(where.peak.evidence, 2),
+        llr=round(where.peak.llr, 2),
         track=tracks.get(where.peak.track),
     )
 

@@ -15,7 +15,7 @@ HOURS = 1000.0  # that rates are per
 LONGEST_S = 1e9
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
 # From a false play in a century to two a minute: what lies beyond is no requirement.
-RATE_LEAST, RATE_MOST = 0.001, 100_000.0
+MIN_RATE, MAX_RATE = 0.001, 100_000.0
 
 
 class Peak(BaseModel):
@@ -24,10 +24,10 @@ class Peak(BaseModel):
     track: int = Field(ge=1, le=2**63 - 1, description="Its id.")
     start_s: Seconds
     end_s: Seconds
-    evidence: float = Field(ge=0, le=1e9, allow_inf_nan=False)
+    llr: float = Field(ge=0, le=1e9, allow_inf_nan=False)
 
 
-class Heard(BaseModel):
+class CalibrationAudio(BaseModel):
     """What a recording says about false plays: an answer of `POST /calibrate`, to be sent on to `PUT /calibration`."""
 
     file: str = Field(max_length=1000)
@@ -36,13 +36,13 @@ class Heard(BaseModel):
     peaks: list[Peak]
 
 
-class Wanted(BaseModel):
+class CalibrationRequest(BaseModel):
     """A calibration to make: how rare false plays shall be, and the recordings that say so."""
 
     rate_per_1000_h: float = Field(
-        1.0, ge=RATE_LEAST, le=RATE_MOST, allow_inf_nan=False, description="False plays per 1,000 hours of a stream."
+        1.0, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False, description="False plays per 1,000 hours of a stream."
     )
-    recordings: list[Heard] = Field(description="Without anything of the catalog.")
+    recordings: list[CalibrationAudio] = Field(description="Without anything of the catalog.")
     dry_run: bool = Field(False, description="Only say what the threshold would be.")
 
 
@@ -61,8 +61,8 @@ class Interval(BaseModel):
 class Calibration(BaseModel):
     """A threshold and what it was set by."""
 
-    open_evidence: float = Field(description="What a play needs by it.")
-    fitted: Interval = Field(description="What the tail says; less than open_evidence where that is the least allowed.")
+    open_llr: float = Field(description="What a play needs by it.")
+    fitted: Interval = Field(description="What the tail says; less than open_llr where that is the least allowed.")
     rate_per_1000_h: float
     sound_s: float
     peaks: int
@@ -75,7 +75,7 @@ class Calibration(BaseModel):
     @classmethod
     def of(cls, kept: records.Calibration) -> Calibration:
         return cls(
-            open_evidence=kept.open_evidence,
+            open_llr=kept.open_llr,
             fitted=Interval(value=kept.fitted, low=kept.fitted_low, high=kept.fitted_high),
             rate_per_1000_h=kept.rate_per_1000_h,
             sound_s=kept.sound_s,
@@ -93,9 +93,9 @@ class InForce(BaseModel):
 
     detector: str
     model: str
-    open_evidence: float
+    open_llr: float
     default: float = Field(description="The detector's own.")
-    least: float = Field(description="No calibration goes beneath.")
+    minimum: float = Field(description="No calibration goes beneath.")
     tracks: int = Field(description="In the catalog now.")
     calibration: Calibration | None = Field(
         description="The newest; made since this process started, if it says otherwise."
@@ -108,20 +108,20 @@ class Place(BaseModel):
     file: str
     start_s: float
     end_s: float
-    evidence: float
+    llr: float
     track: PlayedTrack | None
 
 
 class Expected(BaseModel):
     """How many false plays per 1,000 hours are expected at a threshold."""
 
-    open_evidence: float
+    open_llr: float
     rate_per_1000_h: Interval
 
     @classmethod
-    def of(cls, tail: Tail, open_evidence: float) -> Expected:
-        rate = Interval.of(tail.rate_per_h(open_evidence), HOURS)
-        return cls(open_evidence=open_evidence, rate_per_1000_h=rate)
+    def of(cls, tail: Tail, open_llr: float) -> Expected:
+        rate = Interval.of(tail.rate_per_h(open_llr), HOURS)
+        return cls(open_llr=open_llr, rate_per_1000_h=rate)
 
 
 class Calibrated(BaseModel):

@@ -11,29 +11,29 @@ from fastapi import APIRouter, File, Form, Path, Query, UploadFile
 from pydantic import AwareDatetime
 
 from ingest import timeline
-from monitor.api.dependencies import Id, Parts
+from monitor.api.dependencies import App, Id
 from monitor.api.matches import explain_schemas as shapes
 from monitor.api.uploads import on_disk
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import NotFound
 from monitor.local.home import Home
-from monitor.matching.explain import Asked, Explained, Explainer
+from monitor.matching.explain import Explained, Explainer, ExplainQuery
 from monitor.parts import Airtrace, recorder
 from monitor.storage.records import StreamStatus
 
 router = APIRouter(tags=["explain"])
 
-MOST_S = 60.0  # what it costs grows with it, and a picture of more would show nothing
+MAX_S = 60.0  # what it costs grows with it, and a picture of more would show nothing
 USUAL_S = 10.0
 AtS = Annotated[float, Form(ge=0, le=10_000_000, description="Moment, in seconds into the recording.")]
-ForS = Annotated[float, Form(ge=0.1, le=MOST_S, description="How much from there on, in seconds.")]
+ForS = Annotated[float, Form(ge=0.1, le=MAX_S, description="How much from there on, in seconds.")]
 OnlyTrack = Annotated[int | None, Form(ge=1, le=2**63 - 1, description="Only this track, wherever it may be.")]
 Picture = Annotated[bool, Form(description="With a PNG of the best hypothesis, in base64.")]
 
 
 @router.post("/explain")
 async def explain_recording(
-    parts: Parts,
+    parts: App,
     file: Annotated[UploadFile, File(description="A clip or a whole recording.")],
     at_s: AtS,
     for_s: ForS = USUAL_S,
@@ -44,16 +44,16 @@ async def explain_recording(
     begin = timeline.samples(at_s)
     async with on_disk(file) as path:
         explainer = Explainer(parts.matcher, parts.store, parts.executor)
-        found = await explainer.of_recording(path, Asked(begin, begin + timeline.samples(for_s), track))
+        found = await explainer.of_recording(path, ExplainQuery(begin, begin + timeline.samples(for_s), track))
         return await _answer(parts, found, path.name, None, with_picture=picture)
 
 
 @router.get("/streams/{name}/explain")
 async def explain_stream(
-    parts: Parts,
+    parts: App,
     name: Annotated[str, Path(max_length=100)],
     at: Annotated[AwareDatetime, Query(description="Moment, with its time zone.")],
-    for_s: Annotated[float, Query(ge=0.1, le=MOST_S, description="How much from there on, in seconds.")] = USUAL_S,
+    for_s: Annotated[float, Query(ge=0.1, le=MAX_S, description="How much from there on, in seconds.")] = USUAL_S,
     track: Annotated[Id | None, Query(description="Only this track, wherever it may be.")] = None,
     picture: Annotated[bool, Query(description="With a PNG of the best hypothesis, in base64.")] = False,
 ) -> shapes.Explained:
@@ -62,7 +62,7 @@ async def explain_stream(
     begin = timeline.to_clock(at)
     log = recorder(parts.settings.kafka, Home(parts.settings.home).spool)
     explainer = Explainer(parts.matcher, parts.store, parts.executor)
-    found = await explainer.of_stream(log, stream, Asked(begin, begin + timeline.samples(for_s), track))
+    found = await explainer.of_stream(log, stream, ExplainQuery(begin, begin + timeline.samples(for_s), track))
     return await _answer(parts, found, stream.name, begin, with_picture=picture)
 
 
@@ -91,11 +91,11 @@ async def _answer(
 
 
 def _picture(found: Explained, name: str, answer: shapes.Explained, begin: int | None) -> bytes:
-    from monitor.matching.explain_image import Words, draw  # Pillow: only for who wants to see
+    from monitor.matching.explain_image import ImageLabels, draw  # Pillow: only for who wants to see
 
     best, track = found.explanation.hypotheses[0], found.best
     assert track is not None  # noqa: S101 - there is a hypothesis
-    words = Words(f"{name} | {answer.hypotheses[0].track.title}", answer.hypotheses[0].reason, _instant(begin))
+    words = ImageLabels(f"{name} | {answer.hypotheses[0].track.title}", answer.hypotheses[0].reason, _instant(begin))
     return draw(found.explanation, best, found.segments, track, words)
 
 

@@ -27,7 +27,7 @@ class Limits(BaseModel):
     """What must be reached; natural logarithms of likelihood ratios."""
 
     votes: float = Field(description="Of hits on one line, before the line is looked at.")
-    evidence: float = Field(description="Of the exact cosines on a line, before it is a play.")
+    llr: float = Field(description="Of the exact cosines on a line, before it is a play.")
 
 
 class Hypothesis(BaseModel):
@@ -45,10 +45,12 @@ class Hypothesis(BaseModel):
     track_end_s: float
     speed: float
     votes: float = Field(description="Evidence of hits on the line, at the moment at which it was most.")
-    evidence: float = Field(description="Of the exact cosines on the line.")
-    evidence_left: float = Field(description="Of that, what other plays do not explain.")
+    llr: float = Field(description="Of the exact cosines on the line.")
+    llr_left: float = Field(description="Of that, what other plays do not explain.")
     cosine: float = Field(description="Mean of the segments that were compared.")
-    around: float = Field(description="The same of the seconds around their places, which the cosine must exceed.")
+    local_context: float = Field(
+        description="The same of the seconds around their places, which the cosine must exceed."
+    )
     weight: float = Field(description="What share of what they say counts: less than 1 where the track hardly changes.")
     segments: int = Field(description="How many were compared.")
 
@@ -84,7 +86,7 @@ class Explained(BaseModel):
             segments=one.segments,
             silent_segments=one.silent,
             missing_s=seconds(found.missing),
-            needed=Limits(votes=thresholds.vote_evidence, evidence=thresholds.open_evidence),
+            needed=Limits(votes=thresholds.vote_llr, llr=thresholds.open_llr),
             hypotheses=known,
         )
 
@@ -104,21 +106,21 @@ def _hypothesis(one: core.Hypothesis, found: Found, tracks: Tracks, thresholds: 
         track_end_s=seconds(round(one.line.at(one.end))),
         speed=round(one.line.speed, 4),
         votes=_figure(one.votes),
-        evidence=_figure(one.evidence),
-        evidence_left=_figure(one.left),
+        llr=_figure(one.llr),
+        llr_left=_figure(one.left),
         cosine=round(one.cosine, 4),
-        around=round(one.around, 4),
+        local_context=round(one.local_context, 4),
         weight=round(one.weight, 3),
         segments=one.compared,
     )
 
 
-def _figure(evidence: float) -> float:
-    return round(evidence, 2) + 0.0  # without a sign where it is nothing
+def _figure(llr: float) -> float:
+    return round(llr, 2) + 0.0  # without a sign where it is nothing
 
 
-def _said(evidence: float) -> str:
-    return f"{max(0.0, _figure(evidence)):.1f}"
+def _said(llr: float) -> str:
+    return f"{max(0.0, _figure(llr)):.1f}"
 
 
 def _played(track: records.Track) -> PlayedTrack:
@@ -140,14 +142,14 @@ def _summary(explanation: core.Explanation, hypotheses: list[Hypothesis]) -> str
 
 def _reason(one: core.Hypothesis, tracks: Tracks, thresholds: Thresholds) -> str:
     """Why it is a play or none."""
-    evidence, votes = thresholds.open_evidence, thresholds.vote_evidence
+    llr, votes = thresholds.open_llr, thresholds.vote_llr
     match one.verdict:
         case Verdict.PLAY:
-            return f"play: evidence {_said(one.evidence)}, {evidence:g} are enough"
+            return f"play: evidence {_said(one.llr)}, {llr:g} are enough"
         case Verdict.TOO_LITTLE:
-            return f"too little evidence: {_said(one.evidence)} of {evidence:g}{_why_so_little(one, thresholds)}"
+            return f"too little evidence: {_said(one.llr)} of {llr:g}{_why_so_little(one, thresholds)}"
         case Verdict.EXPLAINED:
-            return f"explained by {_by(one, tracks)}: evidence left {_said(one.left)} of {evidence:g}"
+            return f"explained by {_by(one, tracks)}: evidence left {_said(one.left)} of {llr:g}"
         case Verdict.FEW_HITS:
             return f"too few hits on one line: {_said(one.votes)} of {votes:g}, so it was not looked at"
         case Verdict.NOT_ADMITTED:
@@ -155,11 +157,11 @@ def _reason(one: core.Hypothesis, tracks: Tracks, thresholds: Thresholds) -> str
 
 
 def _why_so_little(one: core.Hypothesis, thresholds: Thresholds) -> str:
-    if one.votes < thresholds.vote_evidence:
-        return f", and too few hits on one line: {_said(one.votes)} of {thresholds.vote_evidence:g}"
+    if one.votes < thresholds.vote_llr:
+        return f", and too few hits on one line: {_said(one.votes)} of {thresholds.vote_llr:g}"
     if one.weight < LITTLE_WEIGHT:
         return f"; the track hardly changes there: only {one.weight:.0%} of what its segments say counts"
-    if one.cosine - one.around < STANDS_OUT_LITTLE and thresholds.standing_out is not None:
+    if one.cosine - one.local_context < STANDS_OUT_LITTLE and thresholds.standing_out is not None:
         return "; it is about as much like what is around that place in the track"
     return ""
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, File, Header, UploadFile
 from fastapi.responses import StreamingResponse
 
 from monitor.api.catalog import schemas as catalog_schemas
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.api.matches import schemas
 from monitor.api.ndjson import NDJSON, lines
 from monitor.api.uploads import on_disk
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/identify", tags=["identify"])
 
 @router.post("", response_model=schemas.Identified)
 async def identify(
-    parts: Parts,
+    parts: App,
     file: Annotated[UploadFile, File(description="A clip or a whole recording.")],
     accept: Annotated[str, Header()] = "application/json",
 ) -> schemas.Identified | StreamingResponse:
@@ -64,14 +64,14 @@ async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[schemas.ScanP
 
 async def _found(
     parts: Airtrace, play: Play, reported: int, families: catalog_schemas.Families
-) -> schemas.Found | None:
+) -> schemas.IdentifiedPlay | None:
     track = await parts.store.track(play.track)
     if track is None:  # deleted during the scan
         return None
     known = catalog_schemas.Track.of(track).model_dump(include=set(catalog_schemas.PlayedTrack.model_fields))
-    return schemas.Found(
+    return schemas.IdentifiedPlay(
         track=catalog_schemas.PlayedTrack(**known),
-        also=catalog_schemas.Relative.all_of(families.get(play.track, ())),
+        also=catalog_schemas.FamilyMember.all_of(families.get(play.track, ())),
         detector=parts.matcher.detector.info.name,
         start_s=seconds(play.start),
         end_s=seconds(play.end),
@@ -80,7 +80,7 @@ async def _found(
         track_end_s=seconds(play.track_end),
         speed=round(play.mean_speed, 4),
         score=round(play.score, 4),
-        evidence=round(play.evidence, 2),
+        llr=round(play.llr, 2),
         bridged_s=seconds(play.bridged),
         ambiguous=play.is_ambiguous,
     )

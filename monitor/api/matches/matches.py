@@ -8,7 +8,7 @@ from typing import Literal
 from fastapi import APIRouter
 
 from ingest import timeline
-from monitor.api.dependencies import Limit, Parts, Since, StreamName
+from monitor.api.dependencies import App, Limit, Since, StreamName
 from monitor.api.matches import schemas
 from monitor.api.sounds.schemas import sounds_of
 from monitor.errors import NotFound
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/matches", tags=["matches"])
 
 @router.get("")
 async def list_matches(
-    parts: Parts,
+    parts: App,
     stream: StreamName = None,
     state: Literal["open", "closed"] | None = None,
     since: Since = None,
@@ -33,7 +33,7 @@ async def list_matches(
 
 
 @router.get("/{match_id}")
-async def read(parts: Parts, match_id: uuid.UUID) -> schemas.Match:
+async def read(parts: App, match_id: uuid.UUID) -> schemas.Match:
     """One match."""
     match = await parts.store.match(match_id)
     if match is None:

@@ -9,29 +9,29 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from ingest import timeline
-from monitor.api.catalog.schemas import Also, Families, PlayedTrack, Relative
+from monitor.api.catalog.schemas import Alternatives, Families, FamilyMember, PlayedTrack
 from monitor.api.sounds.schemas import Sound, Sounding
 from monitor.api.streams.schemas import StreamName
 from monitor.storage import records
 
 
-class Decided(BaseModel):
+class MatchScores(BaseModel):
     """What a play was decided by."""
 
     speed: float = Field(description="How many times as fast as in the catalog the track is played.")
     score: float = Field(description="Mean cosine of the stream with the track, where it was heard.")
-    evidence: float = Field(description="Logarithm of how much likelier the track is there than not.")
+    llr: float = Field(description="Logarithm of how much likelier the track is there than not.")
     bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
     ambiguous: bool = Field(description="Another place of the same track would fit as well.")
 
 
-class Match(Decided):
+class Match(MatchScores):
     """One play: an interval of a stream aligned with an interval of a track."""
 
     id: uuid.UUID
     stream: StreamName
     track: PlayedTrack
-    also: Also
+    also: Alternatives
     detector: str
     version: str
     state: Literal["open", "closed"]
@@ -47,7 +47,7 @@ class Match(Decided):
             id=match.id,
             stream=StreamName(id=match.stream_id, name=match.stream_name),
             track=PlayedTrack.model_validate(match.track),
-            also=Relative.all_of(families.get(match.track_id, ())),
+            also=FamilyMember.all_of(families.get(match.track_id, ())),
             detector=match.detector,
             version=match.version,
             state="open" if match.state == "open" else "closed",
@@ -57,18 +57,18 @@ class Match(Decided):
             track_end_s=round(match.track_end_s, 3),
             speed=round(match.speed, 4),
             score=round(match.score, 4),
-            evidence=round(match.evidence, 2),
+            llr=round(match.llr, 2),
             bridged_s=round(match.bridged_s, 3),
             ambiguous=match.is_ambiguous,
             sound=sound,
         )
 
 
-class Found(Decided):
+class IdentifiedPlay(MatchScores):
     """One play in a recording; times are seconds into the recording."""
 
     track: PlayedTrack
-    also: Also
+    also: Alternatives
     detector: str
     start_s: float
     end_s: float
@@ -81,7 +81,7 @@ class Identified(BaseModel):
     """What a recording contains; no match means unknown, not absent."""
 
     duration_s: float
-    matches: list[Found]
+    matches: list[IdentifiedPlay]
 
 
 class ScanProgress(BaseModel):

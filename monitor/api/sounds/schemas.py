@@ -21,7 +21,7 @@ from monitor.storage.matches import Store
 
 Review = Literal["pending", "confirmed", "dismissed"]
 KIND = "What it sounds like as a whole."
-SOUND_MOST = 24 * 3600 * SAMPLE_RATE_HZ  # a stream may be covered for months, at 8,640 passages a day
+MAX_SOUND = 24 * 3600 * SAMPLE_RATE_HZ  # a stream may be covered for months, at 8,640 passages a day
 
 
 class Label(BaseModel):
@@ -31,7 +31,7 @@ class Label(BaseModel):
     score: float
 
 
-class Heard(BaseModel):
+class SoundSummary(BaseModel):
     """What a stretch of sound comes to."""
 
     kind: audioset.Kind = Field(description=KIND)
@@ -40,7 +40,7 @@ class Heard(BaseModel):
     labels: list[Label] = Field(description="The likeliest classes, the likeliest first.")
 
     @classmethod
-    def facts(cls, heard: audioset.Heard) -> dict[str, object]:
+    def facts(cls, heard: audioset.SoundSummary) -> dict[str, object]:
         labels = [Label(name=label.name, score=round(label.score, 3)) for label in heard.labels]
         return {
             "kind": heard.kind,
@@ -50,7 +50,7 @@ class Heard(BaseModel):
         }
 
 
-class Passage(Heard):
+class Passage(SoundSummary):
     """Ten seconds of a stream."""
 
     stream: str
@@ -63,7 +63,7 @@ class Passage(Heard):
             stream=passage.stream_name,
             start=timeline.to_utc(passage.starts),
             end=timeline.to_utc(passage.ends),
-            **Heard.facts(passage.heard),
+            **SoundSummary.facts(passage.heard),
         )
 
 
@@ -114,7 +114,7 @@ class Reviewed(BaseModel):
     note: Annotated[str | None, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")] = None
 
 
-class Alike(BaseModel):
+class SimilarRecording(BaseModel):
     """A track that sounds like the clip."""
 
     track: catalog_schemas.PlayedTrack
@@ -125,7 +125,7 @@ class Alike(BaseModel):
     track_at_s: float = Field(description="Where that is in the track.")
 
     @classmethod
-    def of(cls, alike: search.Alike) -> Alike:
+    def of(cls, alike: search.SimilarRecording) -> SimilarRecording:
         known = catalog_schemas.Track.of(alike.track)
         return cls(
             track=catalog_schemas.PlayedTrack(
@@ -139,16 +139,16 @@ class Alike(BaseModel):
         )
 
 
-class Found(Heard):
+class SearchResult(SoundSummary):
     """What a clip sounds like, and the tracks that sound most like it."""
 
     duration_s: float
-    alike: list[Alike] = Field(description="The most similar first.")
+    alike: list[SimilarRecording] = Field(description="The most similar first.")
 
     @classmethod
-    def of(cls, found: search.Found) -> Found:
-        alike = [Alike.of(each) for each in found.alike]
-        facts = Heard.facts(found.heard)
+    def of(cls, found: search.SearchResult) -> SearchResult:
+        alike = [SimilarRecording.of(each) for each in found.alike]
+        facts = SoundSummary.facts(found.heard)
         return cls(duration_s=round(found.duration_s, 3), alike=alike, **facts)
 
 
@@ -162,7 +162,9 @@ class Enrolled(BaseModel):
 
 async def sounds_of(store: Store, found: Sequence[records.Match | records.Coverage]) -> list[Sound | None]:
     """What each of the intervals sounded like, a long one at its end; None where PANNs has not listened."""
-    within = [sounds.Within(each.stream_id, max(each.starts, each.ends - SOUND_MOST), each.ends) for each in found]
+    within = [
+        sounds.StreamInterval(each.stream_id, max(each.starts, each.ends - MAX_SOUND), each.ends) for each in found
+    ]
     return [_sound(kinds) if kinds else None for kinds in await store.sounds_within(within)]
 
 

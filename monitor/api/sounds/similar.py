@@ -6,7 +6,7 @@ import uuid
 
 from fastapi import APIRouter
 
-from monitor.api.dependencies import Limit, Parts, StreamName
+from monitor.api.dependencies import App, Limit, StreamName
 from monitor.api.sounds import schemas
 from monitor.errors import NotFound
 
@@ -15,14 +15,14 @@ router = APIRouter(prefix="/similar", tags=["similar"])
 
 @router.get("")
 async def list_similar(
-    parts: Parts, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
+    parts: App, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
 ) -> list[schemas.Similar]:
     """Newest first."""
     return [schemas.Similar.of(each) for each in await parts.store.similars(stream, review, limit)]
 
 
 @router.get("/{similar_id}")
-async def read(parts: Parts, similar_id: uuid.UUID) -> schemas.Similar:
+async def read(parts: App, similar_id: uuid.UUID) -> schemas.Similar:
     """One of them."""
     similar = await parts.store.similar(similar_id)
     if similar is None:
@@ -31,7 +31,7 @@ async def read(parts: Parts, similar_id: uuid.UUID) -> schemas.Similar:
 
 
 @router.put("/{similar_id}")
-async def review(parts: Parts, similar_id: uuid.UUID, said: schemas.Reviewed) -> schemas.Similar:
+async def review(parts: App, similar_id: uuid.UUID, said: schemas.Reviewed) -> schemas.Similar:
     """Stores what somebody who listened says; what is confirmed or dismissed stays."""
     if not await parts.store.review_similar(similar_id, said.review, said.note):
         raise NotFound(f"there is no similar match {similar_id}")

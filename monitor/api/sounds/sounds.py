@@ -9,28 +9,28 @@ from fastapi import APIRouter, Depends, File, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
 from ingest import timeline
-from monitor.api.dependencies import Limit, Parts, Since, StreamName
+from monitor.api.dependencies import App, Limit, Since, StreamName
 from monitor.api.ndjson import lines
 from monitor.api.sounds import schemas
 from monitor.api.uploads import on_disk
 from monitor.errors import ModelUnavailable
-from monitor.similarity.panns_service import Sounds
+from monitor.similarity.panns_service import PannsService
 
 router = APIRouter(prefix="/sounds", tags=["sounds"])
 
 
-def _sounds(parts: Parts) -> Sounds:
+def _sounds(parts: App) -> PannsService:
     if parts.sounds is None:
         raise ModelUnavailable("this process has no PANNs")
     return parts.sounds
 
 
-Panns = Annotated[Sounds, Depends(_sounds)]
+Panns = Annotated[PannsService, Depends(_sounds)]
 
 
 @router.get("")
 async def list_passages(
-    parts: Parts, stream: StreamName = None, since: Since = None, limit: Limit = 1000
+    parts: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
 ) -> list[schemas.Passage]:
     """What streams sounded like, ten seconds by ten seconds: by stream, newest first."""
     after = None if since is None else timeline.to_clock(since)
@@ -42,10 +42,10 @@ async def search(
     sounds: Panns,
     file: Annotated[UploadFile, File(description="Any clip; a short sound effect will do.")],
     limit: Annotated[int, Query(ge=1, le=100, description="Most tracks.")] = 10,
-) -> schemas.Found:
+) -> schemas.SearchResult:
     """The tracks that sound most like a clip, with scores, and what it sounds like. Nothing is stored."""
     async with on_disk(file) as path:
-        return schemas.Found.of(await sounds.search(path, limit))
+        return schemas.SearchResult.of(await sounds.search(path, limit))
 
 
 @router.post("/enrol")

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from ingest import timeline
-from monitor.api.dependencies import Limit, Parts, Since, StreamName
+from monitor.api.dependencies import App, Limit, Since, StreamName
 from monitor.api.sounds.schemas import Sound, Sounding, sounds_of
 from monitor.storage import records
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/coverage", tags=["coverage"])
 
 @router.get("")
 async def list_coverage(
-    parts: Parts, stream: StreamName = None, since: Since = None, limit: Limit = 1000
+    parts: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
 ) -> list[Coverage]:
     """Intervals per stream, newest first; every second that a stream was monitored is in exactly one."""
     after = None if since is None else timeline.to_clock(since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from ingest.sources import urls
-from monitor.api.dependencies import Parts
+from monitor.api.dependencies import App
 from monitor.api.streams import schemas
 from monitor.errors import Conflict, NotFound
 
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/streams", tags=["streams"])
 
 
 @router.post("", status_code=201)
-async def add(parts: Parts, stream: schemas.NewStream) -> schemas.Stream:
+async def add(parts: App, stream: schemas.NewStream) -> schemas.Stream:
     """Starts to monitor a feed."""
     urls.check(stream.url)
     if await parts.store.add_stream(stream.name, stream.url) is None:
@@ -22,14 +22,14 @@ async def add(parts: Parts, stream: schemas.NewStream) -> schemas.Stream:
 
 
 @router.get("")
-async def list_streams(parts: Parts) -> list[schemas.Stream]:
+async def list_streams(parts: App) -> list[schemas.Stream]:
     """All streams that are monitored, and how they are now."""
     now = schemas.utc_now()
     return [schemas.Stream.of(stream, now) for stream in await parts.store.streams()]
 
 
 @router.get("/{name}")
-async def read(parts: Parts, name: str) -> schemas.Stream:
+async def read(parts: App, name: str) -> schemas.Stream:
     """One stream."""
     for stream in await list_streams(parts):
         if stream.name == name:
@@ -38,7 +38,7 @@ async def read(parts: Parts, name: str) -> schemas.Stream:
 
 
 @router.delete("/{name}", status_code=204)
-async def remove(parts: Parts, name: str) -> None:
+async def remove(parts: App, name: str) -> None:
     """Stops to monitor a feed. Its matches and coverage stay."""
     if "\x00" in name or not await parts.store.remove_stream(name):
         raise NotFound(f"there is no stream named {name!r}")

@@ -58,7 +58,7 @@ insert into fingerprints (track_id, detector, version, checksum, n_segments, n_a
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (track_id, detector, checksum) do update
 set version = excluded.version, n_segments = excluded.n_segments, n_audible = excluded.n_audible,
-    dimensions = excluded.dimensions, vectors = excluded.vectors, related = false, indexed = 0
+    dimensions = excluded.dimensions, vectors = excluded.vectors, family_known = false, indexed = 0
 
 -- name: fingerprints_delete
 delete from fingerprints where track_id = $1
@@ -69,7 +69,7 @@ where track_id = $1
 order by detector, checksum
 
 -- name: fingerprint_audible
-update fingerprints set n_audible = $4, related = false where track_id = $1 and detector = $2 and checksum = $3
+update fingerprints set n_audible = $4, family_known = false where track_id = $1 and detector = $2 and checksum = $3
 
 -- name: fingerprint_indexed
 update fingerprints set indexed = $4 where track_id = $1 and detector = $2 and checksum = $3
@@ -159,34 +159,34 @@ select t.id from fingerprints f join tracks t on t.id = f.track_id
 where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
 order by t.id
 
--- name: tracks_unrelated
+-- name: tracks_without_known_family
 select t.id from fingerprints f join tracks t on t.id = f.track_id
-where f.detector = $1 and f.checksum = $2 and t.status = 'ready' and not f.related
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready' and not f.family_known
 order by t.id
 limit $3
 
--- name: fingerprint_related
-update fingerprints set related = true where track_id = $1 and detector = $2 and checksum = $3
+-- name: fingerprint_family_known
+update fingerprints set family_known = true where track_id = $1 and detector = $2 and checksum = $3
 
--- name: kinship_upsert
-insert into kinships (track_id, kin_id, share, speed, part)
+-- name: family_relation_upsert
+insert into family_relations (track_id, member_id, share, speed, part)
 select t.id, k.id, $3, $4, $5 from tracks t, tracks k where t.id = $1 and k.id = $2
-on conflict (track_id, kin_id) do update
+on conflict (track_id, member_id) do update
 set share = excluded.share, speed = excluded.speed, part = excluded.part
 
--- name: kinships_delete
-delete from kinships where $1 in (track_id, kin_id)
+-- name: family_relations_delete
+delete from family_relations where $1 in (track_id, member_id)
 
--- name: kinships
-select track_id, kin_id, part from kinships where track_id < kin_id order by track_id, kin_id
+-- name: family_relations
+select track_id, member_id, part from family_relations where track_id < member_id order by track_id, member_id
 
 -- name: families
--- Of each track, what kinships lead to; of these only one on each way may be that of a part (see core/families.py).
+-- Of each track, what family_relations lead to; of these only one on each way may be that of a part (see core/families.py).
 with recursive reached (root, track, through_part) as (
     select distinct id, id, false from unnest($1::bigint[]) wanted (id)
     union
-    select r.root, k.kin_id, r.through_part or k.part
-    from reached r join kinships k on k.track_id = r.track
+    select r.root, k.member_id, r.through_part or k.part
+    from reached r join family_relations k on k.track_id = r.track
     where not (r.through_part and k.part)
 ), members (root, track, place) as (
     select root, track, row_number() over (partition by root order by track)
@@ -258,7 +258,7 @@ select 1 from streams where id = $1
 
 -- name: open_plays
 -- Also what a stop of the monitor closed and what may still go on: a restart within $3 samples is no end.
-select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.evidence,
+select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.llr,
        m.bridged, m.ambiguous
 from matches m left join progress p on p.stream_id = m.stream_id
 where m.stream_id = $1 and m.detector = $2 and m.track_id is not null
@@ -267,7 +267,7 @@ order by m.starts, m.id
 
 -- name: ended_plays
 -- What ended behind a stream clock: no other play of the same track may reach back into it.
-select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.evidence,
+select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.llr,
        m.bridged, m.ambiguous
 from matches m
 where m.stream_id = $1 and m.detector = $2 and m.track_id is not null and m.state = 'closed' and not m.stopped and m.ends >= $3
@@ -277,7 +277,7 @@ order by m.starts, m.id
 -- A play that is better explained by another track, while it is young, becomes that track's, and so does its alert.
 with kept as (
 insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_starts, track_ends,
-                     speed, score_sum, scored, evidence, bridged, ambiguous, stopped)
+                     speed, score_sum, scored, llr, bridged, ambiguous, stopped)
 select $1, $2, t.id,
        jsonb_build_object('id', t.id, 'title', t.title, 'artist', t.artist, 'album', t.album, 'isrc', t.isrc,
                           'source', t.source)
@@ -290,7 +290,7 @@ set track_id = excluded.track_id,
     track = case when matches.track_id = excluded.track_id then matches.track else excluded.track end,
     state = excluded.state, starts = excluded.starts, ends = excluded.ends, track_starts = excluded.track_starts,
     track_ends = excluded.track_ends, speed = excluded.speed, score_sum = excluded.score_sum, scored = excluded.scored,
-    evidence = excluded.evidence, bridged = excluded.bridged, ambiguous = excluded.ambiguous,
+    llr = excluded.llr, bridged = excluded.bridged, ambiguous = excluded.ambiguous,
     stopped = excluded.stopped, changed_at = now()
 returning id, track)
 update alerts a set track = kept.track from kept where a.match_id = kept.id and a.track is distinct from kept.track
@@ -350,13 +350,13 @@ select count(*) from outbox
 -- Calibrations
 
 -- name: calibration_insert
-insert into calibrations (detector, version, checksum, open_evidence, fitted, fitted_low, fitted_high, rate_per_1000_h,
+insert into calibrations (detector, version, checksum, open_llr, fitted, fitted_low, fitted_high, rate_per_1000_h,
                           sound_s, n_peaks, n_tail, tail_level, mean_excess, n_tracks)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 returning made_at
 
 -- name: calibration
-select open_evidence, fitted, fitted_low, fitted_high, rate_per_1000_h, sound_s, n_peaks, n_tail, tail_level,
+select open_llr, fitted, fitted_low, fitted_high, rate_per_1000_h, sound_s, n_peaks, n_tail, tail_level,
        mean_excess, n_tracks, made_at
 from calibrations
 where detector = $1 and version = $2 and checksum = $3
@@ -370,7 +370,7 @@ delete from calibrations where detector = $1 and version = $2 and checksum = $3
 
 -- name: matches
 select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
-       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.evidence, m.bridged, m.ambiguous
+       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.llr, m.bridged, m.ambiguous
 from matches m join streams s on s.id = m.stream_id
 where ($1::text is null or s.name = $1)
   and ($2::text is null or m.state = $2)
@@ -380,7 +380,7 @@ limit $4
 
 -- name: match
 select m.id, m.stream_id, s.name as stream_name, m.track_id, m.track, m.detector, m.version, m.state, m.starts, m.ends,
-       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.evidence, m.bridged, m.ambiguous
+       m.track_starts, m.track_ends, m.score_sum / m.scored as score, m.llr, m.bridged, m.ambiguous
 from matches m join streams s on s.id = m.stream_id
 where m.id = $1
 

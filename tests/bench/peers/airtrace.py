@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.training.cache import run_ffmpeg
-from tests.bench.peers.system import MOST, Answer
+from tests.bench.peers.system import MAX, Answer
 
 Floats = NDArray[np.float32]
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
@@ -75,7 +75,7 @@ def best_lines(vectors: Floats, starts: NDArray[np.int64], query: Floats) -> lis
         if len(inside):
             at = int(inside.argmax())
             best.append(Answer(track, at * HOP_S, float(inside[at]) / k))
-    return sorted(best, key=lambda answer: -answer.score)[:MOST]
+    return sorted(best, key=lambda answer: -answer.score)[:MAX]
 
 
 def _ahead(paths: Sequence[Path]) -> Iterator[NDArray[np.int16]]:

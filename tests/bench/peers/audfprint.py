@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.sources import ffmpeg
-from tests.bench.peers.system import MOST, Answer, checkout
+from tests.bench.peers.system import MAX, Answer, checkout
 
 DRIVER = Path(__file__).with_name("audfprint_driver.py")
 
@@ -54,7 +54,7 @@ class Audfprint:
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
             asked, told = Path(work) / "asked.txt", Path(work) / "told.jsonl"
             asked.write_text("".join(f"{path}\n" for path in queries))
-            self._run([DRIVER, self._folder, folder / "table.pklz", asked, told, MOST, *self.match])
+            self._run([DRIVER, self._folder, folder / "table.pklz", asked, told, MAX, *self.match])
             rows = [json.loads(line) for line in told.read_text().splitlines()]
         return [[Answer(names[name], position_s, count) for name, position_s, count in row] for row in rows]
 

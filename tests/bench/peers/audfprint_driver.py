@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-checkout, table, queries, answers, most, *match = sys.argv[1:]
+checkout, table, queries, answers, maximum, *match = sys.argv[1:]
 sys.path.insert(0, checkout)
 
 import audfprint  # noqa: E402
@@ -27,6 +27,6 @@ hop_s = analyzer.n_hop / analyzer.target_sr
 with Path(answers).open("w") as out:
     for query in Path(queries).read_text().splitlines():
         hashes = analyzer.wavfile2hashes(query)
-        hits = matcher.match_hashes(known, hashes)[: int(most)] if len(hashes) else []
+        hits = matcher.match_hashes(known, hashes)[: int(maximum)] if len(hashes) else []
         rows = [(known.names[track], int(skew) * hop_s, int(count)) for track, count, skew, *_ in hits]
         out.write(json.dumps(rows) + "\n")

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-checkout, table, recordings, answers, most, window_s, hop_s, *match = sys.argv[1:]
+checkout, table, recordings, answers, maximum, window_s, hop_s, *match = sys.argv[1:]
 sys.path.insert(0, checkout)
 
 import audfprint  # noqa: E402
@@ -32,7 +32,7 @@ with Path(answers).open("w") as out:
         last = int(hashes[-1, 0]) if len(hashes) else 0
         for start in range(0, max(1, last - window + hop), hop):
             inside = hashes[(hashes[:, 0] >= start) & (hashes[:, 0] < start + window)] if len(hashes) else []
-            hits = matcher.match_hashes(known, inside)[: int(most)] if len(inside) else []
+            hits = matcher.match_hashes(known, inside)[: int(maximum)] if len(inside) else []
             rows = [
                 (known.names[track], int(first) * frame_s, int(end) * frame_s, int(first + skew) * frame_s, int(count))
                 for track, count, skew, _, _, first, end in hits

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.peers.system import MOST, Answer
+from tests.bench.peers.system import MAX, Answer
 
 STEP_S = 1365 / 11025  # between two of its 32 bit words
 BLOCK = 1 << 16  # words at a time: they stay in a core's cache
@@ -68,7 +68,7 @@ def aligned(words: Words, starts: NDArray[np.int64], query: Words) -> list[Answe
         if len(inside):
             at = int(inside.argmin())
             best.append(Answer(track, at * STEP_S, 1 - int(inside[at]) / (32 * len(query))))
-    return sorted(best, key=lambda answer: -answer.score)[:MOST]
+    return sorted(best, key=lambda answer: -answer.score)[:MAX]
 
 
 def _differing_bits(words: Words, query: Words) -> NDArray[np.uint16]:

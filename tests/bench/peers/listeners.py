@@ -26,7 +26,7 @@ from tests.bench.peers import chromaprint
 from tests.bench.peers.audfprint import DRIVER, Audfprint, AudfprintAsItComes
 from tests.bench.peers.chromaprint import STEP_S, Chromaprint, Words
 from tests.bench.peers.olaf import RATE_HZ, Olaf, OlafOverTheAir
-from tests.bench.peers.system import MOST
+from tests.bench.peers.system import MAX
 
 NAMES = "names.json"  # of the registered files, in their order
 
@@ -58,7 +58,7 @@ class _Windows:
     settings: str
     length_s: float
     hop_s: float
-    least: float
+    minimum: float
     bridge_s: float
 
     def hits(self, folder: Path, recordings: Sequence[Path]) -> list[Hit]:
@@ -66,17 +66,17 @@ class _Windows:
         raise NotImplementedError
 
     def results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:
-        return hits.plays(hits.best(self.hits(folder, recordings)), self.least, self.bridge_s)
+        return hits.plays(hits.best(self.hits(folder, recordings)), self.minimum, self.bridge_s)
 
     def described(self) -> str:
         return (
             f"{self.settings}; the best hit of each window of {self.length_s:g} s every {self.hop_s:g} s, "
-            f"from a score of {self.least:g} on, joined over {self.bridge_s:g} s"
+            f"from a score of {self.minimum:g} on, joined over {self.bridge_s:g} s"
         )
 
 
 class AudfprintListener(_Windows, Audfprint):
-    length_s, hop_s, least, bridge_s = 10.0, 5.0, 20.0, 10.0
+    length_s, hop_s, minimum, bridge_s = 10.0, 5.0, 20.0, 10.0
 
     def hits(self, folder: Path, recordings: Sequence[Path]) -> list[Hit]:
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
@@ -84,7 +84,7 @@ class AudfprintListener(_Windows, Audfprint):
             asked.write_text("".join(f"{path}\n" for path in recordings))
             driver = DRIVER.with_name("audfprint_windows.py")
             paths = (driver, self._folder, folder / "table.pklz", asked, told)
-            self._run([*paths, MOST, self.length_s, self.hop_s, *self.match])
+            self._run([*paths, MAX, self.length_s, self.hop_s, *self.match])
             return [hit for line in told.read_text().splitlines() for hit in _audfprints(line)]
 
 
@@ -98,11 +98,11 @@ def _audfprints(line: str) -> Iterator[Hit]:
 class AudfprintAsItComesListener(AudfprintListener, AudfprintAsItComes):
     name, settings = AudfprintAsItComes.name, AudfprintAsItComes.settings
     table, match = AudfprintAsItComes.table, AudfprintAsItComes.match
-    least = 8.0
+    minimum = 8.0
 
 
 class OlafListener(_Windows, Olaf):
-    length_s, hop_s, least, bridge_s = 15.0, 5.0, 6.0, 10.0
+    length_s, hop_s, minimum, bridge_s = 15.0, 5.0, 6.0, 10.0
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
         super().index(references, folder)
@@ -136,13 +136,13 @@ def _olafs(told: str, recording: str, names: Sequence[str], start_s: float, end_
 
 class OlafOverTheAirListener(OlafListener, OlafOverTheAir):
     name, settings = OlafOverTheAir.name, OlafOverTheAir.settings
-    least = 8.0
+    minimum = 8.0
 
 
 class ChromaprintListener(_Windows, Chromaprint):
     """Its hits' scores are words that agree beyond chance: those of the stretch of a window that fits, weighted."""
 
-    length_s, hop_s, least, bridge_s = 15.0, 5.0, 32.0, 10.0
+    length_s, hop_s, minimum, bridge_s = 15.0, 5.0, 32.0, 10.0
     fits = 0.62  # of equal bits around a word, that it belongs to the stretch; by chance it is 0.5
     around = 16  # words: as many as one word's own sound lasts, 2 s
 

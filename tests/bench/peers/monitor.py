@@ -63,7 +63,7 @@ class AirtraceListener:
     async def _opened(self, folder: Path) -> AsyncIterator[app.Airtrace]:
         # The installed package has one detector; the baseline takes its place in all that opens it.
         with home.held(folder / "home") as held, patch.object(app, "NeuralDetector", self._make):
-            async with app.opened(Settings(home=held.path), held) as parts:
+            async with app.open_parts(Settings(home=held.path), held) as parts:
                 yield parts
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from ingest.sources import ffmpeg
-from tests.bench.peers.system import MOST, Answer, checkout, size_of
+from tests.bench.peers.system import MAX, Answer, checkout, size_of
 
 RATE_HZ = 16_000
 BATCH = 16  # files that lie uncompressed at a time
@@ -74,7 +74,7 @@ class Olaf:
     def _answers(self, program: Path, folder: Path, path: Path, raw: Path) -> list[Answer]:
         sound, rate_hz = soundfile.read(path, dtype="float32")
         _halved(sound, rate_hz).tofile(raw)
-        return parsed(_run(program, folder, "query", str(raw), "query"))[:MOST]
+        return parsed(_run(program, folder, "query", str(raw), "query"))[:MAX]
 
 
 class OlafOverTheAir(Olaf):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-MOST = 5  # answers to one query that are kept
+MAX = 5  # answers to one query that are kept
 
 
 @dataclass(frozen=True, slots=True)

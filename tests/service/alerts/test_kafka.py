@@ -23,12 +23,12 @@ from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Headers
 from monitor.alerts.events import event
-from monitor.alerts.kafka import Relay
+from monitor.alerts.kafka import EventPublisher
 from monitor.core.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.storage import matches as store_module
 from monitor.storage.matches import Store
-from monitor.storage.outbox import SENDING_LOCK, Outbox, Told
+from monitor.storage.outbox import SENDING_LOCK, Outbox, OutboxEvent
 from monitor.storage.records import Batch, Fingerprint, Metadata, Progress
 from tests.broker import Broker, kafka_settings
 
@@ -42,7 +42,7 @@ DEADLINE_S = 30
 
 @pytest.fixture
 async def telling(dsn: str) -> AsyncIterator[Store]:
-    async with store_module.opened(dsn, 4, with_outbox=True) as opened:
+    async with store_module.open_storage(dsn, 4, with_outbox=True) as opened:
         yield opened
 
 
@@ -73,11 +73,11 @@ def batch(stream: int, before: int | None, after: int, **plays: tuple[Play, ...]
     return Batch(stream, expected, Progress(START + after, 0, 10, 4), (), severity="warning", **known)
 
 
-async def waiting(store: Store) -> list[Told]:
+async def waiting(store: Store) -> list[OutboxEvent]:
     """All of the outbox, which is empty afterwards."""
-    told: list[Told] = []
+    told: list[OutboxEvent] = []
 
-    async def keep(each: Told) -> None:
+    async def keep(each: OutboxEvent) -> None:
         told.append(each)
 
     assert store.outbox is not None
@@ -155,9 +155,9 @@ async def test_without_an_outbox_nothing_waits_for_ever(store: Store) -> None:
 async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Store, playing: tuple[int, Play]) -> None:
     stream, one = playing
     await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    sent: list[Told] = []
+    sent: list[OutboxEvent] = []
 
-    async def once(told: Told) -> None:
+    async def once(told: OutboxEvent) -> None:
         if sent:
             raise BusError("away")
         sent.append(told)
@@ -200,7 +200,7 @@ async def test_events_arrive_over_kafka_as_their_published_schema_says(
     stream, one = playing
     assert telling.outbox is not None
     async with KafkaBus(settings, idempotent=any_kafka.is_real) as bus, asyncio.TaskGroup() as group:
-        relaying = group.create_task(Relay(telling.outbox, bus.tell).run(), name="relay")
+        relaying = group.create_task(EventPublisher(telling.outbox, bus.tell).run(), name="relay")
         await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
         await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
         told = await messages(settings, 3)
@@ -243,7 +243,7 @@ async def test_while_the_brokers_are_away_events_wait_and_then_come_in_order(
     assert telling.outbox is not None
     await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
-    relaying = asyncio.create_task(Relay(telling.outbox, publish).run(), name="relay")
+    relaying = asyncio.create_task(EventPublisher(telling.outbox, publish).run(), name="relay")
     async with asyncio.timeout(DEADLINE_S):
         await tried.wait()
         assert taken == []

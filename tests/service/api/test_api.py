@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from ingest import timeline
 from monitor import metrics
 from monitor.catalog.catalog import Catalog
-from monitor.core.families import Kin
+from monitor.core.families import RelatedTrack
 from monitor.core.play import Play
 from monitor.demo.music import cache_folder
 from monitor.detect.logmel import LogMelDetector
@@ -30,7 +30,7 @@ from monitor.errors import DependencyError
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
-from monitor.processes.http_server import served
+from monitor.processes.http_server import serve_http
 from monitor.settings import MatchingSettings, Settings
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
@@ -90,7 +90,7 @@ LISTS = [f"{API}/{noun}" for noun in ("tracks", "streams", "matches", "alerts", 
 
 
 def _settings(tmp_path: Path, **api: Any) -> Settings:
-    return Settings(home=tmp_path, api={"upload_most_mb": 64, **api})
+    return Settings(home=tmp_path, api={"max_upload_mb": 64, **api})
 
 
 @pytest.fixture
@@ -270,7 +270,7 @@ async def test_families_are_listed_and_each_track_names_its_own(client: httpx2.A
     assert (await client.get(f"{API}/tracks/families")).json() == []
     tracks = [await a_track(store, number, Metadata(f"Song {number}", "a.wav")) for number in range(1, 6)]
     for track, other in ((0, 2), (1, 4)):
-        await store.relate(tracks[track], [Kin(tracks[other], 1.0, 1.0, 1.0)], LogMelDetector().info)
+        await store.relate(tracks[track], [RelatedTrack(tracks[other], 1.0, 1.0, 1.0)], LogMelDetector().info)
     found = (await client.get(f"{API}/tracks/families")).json()
     assert [[track["title"] for track in family["tracks"]] for family in found] == [
         ["Song 1", "Song 3"],
@@ -477,7 +477,7 @@ async def test_a_play_names_the_family_of_its_track(
     assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[], []]
     info = LogMelDetector().info
     other = await a_track(store, 2, Metadata("Nocturne (fast)", "/a/f.wav", "The Owls"))
-    await store.relate(other, [Kin(on_air.track, 1.0, 1.0, 1.05)], info)
+    await store.relate(other, [RelatedTrack(on_air.track, 1.0, 1.0, 1.05)], info)
     asked: list[set[int]] = []
     families = store.families
 
@@ -658,9 +658,9 @@ async def test_the_address_that_is_listened_on_and_hosts_of_the_settings_are_ser
 async def test_an_upload_that_is_too_large_is_refused(
     without_index: Airtrace, tmp_path: Path, path: str, announced: bool
 ) -> None:
-    async with client_of(replace(without_index, settings=_settings(tmp_path, upload_most_mb=1))) as http:
+    async with client_of(replace(without_index, settings=_settings(tmp_path, max_upload_mb=1))) as http:
         response = await http.post(f"{API}/{path}", **upload(1_200_000, announced=announced))
-        assert "upload_most_mb" in problem(response, 413)["detail"]
+        assert "max_upload_mb" in problem(response, 413)["detail"]
         problem(await http.post(f"{API}/{path}", **upload(900_000, announced=announced)), 422)  # no audio
 
 
@@ -754,8 +754,8 @@ async def test_the_openapi_document_has_every_route(client: httpx2.AsyncClient) 
 
 
 async def test_an_upload_over_http_that_is_too_large_gets_its_answer(without_index: Airtrace, tmp_path: Path) -> None:
-    small = replace(without_index, settings=_settings(tmp_path, upload_most_mb=1))
-    async with served(small, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    small = replace(without_index, settings=_settings(tmp_path, max_upload_mb=1))
+    async with serve_http(small, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
         for announced in (True, False):
             response = await http.post(f"{API}/tracks", **upload(30_000_000, announced=announced))
             problem(response, 413)
@@ -764,7 +764,7 @@ async def test_an_upload_over_http_that_is_too_large_gets_its_answer(without_ind
 async def test_a_client_that_goes_away_ends_its_scan(parts: Airtrace, songs: Songs) -> None:
     accept = {"Accept": "application/x-ndjson"}
     before = ffmpegs.running()
-    async with served(parts, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with serve_http(parts, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
         async with http.stream("POST", f"{API}/identify", files=file(MP3), headers=accept, timeout=60) as response:
             async for _ in response.aiter_lines():
                 break
@@ -774,10 +774,10 @@ async def test_a_client_that_goes_away_ends_its_scan(parts: Airtrace, songs: Son
 
 
 async def test_a_port_that_is_taken_is_said_with_the_way_out(without_index: Airtrace) -> None:
-    async with served(without_index, "127.0.0.1", 0) as url:
+    async with serve_http(without_index, "127.0.0.1", 0) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(DependencyError, match="--port or AIRTRACE_API__PORT"):
-            async with served(without_index, "127.0.0.1", port):
+            async with serve_http(without_index, "127.0.0.1", port):
                 pass
 
 
@@ -786,6 +786,6 @@ async def test_what_listens_everywhere_is_reached_at_the_address_that_is_announc
     without_index: Airtrace, tmp_path: Path, host: str, shown: str
 ) -> None:
     everywhere = replace(without_index, settings=_settings(tmp_path, host=host))
-    async with served(everywhere, host, 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with serve_http(everywhere, host, 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
         assert url.startswith(shown)
         assert (await http.get("/healthz")).status_code == 200

@@ -103,7 +103,7 @@ async def test_what_is_longer_than_allowed_is_refused_before_it_is_decoded_to_it
         for _ in range(180):
             file.write(np.zeros(60 * 8000, np.int16))
     assert path.stat().st_size < 1_000_000
-    catalog._most_s = 300
+    catalog._max_s = 300
     n_blocks = 0
     blocks = decode._in_blocks
 
@@ -126,7 +126,7 @@ async def test_a_copy_for_ffmpeg_does_not_fill_the_disk(
 ) -> None:
     path = tmp_path / "song.mat"  # only libsndfile reads it
     soundfile.write(path, songs.one[: seconds(20)], 32_000, format="MAT5")
-    monkeypatch.setattr(decode, "COPY_MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(decode, "MAX_COPY_BYTES", 1_000_000)
     with pytest.raises(AudioError) as caught:
         await catalog.add(path, Metadata("song", "song"))
     assert caught.value.reason == "too_long"

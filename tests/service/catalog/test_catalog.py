@@ -17,7 +17,7 @@ import soundfile
 
 from ingest.sources import ffmpeg
 from monitor.catalog.catalog import Catalog
-from monitor.core.segments import SEGMENT_SAMPLES, count
+from monitor.core.segments import SEGMENT_SAMPLES, count_segments
 from monitor.demo.music import cache_folder
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
@@ -67,7 +67,7 @@ async def test_real_files_are_registered(catalog: Catalog, index: Index, path: P
     registered = await catalog.add(path, about(path))
     assert (registered.known, registered.track.status) == (False, "ready")
     assert registered.track.duration_s == pytest.approx(duration_s, abs=0.5)
-    n_segments = count(round(registered.track.duration_s * SEGMENT_SAMPLES))
+    n_segments = count_segments(round(registered.track.duration_s * SEGMENT_SAMPLES))
     assert 0.9 * n_segments <= await index.count() <= n_segments
 
 

@@ -18,7 +18,7 @@ from ingest.wire import SAMPLE_RATE_HZ
 from monitor.catalog import catalog as catalog_module
 from monitor.catalog import family_finder as kinship_module
 from monitor.catalog.catalog import Catalog
-from monitor.core.families import Kin, Link, families
+from monitor.core.families import FamilyRelation, RelatedTrack, families
 from monitor.core.segments import Hit
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
@@ -31,8 +31,8 @@ from monitor.storage.sql import migrations
 from tests.songs import Songs, seconds, written
 
 INFO = DetectorInfo("fingerprint", "test-1", "c0ffee", 4)
-WHOLE = Kin(0, 1.0, 0.9, 1.0)
-PART = Kin(0, 0.2, 1.0, 1.0)
+WHOLE = RelatedTrack(0, 1.0, 0.9, 1.0)
+PART = RelatedTrack(0, 0.2, 1.0, 1.0)
 
 
 # What is stored
@@ -51,8 +51,8 @@ async def some_tracks(store: Store, count: int) -> list[int]:
     return [await a_track(store, number) for number in range(1, count + 1)]
 
 
-async def link(store: Store, track: int, other: int, how: Kin = WHOLE) -> None:
-    await store.relate(track, [Kin(other, how.share, how.kin_share, how.speed)], INFO)
+async def link(store: Store, track: int, other: int, how: RelatedTrack = WHOLE) -> None:
+    await store.relate(track, [RelatedTrack(other, how.share, how.kin_share, how.speed)], INFO)
 
 
 async def named(store: Store, tracks: Sequence[int]) -> dict[int, list[int]]:
@@ -70,9 +70,11 @@ async def test_kin_name_one_another_and_those_without_have_no_family(store: Stor
 
 async def test_a_kinship_says_of_either_track_how_much_is_shared_and_how_fast_it_runs(store: Store, dsn: str) -> None:
     one, two = await some_tracks(store, 2)
-    await store.relate(one, [Kin(two, 0.75, 0.25, 1.25)], INFO)
+    await store.relate(one, [RelatedTrack(two, 0.75, 0.25, 1.25)], INFO)
     connection = await asyncpg.connect(dsn)
-    rows = await connection.fetch("select track_id, kin_id, share, speed, part from kinships order by track_id")
+    rows = await connection.fetch(
+        "select track_id, member_id, share, speed, part from family_relations order by track_id"
+    )
     await connection.close()
     assert [tuple(row) for row in rows] == [(one, two, 0.75, 1.25, True), (two, one, 0.25, 0.8, True)]
 
@@ -82,7 +84,7 @@ async def test_relating_twice_changes_nothing(store: Store) -> None:
     for _ in range(2):
         await link(store, one, two)
         await link(store, two, one, PART)
-    assert await store.kinships() == [Link(one, two, True)]
+    assert await store.kinships() == [FamilyRelation(one, two, True)]
 
 
 async def test_what_one_search_found_is_not_lost_by_another_that_did_not(store: Store) -> None:
@@ -155,13 +157,13 @@ async def test_only_what_is_ready_is_named(store: Store) -> None:
 async def test_kin_that_were_deleted_meanwhile_are_left_out(store: Store) -> None:
     one, two, three = await some_tracks(store, 3)
     await store.delete_track(two)
-    await store.relate(one, [Kin(two, 1, 1, 1), Kin(three, 1, 1, 1)], INFO)
-    await store.relate(two, [Kin(three, 1, 1, 1)], INFO)
-    assert await store.kinships() == [Link(one, three, False)]
+    await store.relate(one, [RelatedTrack(two, 1, 1, 1), RelatedTrack(three, 1, 1, 1)], INFO)
+    await store.relate(two, [RelatedTrack(three, 1, 1, 1)], INFO)
+    assert await store.kinships() == [FamilyRelation(one, three, False)]
 
 
 async def test_of_a_long_family_the_first_are_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_store, "FAMILY_MOST", 2)
+    monkeypatch.setattr(catalog_store, "MAX_FAMILY", 2)
     tracks = await some_tracks(store, 5)
     for track in tracks[1:]:
         await link(store, tracks[0], track)
@@ -181,7 +183,7 @@ async def test_tracks_of_an_older_version_are_to_be_related(empty_dsn: str, monk
         "insert into fingerprints select id, 'fingerprint', 'test-1', 'c0ffee', 1, 1, 1, '12'::bytea from tracks"
     )
     await connection.close()
-    async with store_module.opened(empty_dsn, 2) as store:
+    async with store_module.open_storage(empty_dsn, 2) as store:
         assert len(await store.unrelated_tracks(INFO)) == 1
 
 
@@ -212,13 +214,13 @@ async def test_the_same_recording_in_another_encoding_is_kin_as_soon_as_it_is_re
     assert await named(store, [one, two]) == {}
     coded = await added(catalog, files["coded"])
     assert await named(store, [one, two, coded]) == {one: [coded], coded: [one]}
-    assert await store.kinships() == [Link(one, coded, False)]
+    assert await store.kinships() == [FamilyRelation(one, coded, False)]
 
 
 async def test_a_piece_of_a_recording_is_a_part_of_it(catalog: Catalog, store: Store, files: dict[str, Path]) -> None:
     long = written(files["one"].parent / "long.wav", _joined(files, "one", "two"))
     whole, piece = await added(catalog, long), await added(catalog, files["part"])
-    assert await store.kinships() == [Link(whole, piece, True)]
+    assert await store.kinships() == [FamilyRelation(whole, piece, True)]
 
 
 def _joined(files: dict[str, Path], *names: str) -> np.ndarray:
@@ -315,7 +317,7 @@ async def test_one_track_that_fails_does_not_cost_its_neighbours_their_family(
     relate = store.relate
     failed: list[int] = []
 
-    async def sometimes(track: int, kin: Sequence[Kin], info: DetectorInfo) -> None:
+    async def sometimes(track: int, kin: Sequence[RelatedTrack], info: DetectorInfo) -> None:
         if not failed:
             failed.append(track)
             raise ZeroDivisionError

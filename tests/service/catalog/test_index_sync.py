@@ -22,13 +22,13 @@ from monitor.catalog.transfer import TransferError
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
-from monitor.errors import Conflict, DetailsError, IdTaken, NotFound, SameAudio
+from monitor.errors import Conflict, IdTaken, MetadataError, NotFound, SameAudio
 from monitor.matching.matcher import Matcher
 from monitor.matching.scan import scan
 from monitor.storage import milvus as index_module
 from monitor.storage.matches import Store
 from monitor.storage.milvus import SEGMENT_BITS, Index
-from monitor.storage.records import Excluded, Fingerprint, Metadata, Track, without
+from monitor.storage.records import Excluded, Fingerprint, Metadata, Track, mask_excluded
 from tests.songs import Songs, seconds, written
 
 pytestmark = pytest.mark.usefixtures("songs")
@@ -70,7 +70,7 @@ async def test_an_edit_changes_what_it_says_and_nothing_else(catalog: Catalog, s
         valid_until=date(2030, 1, 1),
         own_id="X-1",
     )
-    with pytest.raises(DetailsError, match="valid until 2030-01-01"):
+    with pytest.raises(MetadataError, match="valid until 2030-01-01"):
         await catalog.edit(track, {"valid_from": date(2031, 1, 1)})
     with pytest.raises(NotFound):
         await catalog.edit(track + 1, {"title": "x"})
@@ -184,7 +184,7 @@ def test_each_segment_with_a_sample_of_the_interval_is_left_out() -> None:
     vectors = np.ones((10, 2), np.float32)
 
     def left(starts: int, ends: int) -> list[int]:
-        return np.flatnonzero(without(vectors, [Excluded(starts, ends)], "fingerprint").any(axis=1)).tolist()
+        return np.flatnonzero(mask_excluded(vectors, [Excluded(starts, ends)], "fingerprint").any(axis=1)).tolist()
 
     assert left(0, 1) == list(range(1, 10))
     assert left(3 * HOP_SAMPLES, 4 * HOP_SAMPLES) == [0, 1, *range(4, 10)]
@@ -198,7 +198,7 @@ async def test_intervals_that_cannot_be_are_refused(
     catalog: Catalog, song: Path, store: Store, excluded: list[tuple[int, int]]
 ) -> None:
     track = await added(catalog, song)
-    with pytest.raises(DetailsError):
+    with pytest.raises(MetadataError):
         await catalog.exclude(track, [Excluded(seconds(start), seconds(end)) for start, end in excluded])
     [known] = await store.tracks()
     assert (known.id, known.excluded) == (track, ())
@@ -208,7 +208,7 @@ async def test_intervals_that_cannot_be_are_refused(
 
 
 async def differences(catalog: Catalog, store: Store, index: Index, *, mend: bool = False) -> list[Difference]:
-    found = verify(store, index, catalog.keeper, LogMelDetector().info, mend=mend)
+    found = verify(store, index, catalog.index_sync, LogMelDetector().info, mend=mend)
     steps = [step async for step in found]
     assert isinstance(steps[-1], Checked)
     assert steps[-1].done == steps[-1].total
@@ -313,8 +313,8 @@ async def test_another_kind_of_index_is_built_from_the_stored_vectors_while_sear
     assert index.kind == "FLAT"
     index._choose = lambda n_vectors: "HNSW"  # as a process with other settings has it
     before, found = index.collection, []
-    async with catalog.keeper.change():
-        async for _ in catalog.keeper.refill():
+    async with catalog.index_sync.change():
+        async for _ in catalog.index_sync.refill():
             found.append([each[0] for each in await plays_in(matcher, tmp_path / "copy.wav")])
     assert found == [[track]]
     assert (index.kind, index.collection != before) == ("HNSW", True)
@@ -334,8 +334,8 @@ async def test_a_build_that_was_broken_off_leaves_the_old_index_in_use(
             await new.insert(1, np.eye(3, LogMelDetector().info.dimensions, dtype=np.float32))
             raise InterruptedError
     assert await index.count() == there
-    async with catalog.keeper.change():
-        _ = [step async for step in catalog.keeper.refill()]
+    async with catalog.index_sync.change():
+        _ = [step async for step in catalog.index_sync.refill()]
     assert await index.count() == there
     assert await differences(catalog, store, index) == []
 
@@ -346,7 +346,7 @@ async def test_an_index_of_another_kind_is_searched_as_what_it_is(
     vectors = detector.embed(songs.one).vectors
     uri = str(tmp_path / "other.db")
     for kind in ("IVF_FLAT", "HNSW"):
-        async with index_module.opened(uri, None, detector.info, kind) as opened:
+        async with index_module.open_index(uri, None, detector.info, kind) as opened:
             await opened.insert(1, vectors)
             assert opened.kind == "IVF_FLAT"
             assert (await opened.search(vectors[10:11], 1))[0][0].position == 10 * HOP_SAMPLES
@@ -497,7 +497,7 @@ async def test_a_line_that_cannot_be_used_is_refused_and_leaves_nothing(
     await catalog.delete(track)
     said = orjson.loads(path.read_bytes().splitlines()[1])
     SPOILT[how](said)
-    with pytest.raises((TransferError, DetailsError)):
+    with pytest.raises((TransferError, MetadataError)):
         await catalog.take(transfer.parsed(orjson.dumps(said)))
     assert await store.tracks() == []
 

@@ -197,8 +197,8 @@ def quick() -> IngestSettings:
         connect_timeout_s=5,
         stall_timeout_s=1,
         backoff_first_s=0.1,
-        backoff_most_s=1,
-        burst_most_s=6,
+        max_backoff_s=1,
+        max_burst_s=6,
         poll_s=0.1,
     )
 

@@ -21,11 +21,11 @@ from monitor.core.calibration import REAL_TIMES, Peak
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
 from monitor.errors import Conflict
-from monitor.matching.calibration import Heard
+from monitor.matching.calibration import CalibrationAudio
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
-from monitor.processes.http_server import served
+from monitor.processes.http_server import serve_http
 from monitor.settings import Settings
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
@@ -33,8 +33,8 @@ from monitor.storage.records import Calibration, Metadata
 from tests.songs import SECOND, Songs, seconds, written
 
 API = "/api/v1"
-DEFAULT = LogMelDetector.thresholds.open_evidence
-LEAST = DEFAULT / 3
+DEFAULT = LogMelDetector.thresholds.open_llr
+MIN = DEFAULT / 3
 HOUR_S = 3600.0
 
 
@@ -86,13 +86,13 @@ async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
     assert [line["done_s"] for line in progress] == sorted(line["done_s"] for line in progress)
     assert (heard["file"], heard["duration_s"]) == ("mixed.wav", 62)
     assert heard["sound_s"] == pytest.approx(32, abs=1)
-    most = max(heard["peaks"], key=lambda peak: peak["evidence"])
-    assert most["track"] == one
-    assert (most["start_s"], most["end_s"]) == (pytest.approx(12, abs=1), pytest.approx(32, abs=1))
-    assert most["evidence"] > REAL_TIMES * DEFAULT, "so much that it is taken for a play"
-    assert all(peak["evidence"] >= LEAST for peak in heard["peaks"])
+    maximum = max(heard["peaks"], key=lambda peak: peak["llr"])
+    assert maximum["track"] == one
+    assert (maximum["start_s"], maximum["end_s"]) == (pytest.approx(12, abs=1), pytest.approx(32, abs=1))
+    assert maximum["llr"] > REAL_TIMES * DEFAULT, "so much that it is taken for a play"
+    assert all(peak["llr"] >= MIN for peak in heard["peaks"])
 
-    parts.matcher.thresholds = replace(parts.matcher.thresholds, open_evidence=1000.0)
+    parts.matcher.thresholds = replace(parts.matcher.thresholds, open_llr=1000.0)
     assert (await posted(client, path))[-1] == heard
 
 
@@ -109,10 +109,9 @@ async def test_what_is_no_audio_is_a_problem_in_the_last_line(client: httpx2.Asy
 def heard(track: int, mean_excess: float = 1.0, hours: float = 4.0, **more: Any) -> dict[str, Any]:
     """A recording with 40 peaks an hour whose tail is exponential, its quantiles instead of draws."""
     n_peaks = round(40 * hours)
-    evidences = LEAST - mean_excess * np.log((np.arange(n_peaks) + 0.5) / n_peaks)
+    llrs = MIN - mean_excess * np.log((np.arange(n_peaks) + 0.5) / n_peaks)
     peaks = [
-        {"track": track, "start_s": 60 * i, "end_s": 60 * i + 5, "evidence": evidence}
-        for i, evidence in enumerate(evidences.tolist())
+        {"track": track, "start_s": 60 * i, "end_s": 60 * i + 5, "llr": llr} for i, llr in enumerate(llrs.tolist())
     ]
     sound_s = HOUR_S * hours
     return {"file": "a.wav", "duration_s": sound_s, "sound_s": sound_s, "peaks": peaks, **more}
@@ -130,25 +129,25 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
 ) -> None:
     default = parts.matcher.thresholds
     before = (await client.get(f"{API}/calibration")).json()
-    assert (before["open_evidence"], before["default"], before["least"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
+    assert (before["open_llr"], before["default"], before["least"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
     assert (before["calibration"], before["tracks"]) == (None, 1)
 
     made = await set_(client, heard(one, 2.0), rate_per_1000_h=2.0)
     kept = made["calibration"]
-    expected = LEAST + 2 * np.log(40 / 0.002)
+    expected = MIN + 2 * np.log(40 / 0.002)
     assert kept["fitted"]["value"] == pytest.approx(expected, abs=1)
     assert kept["fitted"]["low"] < kept["fitted"]["value"] < kept["fitted"]["high"]
-    assert kept["open_evidence"] == kept["fitted"]["value"]
+    assert kept["open_llr"] == kept["fitted"]["value"]
     assert (kept["rate_per_1000_h"], kept["sound_s"], kept["peaks"], kept["tracks"]) == (2, 4 * HOUR_S, 160, 1)
     assert made["expected"]["rate_per_1000_h"]["value"] == pytest.approx(2)
-    assert made["before"]["open_evidence"] == DEFAULT
+    assert made["before"]["open_llr"] == DEFAULT
     assert made["before"]["rate_per_1000_h"]["value"] > 2
     assert (made["heavy_tail"], made["real_plays"]) == (False, [])
     assert [(place["file"], place["track"]["title"]) for place in made["largest"]] == [("a.wav", "One")] * 10
 
-    assert parts.matcher.thresholds == replace(default, open_evidence=kept["open_evidence"])
+    assert parts.matcher.thresholds == replace(default, open_llr=kept["open_llr"])
     shown = (await client.get(f"{API}/calibration")).json()
-    assert (shown["open_evidence"], shown["calibration"]) == (kept["open_evidence"], kept)
+    assert (shown["open_llr"], shown["calibration"]) == (kept["open_llr"], kept)
 
     assert (await client.delete(f"{API}/calibration")).status_code == 204
     assert parts.matcher.thresholds == default
@@ -158,7 +157,7 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
 async def test_what_is_only_tried_changes_nothing(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
     made = await set_(client, heard(one), dry_run=True)
     assert made["calibration"]["made_at"] is None
-    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert parts.matcher.thresholds.open_llr == DEFAULT
     assert (await client.get(f"{API}/calibration")).json()["calibration"] is None
 
 
@@ -168,20 +167,20 @@ async def test_a_threshold_is_never_less_than_half_of_the_detectors_own(
     made = await set_(client, heard(one, 0.01))
     assert made["calibration"]["fitted"]["value"] < DEFAULT / 2
     thresholds, default = parts.matcher.thresholds, LogMelDetector.thresholds
-    assert made["calibration"]["open_evidence"] == thresholds.open_evidence == DEFAULT / 2
-    assert thresholds.vote_evidence == default.vote_evidence / 2, "or no line with so little would be looked at"
-    assert made["expected"]["open_evidence"] == DEFAULT / 2
+    assert made["calibration"]["open_llr"] == thresholds.open_llr == DEFAULT / 2
+    assert thresholds.vote_llr == default.vote_llr / 2, "or no line with so little would be looked at"
+    assert made["expected"]["open_llr"] == DEFAULT / 2
 
 
 async def test_plays_of_the_catalog_are_left_out_and_named(client: httpx2.AsyncClient, one: int) -> None:
     alone = await set_(client, heard(one), dry_run=True)
-    play = {"track": one, "start_s": 20_000, "end_s": 20_090, "evidence": 200.0}
-    beside = {"track": 77, "start_s": 20_010, "end_s": 20_020, "evidence": 50.0}
+    play = {"track": one, "start_s": 20_000, "end_s": 20_090, "llr": 200.0}
+    beside = {"track": 77, "start_s": 20_010, "end_s": 20_020, "llr": 50.0}
     mixed = {"file": "b.wav", "duration_s": 90, "sound_s": 90, "peaks": [play, beside]}
     made = await set_(client, heard(one), mixed, dry_run=True)
     assert made["calibration"] == alone["calibration"]
     (place,) = made["real_plays"]
-    assert (place["file"], place["start_s"], place["end_s"], place["evidence"]) == ("b.wav", 20_000, 20_090, 200)
+    assert (place["file"], place["start_s"], place["end_s"], place["llr"]) == ("b.wav", 20_000, 20_090, 200)
     assert place["track"]["title"] == "One"
 
 
@@ -198,7 +197,7 @@ async def test_too_little_is_refused_with_what_to_add(client: httpx2.AsyncClient
     ):
         response = await client.put(f"{API}/calibration", json={"recordings": recordings})
         assert words in problem(response, 422)
-    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert parts.matcher.thresholds.open_llr == DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ async def test_too_little_is_refused_with_what_to_add(client: httpx2.AsyncClient
         ({"recordings": [], "rate_per_1000_h": 0}, "rate_per_1000_h"),
         ({"recordings": [], "rate_per_1000_h": float("nan")}, "rate_per_1000_h"),
         ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": -1, "peaks": []}]}, "sound_s"),
-        ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": 1, "peaks": [{"track": 1}]}]}, "evidence"),
+        ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": 1, "peaks": [{"track": 1}]}]}, "llr"),
     ],
 )
 async def test_a_calibration_that_is_not_valid_names_what_is_wrong(
@@ -237,7 +236,7 @@ async def test_a_threshold_decides_what_is_reported(
 
     (match,) = await found()
     made = await set_(client, heard(one, 12.0))
-    assert made["calibration"]["open_evidence"] > match["evidence"]
+    assert made["calibration"]["open_llr"] > match["llr"]
     assert await found() == []
     await client.delete(f"{API}/calibration")
     assert await found() == [match]
@@ -249,7 +248,7 @@ async def test_a_threshold_decides_what_is_reported(
 async def test_the_newest_calibration_of_the_very_weights_counts(store: Store) -> None:
     info = DetectorInfo("fingerprint", "naf-1", "abc", 128)
     older = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 5)
-    newer = replace(older, open_evidence=16.0, fitted=16.0)
+    newer = replace(older, open_llr=16.0, fitted=16.0)
     assert await store.calibration(info) is None
     kept = [await store.add_calibration(each, info) for each in (older, newer)]
     assert all(each.made_at is not None for each in kept)
@@ -268,7 +267,7 @@ async def test_the_newest_calibration_of_the_very_weights_counts(store: Store) -
 @pytest.fixture
 async def connected(parts: Airtrace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """The command finds these parts running."""
-    async with served(parts, "127.0.0.1", 0) as url:
+    async with serve_http(parts, "127.0.0.1", 0) as url:
 
         def connect(settings: Settings) -> AbstractAsyncContextManager[client_module.Client]:
             return client_module.at(url)
@@ -281,17 +280,16 @@ async def connected(parts: Airtrace, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 def hours(monkeypatch: pytest.MonkeyPatch, one: int) -> Callable[[Path], Path]:
     """Makes files that seem to be four hours long, with peaks whose tail is known; to hear such would take minutes."""
 
-    async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[Heard, None]:
+    async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:
         told = heard(one, 2.0)
         peaks = [
-            Peak(each["track"], each["start_s"] * SECOND, each["end_s"] * SECOND, each["evidence"])
-            for each in told["peaks"]
+            Peak(each["track"], each["start_s"] * SECOND, each["end_s"] * SECOND, each["llr"]) for each in told["peaks"]
         ]
         if path.name.startswith("mixed"):
             peaks.append(Peak(one, seconds(14_000), seconds(14_060), 300.0))
         samples = seconds(told["sound_s"])
-        yield Heard(samples // 2, samples // 2)
-        yield Heard(samples, samples, tuple(peaks))
+        yield CalibrationAudio(samples // 2, samples // 2)
+        yield CalibrationAudio(samples, samples, tuple(peaks))
 
     def made(path: Path) -> Path:
         path.touch()
@@ -317,10 +315,10 @@ async def test_the_command_calibrates_shows_and_resets(
     said = capsys.readouterr()
     assert "nothing is changed" in said.out.splitlines()
     assert said.err.splitlines() == ["1/2 a.wav: 160 peaks in 4:00:00", "2/2 b.wav: 160 peaks in 4:00:00"]
-    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert parts.matcher.thresholds.open_llr == DEFAULT
 
     assert await command.calibrate(settings, files, rate=1.0, dry_run=False, as_json=False) == 0
-    needed = parts.matcher.thresholds.open_evidence
+    needed = parts.matcher.thresholds.open_llr
     basis, fitted, expected, in_force, heading, *table = capsys.readouterr().out.splitlines()
     assert basis.startswith("8.0 h of sound, 320 peaks; the 32 largest are above ")
     assert fitted.startswith(f"for 1 false play per 1,000 h: evidence {needed:.1f} (95 %: ")
@@ -338,7 +336,7 @@ async def test_the_command_calibrates_shows_and_resets(
 
     assert await command.reset(settings) == 0
     assert capsys.readouterr().err == "a play needs an evidence of 20.0, as the detector has it\n"
-    assert parts.matcher.thresholds.open_evidence == DEFAULT
+    assert parts.matcher.thresholds.open_llr == DEFAULT
 
 
 async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used(

@@ -105,7 +105,7 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert (body["origin"], body["start_s"], body["end_s"], body["missing_s"]) == (None, 15, 25, 0)
     assert (body["segments"], body["silent_segments"], body["picture"]) == (21, 0, None)
     assert body["summary"] == "played: One"
-    assert body["needed"]["evidence"] > body["needed"]["votes"] > 0
+    assert body["needed"]["llr"] > body["needed"]["votes"] > 0
     best = body["hypotheses"][0]
     assert (best["track"]["id"], best["verdict"], best["explained_by"]) == (one, "play", None)
     assert best["start_s"] == pytest.approx(12, abs=1)
@@ -113,9 +113,9 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert best["track_start_s"] == pytest.approx(9.3 + best["start_s"] - 12, abs=0.2)
     assert best["speed"] == pytest.approx(1, abs=0.02)
     assert best["votes"] > body["needed"]["votes"]
-    assert best["evidence"] > body["needed"]["evidence"]
+    assert best["llr"] > body["needed"]["llr"]
     assert best["cosine"] > 0.9
-    assert best["around"] < 0.6
+    assert best["local_context"] < 0.6
     assert "play: evidence" in best["reason"]
     assert (best["may_begin_earlier"], best["may_end_later"]) == (False, False)
 
@@ -125,7 +125,7 @@ async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, 
         "matches"
     ]
     best = (await ask(at_s="15")).json()["hypotheses"][0]
-    for name in ("start_s", "end_s", "track_start_s", "evidence"):
+    for name in ("start_s", "end_s", "track_start_s", "llr"):
         assert best[name] == pytest.approx(match[name], abs=0.01), name
     assert (best["cosine"], best["speed"]) == (pytest.approx(match["score"]), pytest.approx(match["speed"]))
 
@@ -133,8 +133,8 @@ async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, 
 async def test_what_did_not_match_says_how_much_was_missing(ask: Ask, one: int) -> None:
     body = (await ask(at_s="2", for_s="4")).json()
     assert body["summary"].startswith(("no play; best hypothesis: One, too little evidence", "nothing proposed"))
-    assert {each["verdict"] for each in body["hypotheses"]} <= {"too_little_evidence"}
-    assert all(each["evidence"] < body["needed"]["evidence"] for each in body["hypotheses"])
+    assert {each["verdict"] for each in body["hypotheses"]} <= {"llr_too_low"}
+    assert all(each["llr"] < body["needed"]["llr"] for each in body["hypotheses"])
 
 
 async def test_silence_is_told_from_music_that_is_not_known(ask: Ask, one: int) -> None:
@@ -258,7 +258,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
     assert origin + best["start_s"] == pytest.approx(datetime.fromisoformat(match["start"]).timestamp(), abs=0.01)
     # It goes on for longer than a decision about this moment would wait.
     assert (best["may_begin_earlier"], best["may_end_later"]) == (False, True)
-    assert best["end_s"] == pytest.approx(5 + parts.matcher.thresholds.hole_samples / SECOND, abs=1)
+    assert best["end_s"] == pytest.approx(5 + parts.matcher.thresholds.max_gap_samples / SECOND, abs=1)
     assert best["track_start_s"] == pytest.approx(match["track_start_s"], abs=0.01)
 
     held = (await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(13), "for_s": 5})).json()

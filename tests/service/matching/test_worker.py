@@ -24,11 +24,11 @@ from monitor.catalog.catalog import Catalog
 from monitor.detect.detector import Embeddings
 from monitor.detect.logmel import LogMelDetector
 from monitor.matching import worker as worker_module
-from monitor.matching.backlog import Pace
+from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher, step_timer
-from monitor.matching.reference_cache import References
-from monitor.matching.worker import REJECTED_MOST, Worker
-from monitor.settings import MatchingSettings, Policy
+from monitor.matching.reference_cache import ReferenceCache
+from monitor.matching.worker import MAX_REJECTED, Worker
+from monitor.settings import BacklogPolicy, MatchingSettings
 from monitor.storage import matches as store_module
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
@@ -39,7 +39,7 @@ from tests.waiting import until
 SECOND = seconds(1)
 DEADLINE_S = 60  # two busy cores
 MATCHES = """
-    select stream_id, track_id, state, starts, ends, track_starts, track_ends, speed, evidence, bridged, ambiguous,
+    select stream_id, track_id, state, starts, ends, track_starts, track_ends, speed, llr, bridged, ambiguous,
            score_sum, scored
     from matches order by 1, 4, 2
 """
@@ -493,7 +493,7 @@ async def test_a_worker_that_can_match_nothing_stops_and_commits_nothing(
 ) -> None:
     matcher = Matcher(Choking(detector, None), index, store, executor, MatchingSettings(), detector.thresholds)
     bus = Batches(Air(stream).play(songs.one, 1.0))
-    assert bus.next_offset > REJECTED_MOST
+    assert bus.next_offset > MAX_REJECTED
     with capture_logs(), pytest.raises(ExceptionGroup) as caught:
         await work_off(Worker(bus, store, matcher), bus)
     assert caught.group_contains(ValueError, match="cannot take this")
@@ -592,7 +592,7 @@ async def test_a_process_that_sleeps_in_the_middle_of_a_write_does_not_keep_the_
     records = Air(stream).play(songs.one[: 16 * SECOND])
     first, bus = Batches(records[:3]), Batches(records)
     await work_off(Worker(first, store, matcher), first)
-    async with store_module.opened(dsn, 2) as sleeper:
+    async with store_module.open_storage(dsn, 2) as sleeper:
         connection = await sleeper._pool.acquire()
         await connection.execute("begin")
         await connection.execute("update progress set updated_at = now()")
@@ -656,7 +656,7 @@ async def test_a_worker_that_is_too_far_behind_skips_to_the_newest_where_that_is
     heard_at_s = ANCHOR / SECOND + 45  # the newest is five seconds old
     bus = Batches(records, 6)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher, Pace(Policy.SKIP, 20, now=lambda: heard_at_s)), bus)
+        await work_off(Worker(bus, store, matcher, BacklogMonitor(BacklogPolicy.SKIP, 20, now=lambda: heard_at_s)), bus)
     ledger = [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage())]
     assert ledger == [
         (ANCHOR, ANCHOR + 34 * SECOND, "worker_backlog_lost"),
@@ -698,7 +698,7 @@ async def test_exact_vectors_in_memory_are_bounded_and_what_is_asked_for_is_give
     paths = [written(tmp_path / f"{i}.wav", piece) for i, piece in enumerate(pieces)]
     tracks = [(await catalog.add(path, Metadata(path.stem, str(path)))).track.id for path in paths]
     size = (await store.references(tracks, detector.info))[tracks[0]].nbytes
-    references = References(store, detector, most_bytes=2 * size)
+    references = ReferenceCache(store, detector, max_bytes=2 * size)
     assert (await references.of(tracks)).keys() == set(tracks)
     assert len(references._cache) == 2
     assert (await references.of(tracks[:1])).keys() == {tracks[0]}

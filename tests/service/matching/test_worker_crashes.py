@@ -42,7 +42,7 @@ pytestmark = pytest.mark.timeout(120 + 10 * EXAMPLES)
 # The worker's steps, in order: a mishap happens in front of one, or behind it.
 STEPS = ("start", "recall", "plays", "embed", "search", "write", "commit")
 FOUND = """
-    select t.title, m.state, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.evidence, m.score_sum, m.scored
+    select t.title, m.state, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.llr, m.score_sum, m.scored
     from matches m join tracks t on t.id = m.track_id where m.stream_id = $1 order by m.starts, m.track_starts
 """
 COVERED = "select starts, ends, state, reason from coverage where stream_id = $1 order by starts"
@@ -233,7 +233,7 @@ class Studio:
         matcher = Matcher(
             self.remembering, index, store, self.executor, MatchingSettings(), self.remembering.thresholds
         )
-        listen = trap.around(matcher, listen="embed", remember="embed")
+        listen = trap.around(matcher, match="embed", remember="embed")
         return Worker(trap.around(reader, commit="commit"), store, listen)
 
     async def found(self, stream: int) -> list[list[tuple[Any, ...]]]:

@@ -19,17 +19,17 @@ from ingest.bus.port import Delivery
 from ingest.wire import Record
 from monitor.catalog.catalog import Catalog
 from monitor.detect.checkpoints import PANNS, Checkpoint
-from monitor.detect.panns import Listened, Panns
+from monitor.detect.panns import Panns, PannsOutput
 from monitor.errors import AudioError, DependencyError, ModelUnavailable
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
-from monitor.parts import Airtrace, watched
+from monitor.parts import Airtrace, stream_tagger
 from monitor.processes.http_app import create_app
 from monitor.settings import Settings
 from monitor.similarity import panns_service as sounds_module
 from monitor.similarity import stream_tagger as watch_module
-from monitor.similarity.panns_service import Loaded, Sounds, opened
-from monitor.similarity.stream_tagger import Watch
+from monitor.similarity.panns_service import Loaded, PannsService, open_panns
+from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Excluded, Metadata, Track
@@ -66,16 +66,16 @@ def settings(tmp_path: Path, panns_checkpoint: Path) -> Settings:
 
 
 @pytest.fixture
-async def sounds(settings: Settings, store: Store, index: Index, catalog: Catalog) -> AsyncIterator[Sounds]:
-    async with opened(settings, store, index) as sounds:
-        catalog.companion = sounds
+async def sounds(settings: Settings, store: Store, index: Index, catalog: Catalog) -> AsyncIterator[PannsService]:
+    async with open_panns(settings, store, index) as sounds:
+        catalog.second_detector = sounds
         yield sounds
 
 
 @pytest.fixture
-async def without(tmp_path: Path, store: Store, index: Index) -> AsyncIterator[Sounds]:
+async def without(tmp_path: Path, store: Store, index: Index) -> AsyncIterator[PannsService]:
     """Where nobody has fetched the checkpoint."""
-    async with opened(settings_of(tmp_path, None), store, index) as sounds:
+    async with open_panns(settings_of(tmp_path, None), store, index) as sounds:
         yield sounds
 
 
@@ -84,12 +84,12 @@ async def registered(catalog: Catalog, path: Path, pcm: np.ndarray) -> Track:
 
 
 @pytest.fixture
-async def tune(catalog: Catalog, sounds: Sounds, tmp_path: Path) -> Track:
+async def tune(catalog: Catalog, sounds: PannsService, tmp_path: Path) -> Track:
     return await registered(catalog, tmp_path / "tune.wav", panns.tune(41, 24.0))
 
 
 @pytest.fixture
-async def babble(catalog: Catalog, sounds: Sounds, tmp_path: Path) -> Track:
+async def babble(catalog: Catalog, sounds: PannsService, tmp_path: Path) -> Track:
     return await registered(catalog, tmp_path / "babble.wav", panns.babble(41, 12.0))
 
 
@@ -97,7 +97,7 @@ async def babble(catalog: Catalog, sounds: Sounds, tmp_path: Path) -> Track:
 
 
 async def test_a_new_track_gets_its_vectors_with_its_fingerprint(
-    sounds: Sounds, store: Store, tune: Track, tmp_path: Path
+    sounds: PannsService, store: Store, tune: Track, tmp_path: Path
 ) -> None:
     known = await store.track(tune.id)
     assert known is not None
@@ -112,18 +112,18 @@ async def test_a_new_track_gets_its_vectors_with_its_fingerprint(
 
 
 async def test_a_track_is_there_without_vectors_where_the_model_is_not(
-    without: Sounds, catalog: Catalog, store: Store, tmp_path: Path
+    without: PannsService, catalog: Catalog, store: Store, tmp_path: Path
 ) -> None:
-    catalog.companion = without
+    catalog.second_detector = without
     track = await registered(catalog, tmp_path / "tune.wav", panns.tune(1))
     assert track.status == "ready"
     assert "panns" not in track.detectors
 
 
 async def test_tracks_get_their_vectors_later_from_their_files(
-    sounds: Sounds, catalog: Catalog, store: Store, tmp_path: Path
+    sounds: PannsService, catalog: Catalog, store: Store, tmp_path: Path
 ) -> None:
-    catalog.companion = None
+    catalog.second_detector = None
     there = await registered(catalog, tmp_path / "there.wav", panns.tune(1))
     gone = await registered(catalog, tmp_path / "gone.wav", panns.tune(2))
     other = await registered(catalog, tmp_path / "other.wav", panns.tune(3))
@@ -137,7 +137,7 @@ async def test_tracks_get_their_vectors_later_from_their_files(
 
 
 async def test_what_is_excluded_of_a_track_sounds_like_nothing(
-    sounds: Sounds, catalog: Catalog, store: Store, tune: Track
+    sounds: PannsService, catalog: Catalog, store: Store, tune: Track
 ) -> None:
     await catalog.exclude(tune.id, [Excluded(seconds(12), seconds(13), "a sting")])
     vectors = (await sounds.references([tune.id]))[tune.id]
@@ -148,25 +148,27 @@ async def test_what_is_excluded_of_a_track_sounds_like_nothing(
 
 
 async def test_an_index_that_was_lost_or_has_too_much_is_filled_from_the_database(
-    settings: Settings, sounds: Sounds, store: Store, index: Index, catalog: Catalog, tune: Track, babble: Track
+    settings: Settings, sounds: PannsService, store: Store, index: Index, catalog: Catalog, tune: Track, babble: Track
 ) -> None:
     first = (await sounds.loaded()).index
     await first.recreate()  # lost
-    async with opened(settings, store, index) as again:
+    async with open_panns(settings, store, index) as again:
         assert await (await again.loaded()).index.count() == 5
-    catalog.companion = None
+    catalog.second_detector = None
     await catalog.delete(babble.id)  # by a process without PANNs
-    async with opened(settings, store, index) as again:
+    async with open_panns(settings, store, index) as again:
         assert await (await again.loaded()).index.count() == 3
 
 
-async def test_a_deleted_track_leaves_the_index(sounds: Sounds, catalog: Catalog, tune: Track, babble: Track) -> None:
+async def test_a_deleted_track_leaves_the_index(
+    sounds: PannsService, catalog: Catalog, tune: Track, babble: Track
+) -> None:
     await catalog.delete(babble.id)
     assert await (await sounds.loaded()).index.count() == 3
 
 
 async def test_fingerprints_and_sounds_have_collections_of_their_own(
-    sounds: Sounds, catalog: Catalog, index: Index, tune: Track
+    sounds: PannsService, catalog: Catalog, index: Index, tune: Track
 ) -> None:
     loaded = await sounds.loaded()
     assert loaded.index.collection != index.collection
@@ -176,7 +178,9 @@ async def test_fingerprints_and_sounds_have_collections_of_their_own(
 # Audio search
 
 
-async def test_a_clip_finds_what_sounds_like_it(sounds: Sounds, tune: Track, babble: Track, tmp_path: Path) -> None:
+async def test_a_clip_finds_what_sounds_like_it(
+    sounds: PannsService, tune: Track, babble: Track, tmp_path: Path
+) -> None:
     found = await sounds.search(written(tmp_path / "clip.wav", panns.tune(77, 13.0)), 10)
     assert [each.track.id for each in found.alike] == [tune.id, babble.id]
     assert found.alike[0].score > 0.85 > found.alike[1].score
@@ -185,7 +189,7 @@ async def test_a_clip_finds_what_sounds_like_it(sounds: Sounds, tune: Track, bab
 
 
 async def test_a_tracks_own_sound_is_found_at_its_place(
-    sounds: Sounds, tune: Track, babble: Track, tmp_path: Path
+    sounds: PannsService, tune: Track, babble: Track, tmp_path: Path
 ) -> None:
     clip = panns.tune(41, 24.0)[seconds(20) :]
     found = (await sounds.search(written(tmp_path / "clip.wav", clip), 1)).alike
@@ -194,7 +198,7 @@ async def test_a_tracks_own_sound_is_found_at_its_place(
 
 
 async def test_an_effect_shorter_than_a_second_is_searched_for(
-    sounds: Sounds, tune: Track, babble: Track, tmp_path: Path
+    sounds: PannsService, tune: Track, babble: Track, tmp_path: Path
 ) -> None:
     for length_s in (0.1, 0.4):
         for effect, like in ((panns.babble(9, length_s), babble), (panns.tune(41, length_s), tune)):
@@ -205,19 +209,19 @@ async def test_an_effect_shorter_than_a_second_is_searched_for(
 
 
 async def test_retired_tracks_are_not_found(
-    sounds: Sounds, catalog: Catalog, tune: Track, babble: Track, tmp_path: Path
+    sounds: PannsService, catalog: Catalog, tune: Track, babble: Track, tmp_path: Path
 ) -> None:
     await catalog.retire(tune.id)
     found = await sounds.search(written(tmp_path / "clip.wav", panns.tune(77)), 10)
     assert [each.track.id for each in found.alike] == [babble.id]
 
 
-async def test_a_silent_clip_is_refused(sounds: Sounds, tune: Track, tmp_path: Path) -> None:
+async def test_a_silent_clip_is_refused(sounds: PannsService, tune: Track, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="nothing but silence"):
         await sounds.search(written(tmp_path / "clip.wav", np.zeros(seconds(3), np.int16)), 10)
 
 
-async def test_without_the_checkpoint_a_search_says_what_to_do(without: Sounds, tmp_path: Path) -> None:
+async def test_without_the_checkpoint_a_search_says_what_to_do(without: PannsService, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="airtrace models fetch panns"):
         await without.search(written(tmp_path / "clip.wav", panns.tune(1)), 10)
 
@@ -225,11 +229,11 @@ async def test_without_the_checkpoint_a_search_says_what_to_do(without: Sounds, 
 async def test_a_checkpoint_that_was_refused_is_not_read_again(tmp_path: Path, store: Store, index: Index) -> None:
     bad = tmp_path / "bad.pth"
     bad.write_bytes(b"no checkpoint")
-    async with opened(settings_of(tmp_path, bad), store, index) as sounds:
+    async with open_panns(settings_of(tmp_path, bad), store, index) as sounds:
         with pytest.raises(ModelUnavailable, match=r"bad\.pth"):
             await sounds.loaded()
         bad.unlink()
-        assert "bad.pth" in (sounds.why_not() or "")
+        assert "bad.pth" in (sounds.unavailable_reason() or "")
 
 
 # Streams
@@ -240,7 +244,7 @@ def heard(records: Sequence[Record]) -> list[Delivery]:
 
 
 @asynccontextmanager
-async def listening(watch: Watch) -> AsyncIterator[Watch]:
+async def listening(watch: StreamTagger) -> AsyncIterator[StreamTagger]:
     task = asyncio.create_task(watch.run(), name="watch")
     try:
         await until(lambda: watch.is_on or task.done())
@@ -252,8 +256,8 @@ async def listening(watch: Watch) -> AsyncIterator[Watch]:
 
 
 @pytest.fixture
-async def watch(sounds: Sounds, store: Store, settings: Settings) -> AsyncIterator[Watch]:
-    async with listening(Watch(sounds, store, settings.panns)) as watch:
+async def watch(sounds: PannsService, store: Store, settings: Settings) -> AsyncIterator[StreamTagger]:
+    async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
         yield watch
 
 
@@ -267,7 +271,7 @@ async def kinds(store: Store) -> list[str]:
     return [each.heard.kind for each in reversed(await store.passages())]
 
 
-async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: Watch, store: Store, stream: int) -> None:
+async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: StreamTagger, store: Store, stream: int) -> None:
     air = Air(stream)
     programme = [
         panns.babble(51),
@@ -287,7 +291,7 @@ async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: Watch, sto
 
 
 async def test_what_resembles_a_track_for_twenty_seconds_is_one_similar_match(
-    watch: Watch, store: Store, stream: int, tune: Track, babble: Track
+    watch: StreamTagger, store: Store, stream: int, tune: Track, babble: Track
 ) -> None:
     air = Air(stream)
     before = REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) or 0
@@ -305,7 +309,7 @@ async def test_what_resembles_a_track_for_twenty_seconds_is_one_similar_match(
     assert REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) == before + 1
 
 
-async def test_ten_seconds_of_likeness_are_none(watch: Watch, store: Store, stream: int, tune: Track) -> None:
+async def test_ten_seconds_of_likeness_are_none(watch: StreamTagger, store: Store, stream: int, tune: Track) -> None:
     air = Air(stream)
     watch.hear(stream, heard(air.play(np.concatenate([panns.hiss(1), panns.tune(61), panns.hiss(2), panns.hiss(3)]))))
     await watch.idle()
@@ -313,7 +317,7 @@ async def test_ten_seconds_of_likeness_are_none(watch: Watch, store: Store, stre
 
 
 async def test_hearing_everything_twice_changes_nothing(
-    watch: Watch, sounds: Sounds, store: Store, settings: Settings, stream: int, tune: Track
+    watch: StreamTagger, sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
 ) -> None:
     deliveries = heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62), panns.tune(63)])))
     watch.hear(stream, deliveries)
@@ -321,18 +325,20 @@ async def test_hearing_everything_twice_changes_nothing(
     before = (await store.passages(), await store.similars())
     watch.hear(stream, deliveries)
     await watch.idle()
-    async with listening(Watch(sounds, store, settings.panns)) as another:  # after a crash, or on another machine
+    async with listening(
+        StreamTagger(sounds, store, settings.panns)
+    ) as another:  # after a crash, or on another machine
         another.hear(stream, deliveries)
         await another.idle()
     assert (await store.passages(), await store.similars()) == before
 
 
 async def test_a_crash_in_the_middle_leaves_the_same_similar_match(
-    sounds: Sounds, store: Store, settings: Settings, stream: int, tune: Track
+    sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
 ) -> None:
     deliveries = heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62), panns.tune(63)])))
     for part in (deliveries[:12], deliveries):  # the second hears the first's again
-        async with listening(Watch(sounds, store, settings.panns)) as watch:
+        async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
             watch.hear(stream, part)
             await watch.idle()
     (similar,) = await store.similars()
@@ -340,11 +346,11 @@ async def test_a_crash_in_the_middle_leaves_the_same_similar_match(
 
 
 async def test_what_was_recognised_is_not_called_similar(
-    catalog: Catalog, matcher: Matcher, sounds: Sounds, store: Store, settings: Settings, stream: int, tune: Track
+    catalog: Catalog, matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
 ) -> None:
     """The very recording is on air: its play says so, and whatever resembles it is no news."""
     bus = Batches(Air(stream).play(np.concatenate([panns.tune(41, 24.0), panns.hiss(1)])), size=4)
-    watch = Watch(sounds, store, settings.panns)
+    watch = StreamTagger(sounds, store, settings.panns)
     worker = Worker(bus, store, matcher, watch=watch)
     await sounds.loaded()
     async with working(worker):
@@ -355,7 +361,9 @@ async def test_what_was_recognised_is_not_called_similar(
     assert await store.similars() == []
 
 
-async def test_a_review_stays_whatever_is_found_later(watch: Watch, store: Store, stream: int, tune: Track) -> None:
+async def test_a_review_stays_whatever_is_found_later(
+    watch: StreamTagger, store: Store, stream: int, tune: Track
+) -> None:
     watch.hear(stream, heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62)]))))
     await watch.idle()
     (similar,) = await store.similars(review="pending")
@@ -367,9 +375,9 @@ async def test_a_review_stays_whatever_is_found_later(watch: Watch, store: Store
 
 
 async def test_a_watch_that_falls_behind_drops_the_oldest_and_counts_it(
-    watch: Watch, store: Store, stream: int, monkeypatch: pytest.MonkeyPatch
+    watch: StreamTagger, store: Store, stream: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch_module, "WAITING_MOST", 3)
+    monkeypatch.setattr(watch_module, "MAX_WAITING", 3)
     before = REGISTRY.get_sample_value("airtrace_panns_dropped_seconds_total") or 0
     with capture_logs() as logs:
         watch.hear(stream, heard(Air(stream).play(np.zeros(seconds(60), np.int16))))
@@ -380,15 +388,20 @@ async def test_a_watch_that_falls_behind_drops_the_oldest_and_counts_it(
 
 
 async def test_a_network_that_fails_is_counted_and_does_not_end_the_worker(
-    matcher: Matcher, sounds: Sounds, store: Store, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
+    matcher: Matcher,
+    sounds: PannsService,
+    store: Store,
+    settings: Settings,
+    stream: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def broken(pieces: object) -> Listened:
+    async def broken(pieces: object) -> PannsOutput:
         raise RuntimeError("CUDA out of memory")
 
     await sounds.loaded()
     monkeypatch.setattr(sounds, "listen", broken)
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=5)
-    watch = Watch(sounds, store, settings.panns)
+    watch = StreamTagger(sounds, store, settings.panns)
     with capture_logs() as logs:
         async with working(Worker(bus, store, matcher, watch=watch)) as task:
             await until(lambda: bus.committed == bus.next_offset)
@@ -399,18 +412,20 @@ async def test_a_network_that_fails_is_counted_and_does_not_end_the_worker(
 
 
 async def test_without_the_checkpoint_the_worker_says_so_once_and_goes_on(
-    matcher: Matcher, without: Sounds, store: Store, stream: int, tmp_path: Path
+    matcher: Matcher, without: PannsService, store: Store, stream: int, tmp_path: Path
 ) -> None:
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=2)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher, watch=Watch(without, store, Settings(home=tmp_path).panns)), bus)
-    assert [each["reason"] for each in logs if each["event"] == "panns.off"] == [without.why_not()]
+        await work_off(
+            Worker(bus, store, matcher, watch=StreamTagger(without, store, Settings(home=tmp_path).panns)), bus
+        )
+    assert [each["reason"] for each in logs if each["event"] == "panns.off"] == [without.unavailable_reason()]
     assert await store.passages() == []
     assert (await store.progress(stream)) is not None
 
 
 async def test_what_comes_while_panns_is_loaded_waits_for_it_and_a_milvus_that_is_away_is_tried_again(
-    sounds: Sounds, store: Store, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
+    sounds: PannsService, store: Store, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "RETRY_FIRST_S", 0.01)
     loaded, tries, may_load = sounds.loaded, 0, asyncio.Event()
@@ -424,7 +439,7 @@ async def test_what_comes_while_panns_is_loaded_waits_for_it_and_a_milvus_that_i
         return await loaded()
 
     monkeypatch.setattr(sounds, "loaded", slow)
-    async with listening(Watch(sounds, store, settings.panns)) as watch:
+    async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
         watch.hear(stream, heard(Air(stream).play(np.zeros(seconds(10), np.int16))))
         may_load.set()
         await watch.idle()
@@ -433,7 +448,12 @@ async def test_what_comes_while_panns_is_loaded_waits_for_it_and_a_milvus_that_i
 
 
 async def test_a_bug_while_panns_is_loaded_leaves_the_worker_alone(
-    matcher: Matcher, sounds: Sounds, store: Store, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
+    matcher: Matcher,
+    sounds: PannsService,
+    store: Store,
+    settings: Settings,
+    stream: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def broken() -> Loaded:
         raise RuntimeError("no kernel image is available")
@@ -441,12 +461,12 @@ async def test_a_bug_while_panns_is_loaded_leaves_the_worker_alone(
     monkeypatch.setattr(sounds, "loaded", broken)
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=5)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher, watch=Watch(sounds, store, settings.panns)), bus)
+        await work_off(Worker(bus, store, matcher, watch=StreamTagger(sounds, store, settings.panns)), bus)
     assert [each["event"] for each in logs].count("panns.off") == 1
     assert (await store.progress(stream)) is not None
 
 
-async def test_labels_are_kept_for_as_long_as_is_set(watch: Watch, store: Store, stream: int) -> None:
+async def test_labels_are_kept_for_as_long_as_is_set(watch: StreamTagger, store: Store, stream: int) -> None:
     air = Air(stream)
     watch.hear(stream, heard(air.play(np.zeros(seconds(20), np.int16))))
     await watch.idle()
@@ -458,9 +478,9 @@ async def test_labels_are_kept_for_as_long_as_is_set(watch: Watch, store: Store,
 
 
 async def test_the_gate_saves_searches_while_somebody_only_talks(
-    matcher: Matcher, sounds: Sounds, store: Store, settings: Settings, stream: int
+    matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, stream: int
 ) -> None:
-    async with listening(Watch(sounds, store, settings.panns.model_copy(update={"gate": True}))) as watch:
+    async with listening(StreamTagger(sounds, store, settings.panns.model_copy(update={"gate": True}))) as watch:
         air, name = Air(stream), str(stream)
         assert watch.needs_search(name, air.clock)  # nothing was heard yet
         watch.hear(stream, heard(air.play(panns.babble(71))))
@@ -474,7 +494,7 @@ async def test_the_gate_saves_searches_while_somebody_only_talks(
         assert watch.needs_search(name, air.clock)
 
 
-async def test_the_gate_is_off_by_default(watch: Watch, stream: int) -> None:
+async def test_the_gate_is_off_by_default(watch: StreamTagger, stream: int) -> None:
     air = Air(stream)
     watch.hear(stream, heard(air.play(panns.babble(71))))
     await watch.idle()
@@ -503,7 +523,7 @@ async def test_what_the_gate_keeps_from_the_index_is_found_back_later(
 
 @pytest.fixture
 def parts(
-    settings: Settings, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, sounds: Sounds
+    settings: Settings, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, sounds: PannsService
 ) -> Airtrace:
     return Airtrace(settings, dsn, store, index, catalog, matcher, matcher._executor, sounds)
 
@@ -534,7 +554,7 @@ async def test_a_clip_is_searched_for_over_the_api(
 
 
 async def test_a_similar_match_is_listed_read_and_reviewed(
-    http: httpx2.AsyncClient, watch: Watch, stream: int, tune: Track
+    http: httpx2.AsyncClient, watch: StreamTagger, stream: int, tune: Track
 ) -> None:
     watch.hear(stream, heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62)]))))
     await watch.idle()
@@ -551,7 +571,7 @@ async def test_a_similar_match_is_listed_read_and_reviewed(
 
 
 async def test_matches_and_coverage_say_what_they_sounded_like(
-    http: httpx2.AsyncClient, matcher: Matcher, sounds: Sounds, store: Store, settings: Settings, tmp_path: Path
+    http: httpx2.AsyncClient, matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     catalog_sound = panns.tune(41, 24.0)
     await http.post("tracks", files=upload(written(tmp_path / "tune.wav", catalog_sound)))
@@ -559,7 +579,7 @@ async def test_matches_and_coverage_say_what_they_sounded_like(
     voice = (panns.babble(5, 24.0) * 0.5).astype(np.int16)
     bed = (catalog_sound + voice.astype(np.int32)).clip(-32768, 32767).astype(np.int16)
     bus = Batches(Air(stream).play(np.concatenate([bed, panns.babble(6, 16.0)])), size=4)
-    watch = Watch(sounds, store, settings.panns)
+    watch = StreamTagger(sounds, store, settings.panns)
     await sounds.loaded()
     async with working(Worker(bus, store, matcher, watch=watch)):
         await until(lambda: bus.committed == bus.next_offset)
@@ -577,7 +597,7 @@ async def test_matches_and_coverage_say_what_they_sounded_like(
 
 
 async def test_the_api_says_what_is_missing_where_the_checkpoint_is(
-    parts: Airtrace, without: Sounds, tmp_path: Path
+    parts: Airtrace, without: PannsService, tmp_path: Path
 ) -> None:
     app = create_app(replace(parts, sounds=without))
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
@@ -590,7 +610,7 @@ async def test_the_api_says_what_is_missing_where_the_checkpoint_is(
 
 
 def test_a_watched_worker_gates_its_matcher(parts: Airtrace) -> None:
-    watch = watched(parts)
+    watch = stream_tagger(parts)
     assert watch is not None
     assert parts.matcher.needs_search == watch.needs_search
-    assert watched(replace(parts, sounds=None)) is None
+    assert stream_tagger(replace(parts, sounds=None)) is None

@@ -61,7 +61,7 @@ def info() -> DetectorInfo:
 
 @pytest.fixture
 async def index(uri: str, info: DetectorInfo) -> AsyncIterator[Index]:
-    async with index_module.opened(uri, None, info) as opened:
+    async with index_module.open_index(uri, None, info) as opened:
         yield opened
         await opened.drop()
 
@@ -160,7 +160,7 @@ async def test_tracks_are_left_out_and_what_was_just_put_in_is_found(index: Inde
 
 def test_milvus_lite_puts_rows_into_files_early() -> None:
     """Else a search after a large registration takes seconds."""
-    ask = "import monitor.index, milvus_lite.constants as lite; print(lite.MEMTABLE_MEMORY_LIMIT)"
+    ask = "import monitor.storage.milvus, milvus_lite.constants as lite; print(lite.MEMTABLE_MEMORY_LIMIT)"
     asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True)
     assert int(asked.stdout) == 2_000_000
 
@@ -179,9 +179,9 @@ async def test_a_new_collection_is_empty_and_usable(index: Index) -> None:
 
 
 async def test_what_was_inserted_is_there_when_opened_again(uri: str, info: DetectorInfo) -> None:
-    async with index_module.opened(uri, None, info) as first:
+    async with index_module.open_index(uri, None, info) as first:
         await first.insert(1, vectors(30))
-    async with index_module.opened(uri, None, info) as again:
+    async with index_module.open_index(uri, None, info) as again:
         assert await again.count() == 30
         await assert_found(again, vectors(30)[4:6], [(1, 4), (1, 5)])
         await again.drop()
@@ -191,7 +191,7 @@ async def test_models_do_not_see_each_others_vectors(index: Index, uri: str, inf
     await index.insert(1, vectors(30))
     other = DetectorInfo(info.name, info.version, uuid.uuid4().hex[:12], DIMENSIONS)
     if uri.startswith("http"):
-        async with index_module.opened(uri, None, other) as second:
+        async with index_module.open_index(uri, None, other) as second:
             assert await second.count() == 0
             await second.drop()
     else:  # one file, one process, one client
@@ -201,10 +201,10 @@ async def test_models_do_not_see_each_others_vectors(index: Index, uri: str, inf
 
 
 async def test_a_collection_whose_making_was_interrupted_is_finished(uri: str, info: DetectorInfo) -> None:
-    async with index_module.opened(uri, None, info) as first:
+    async with index_module.open_index(uri, None, info) as first:
         await first.drop()
         await first._guard(first._create)  # killed before the vector index was there
-    async with index_module.opened(uri, None, info) as again:
+    async with index_module.open_index(uri, None, info) as again:
         await again.insert(1, vectors(30))
         await assert_found(again, vectors(30)[:1], [(1, 0)])
         await again.drop()
@@ -212,12 +212,12 @@ async def test_a_collection_whose_making_was_interrupted_is_finished(uri: str, i
 
 async def test_processes_that_start_at_once_make_one_collection(server: str, info: DetectorInfo) -> None:
     async def one(track: int) -> int:
-        async with index_module.opened(server, None, info) as opened:
+        async with index_module.open_index(server, None, info) as opened:
             await opened.insert(track, vectors(10, track))
             return await opened.count()
 
     assert max(await asyncio.gather(one(1), one(2), one(3))) == 30
-    async with index_module.opened(server, None, info) as opened:
+    async with index_module.open_index(server, None, info) as opened:
         await opened.drop()
 
 
@@ -262,7 +262,7 @@ async def test_a_new_index_takes_the_place_of_the_old_one_and_is_found_by_others
     assert index.collection == before
     await index.insert(4, vectors(10, 4))
     if uri.startswith("http"):
-        async with index_module.opened(uri, None, info) as other:
+        async with index_module.open_index(uri, None, info) as other:
             assert (await other.count(), other.collection) == (40, before)
 
 
@@ -271,7 +271,7 @@ async def test_a_kind_that_a_server_cannot_build_is_given_up_and_what_there_was_
     server: str, info: DetectorInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index_module, "STALLED_S", 3)
-    async with index_module.opened(server, None, info) as index:
+    async with index_module.open_index(server, None, info) as index:
         await index.insert(1, vectors(30))
         monkeypatch.setattr(index, "_choose", lambda n_vectors: "DISKANN")  # which the server of the wheel lacks
         with pytest.raises(DependencyError, match=r"5000 vectors that are not indexed.*DISKANN"):
@@ -294,7 +294,7 @@ async def test_a_kind_that_a_server_cannot_build_is_given_up_and_what_there_was_
 def test_the_kind_of_index_follows_from_where_it_is_and_how_large(
     setting: str, where: str, n_vectors: int, kind: str
 ) -> None:
-    assert milvus_indexes.chosen(setting, where, n_vectors) == kind
+    assert milvus_indexes.choose_kind(setting, where, n_vectors) == kind
 
 
 # What cannot be opened
@@ -322,7 +322,7 @@ def opened_elsewhere(path: Path) -> subprocess.CompletedProcess[str]:
 
 async def test_a_second_process_on_the_same_file_gets_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "milvus.db"
-    async with index_module.opened(str(path), None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as first:
+    async with index_module.open_index(str(path), None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as first:
         await first.insert(1, vectors(20))
         refused = await asyncio.to_thread(opened_elsewhere, path)
     assert refused.returncode == 1
@@ -334,7 +334,7 @@ async def test_a_second_process_on_the_same_file_gets_one_clear_line(tmp_path: P
 
 async def test_a_file_in_a_folder_that_is_not_there_is_refused(tmp_path: Path, info: DetectorInfo) -> None:
     with pytest.raises(DependencyError, match="cannot be opened"):
-        async with index_module.opened(str(tmp_path / "none" / "milvus.db"), None, info):
+        async with index_module.open_index(str(tmp_path / "none" / "milvus.db"), None, info):
             pass
 
 
@@ -355,7 +355,7 @@ async def test_a_server_that_does_not_answer_is_a_dependency_error_in_time(
         uri = f"http://admin:hunter2@127.0.0.1:{listener.getsockname()[1]}"
         begun = time.monotonic()
         with pytest.raises(DependencyError, match="AIRTRACE_MILVUS__URI") as caught:
-            async with index_module.opened(uri, None, info):
+            async with index_module.open_index(uri, None, info):
                 pass
         assert time.monotonic() - begun < 10
     assert "hunter2" not in str(caught.value)
@@ -366,7 +366,7 @@ async def test_a_server_that_goes_away_is_a_dependency_error_in_time(
 ) -> None:
     monkeypatch.setattr(index_module, "CALL_TIMEOUT_S", 1)
     uri = str(tmp_path / "milvus.db")
-    async with index_module.opened(uri, None, info) as opened:
+    async with index_module.open_index(uri, None, info) as opened:
         await opened.insert(1, vectors(10))
         server_manager_instance.release_server(uri)
         begun = time.monotonic()

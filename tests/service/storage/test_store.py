@@ -96,7 +96,7 @@ async def test_what_is_stored_survives_the_newer_migrations(empty_dsn: str, monk
     await connection.execute("insert into streams (name, url) values ('radio-one', 'http://radio.example/')")
     await migrate(connection)
     await connection.close()
-    async with store_module.opened(empty_dsn, 2) as store:
+    async with store_module.open_storage(empty_dsn, 2) as store:
         assert [stream.name for stream in await store.streams()] == ["radio-one"]
 
 
@@ -104,7 +104,7 @@ async def test_a_database_of_a_newer_version_is_refused(empty_dsn: str) -> None:
     await rows(empty_dsn, "create table schema_version (version integer primary key)")
     await rows(empty_dsn, "insert into schema_version values (9999)")
     with pytest.raises(HomeTooNew, match="schema 9999"):
-        async with store_module.opened(empty_dsn, 2):
+        async with store_module.open_storage(empty_dsn, 2):
             pass
 
 
@@ -115,7 +115,7 @@ async def test_a_user_that_may_not_make_tables_is_told_so(empty_dsn: str) -> Non
     try:
         host = empty_dsn.rpartition("@")[2]
         with pytest.raises(DependencyError, match="permission denied"):
-            async with store_module.opened(f"postgresql://{role}:pw@{host}", 2):
+            async with store_module.open_storage(f"postgresql://{role}:pw@{host}", 2):
                 pass
     finally:
         await rows(empty_dsn, f"drop role {role}")
@@ -136,7 +136,7 @@ async def test_a_user_that_may_not_make_tables_is_told_so(empty_dsn: str) -> Non
 )
 async def test_the_password_of_a_dsn_is_never_in_the_error(dsn: str) -> None:
     with pytest.raises(DependencyError, match="PostgreSQL cannot be reached") as caught:
-        async with store_module.opened(dsn, 2):
+        async with store_module.open_storage(dsn, 2):
             pass
     for secret in ("hunter2", "hun", "ter2"):
         assert secret not in str(caught.value)
@@ -146,7 +146,7 @@ async def test_a_wrong_password_is_said_and_not_shown(postgresql: str) -> None:
     user, _, rest = postgresql.partition("//")[2].partition(":")
     wrong = f"postgresql://{user}:hunter2@{rest.rpartition('@')[2]}"
     with pytest.raises(DependencyError, match="password authentication failed") as caught:
-        async with store_module.opened(wrong, 2):
+        async with store_module.open_storage(wrong, 2):
             pass
     assert "hunter2" not in str(caught.value)
 
@@ -339,7 +339,7 @@ async def test_the_name_of_a_removed_stream_is_free_again(store: Store) -> None:
 async def test_open_plays_are_recalled_exactly(store: Store) -> None:
     track, stream = await ready_track(store), await a_stream(store)
     new = replace(
-        play(track), score_sum=0.1 + 0.2, scored=3, evidence=0.1 + 0.7, speed=1.0 / 3, bridged=7, is_ambiguous=True
+        play(track), score_sum=0.1 + 0.2, scored=3, llr=0.1 + 0.7, speed=1.0 / 3, bridged=7, is_ambiguous=True
     )
     await store.write(batch(stream, None, new.end, opened=(new,), open=(new,)), INFO)
     assert await store.open_plays(stream, INFO) == (new,)

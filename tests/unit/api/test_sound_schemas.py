@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.api.sounds.schemas import SOUND_MOST, sounds_of
+from monitor.api.sounds.schemas import MAX_SOUND, sounds_of
 from monitor.storage.records import Coverage
-from monitor.storage.sounds import Within
+from monitor.storage.sounds import StreamInterval
 
 SECOND = 32_000
 
@@ -16,9 +16,9 @@ class Kept:
 
     def __init__(self, *found: dict[str, int]) -> None:
         self.found = found
-        self.asked: list[Within] = []
+        self.asked: list[StreamInterval] = []
 
-    async def sounds_within(self, intervals: Sequence[Within]) -> list[dict[str, int]]:
+    async def sounds_within(self, intervals: Sequence[StreamInterval]) -> list[dict[str, int]]:
         self.asked = list(intervals)
         return list(self.found)
 
@@ -38,5 +38,5 @@ async def test_an_interval_says_what_most_of_it_was_and_how_much_was_listened_to
 
 async def test_of_a_stream_that_was_covered_for_months_the_last_day_is_looked_at() -> None:
     kept = Kept({"speech": SECOND})
-    await sounds_of(kept, [covered(0, 90 * SOUND_MOST)])
-    assert kept.asked == [Within(7, 89 * SOUND_MOST, 90 * SOUND_MOST)]
+    await sounds_of(kept, [covered(0, 90 * MAX_SOUND)])
+    assert kept.asked == [StreamInterval(7, 89 * MAX_SOUND, 90 * MAX_SOUND)]

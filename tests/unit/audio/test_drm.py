@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.audio.drm import is_protected
-from monitor.commands.add_tracks import Steady, _below
+from monitor.commands.add_tracks import UnchangedFile, _below
 from monitor.errors import AudioError
 
 
@@ -18,7 +18,7 @@ def test_a_file_that_stays_as_it_is_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(bytes(range(256)) * 10)
     with path.open("rb") as file:
-        steady = Steady(file, "a.wav", 10_000)
+        steady = UnchangedFile(file, "a.wav", 10_000)
         assert (steady.seek(0, os.SEEK_END), steady.seek(0)) == (2560, 0)
         assert b"".join(iter(lambda: steady.read(1000), b"")) == path.read_bytes()
         with pytest.raises(io.UnsupportedOperation):
@@ -30,7 +30,7 @@ def test_a_file_that_changes_fails_before_its_end_is_given(tmp_path: Path, how: 
     path = tmp_path / "a.wav"
     path.write_bytes(bytes(3000))
     with path.open("rb", buffering=0) as file:
-        steady = Steady(file, "a.wav", 10_000)  # type: ignore[arg-type]
+        steady = UnchangedFile(file, "a.wav", 10_000)  # type: ignore[arg-type]
         assert len(steady.read(1000)) == 1000
         if how == "grows":
             path.write_bytes(bytes(4000))
@@ -49,7 +49,7 @@ def test_a_file_that_is_larger_than_what_is_taken_is_refused_before_it_is_sent(t
     with path.open("wb") as file:
         file.truncate(3_000_001)  # nothing is on the disk
     with path.open("rb") as file, pytest.raises(AudioError, match="at most 3 MB") as caught:
-        Steady(file, "a.wav", 3_000_000)
+        UnchangedFile(file, "a.wav", 3_000_000)
     assert caught.value.reason == "too_large"
 
 

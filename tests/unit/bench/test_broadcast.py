@@ -105,5 +105,5 @@ def test_who_is_not_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_listener_describes_all_that_decides_on_its_results() -> None:
     told = AudfprintListener().described()
-    for fact in (AudfprintListener.settings, "10 s every 5 s", f"score of {AudfprintListener.least:g}"):
+    for fact in (AudfprintListener.settings, "10 s every 5 s", f"score of {AudfprintListener.minimum:g}"):
         assert fact in told

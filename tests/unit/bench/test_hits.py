@@ -18,43 +18,43 @@ def later(by_s: float, *, off_s: float = 0.0, **changes: float) -> Hit:
 
 
 def test_overlapping_hits_on_one_line_are_one_play() -> None:
-    (play,) = plays([later(10), HIT, later(5, score=9.0)], least=1, bridge_s=0)
+    (play,) = plays([later(10), HIT, later(5, score=9.0)], minimum=1, bridge_s=0)
     assert (play.start_s, play.end_s, play.track_start_s, play.track_end_s) == (10, 30, 40, 60)
     assert (play.speed, play.score, play.reported_s) == (1.0, 9.0, 20.0)
 
 
 def test_a_window_without_a_hit_is_bridged_up_to_its_length() -> None:
-    assert len(plays([HIT, later(18)], least=1, bridge_s=8)) == 1
-    assert len(plays([HIT, later(18.1)], least=1, bridge_s=8)) == 2
+    assert len(plays([HIT, later(18)], minimum=1, bridge_s=8)) == 1
+    assert len(plays([HIT, later(18.1)], minimum=1, bridge_s=8)) == 2
 
 
 def test_a_weak_hit_is_no_answer() -> None:
-    assert plays([replace(HIT, score=6.9)], least=7, bridge_s=0) == []
+    assert plays([replace(HIT, score=6.9)], minimum=7, bridge_s=0) == []
 
 
 def test_another_line_through_the_same_track_is_another_play() -> None:
-    assert [play.track_start_s for play in plays([HIT, later(5, off_s=0.6)], least=1, bridge_s=10)] == [40, 45.6]
+    assert [play.track_start_s for play in plays([HIT, later(5, off_s=0.6)], minimum=1, bridge_s=10)] == [40, 45.6]
 
 
 def test_two_lines_at_once_each_get_their_own_hits() -> None:
-    found = plays([HIT, later(0, off_s=30), later(5), later(5, off_s=30)], least=1, bridge_s=0)
+    found = plays([HIT, later(0, off_s=30), later(5), later(5, off_s=30)], minimum=1, bridge_s=0)
     assert [(play.track_start_s, play.end_s) for play in found] == [(40, 25), (70, 25)]
 
 
 def test_tracks_and_recordings_are_kept_apart() -> None:
     others = [replace(HIT, track="u.flac"), replace(HIT, recording="b.wav")]
-    assert len(plays([HIT, *others], least=1, bridge_s=10)) == 3
+    assert len(plays([HIT, *others], minimum=1, bridge_s=10)) == 3
 
 
 def test_a_line_that_drifts_from_window_to_window_has_its_speed() -> None:
     hits = [later(5 * i, off_s=0.2 * i) for i in range(7)]
-    (play,) = plays(hits, least=1, bridge_s=0)
+    (play,) = plays(hits, minimum=1, bridge_s=0)
     assert play.speed == pytest.approx(1.04)
     assert play.track_end_s == pytest.approx(40 + 40 * 1.04)
 
 
 def test_a_long_hit_is_not_forgotten_behind_a_short_one() -> None:
-    (play,) = plays([replace(HIT, end_s=40.0), later(2, end_s=13.0), later(29)], least=1, bridge_s=0)
+    (play,) = plays([replace(HIT, end_s=40.0), later(2, end_s=13.0), later(29)], minimum=1, bridge_s=0)
     assert play.end_s == 49
 
 

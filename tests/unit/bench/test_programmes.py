@@ -141,7 +141,7 @@ def test_a_jump_stays_in_its_track_and_is_one(catalog: Catalog, studio: Studio) 
         first, second = items.jump(studio, studio.known, None).heard
         assert first.track == second.track
         goes_on = first.track_start + first.end - first.start
-        assert abs(second.track_start - goes_on) >= items.JUMP_LEAST_S * SAMPLE_RATE_HZ
+        assert abs(second.track_start - goes_on) >= items.MIN_JUMP_S * SAMPLE_RATE_HZ
 
 
 def test_two_tracks_at_once_are_each_as_loud_as_the_truth_says(catalog: Catalog, studio: Studio) -> None:

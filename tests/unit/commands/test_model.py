@@ -11,7 +11,7 @@ import soundfile
 
 from monitor.commands import model
 from monitor.commands.model import Sound
-from monitor.detect.expected_similarity import FORESIGHT_NAME
+from monitor.detect.expected_similarity import PREDICTOR_NAME
 from monitor.detect.fingerprint import WEIGHTS, NeuralDetector, read_card
 from monitor.errors import SettingsError
 from monitor.training.errors import TrainingError
@@ -57,12 +57,12 @@ async def test_training_on_ones_own_files_gives_weights_that_embed(
     told = json.loads(capsys.readouterr().out)
     assert (told["training"]["tracks"], told["training"]["steps"]) == (6, 2)
     made = tmp_path / "work" / "weights"
-    first = (made / FORESIGHT_NAME).read_bytes()
-    foreseen = NeuralDetector(made).embed(np.zeros(96_000, np.int16) + 1000).foreseen
+    first = (made / PREDICTOR_NAME).read_bytes()
+    foreseen = NeuralDetector(made).embed(np.zeros(96_000, np.int16) + 1000).expected_similarity
     assert foreseen is not None
     assert foreseen.shape == (5,)
-    assert await model.foresee(sound, made, seed=2) == 0
-    assert (made / FORESIGHT_NAME).read_bytes() != first
+    assert await model.fit_predictor(sound, made, seed=2) == 0
+    assert (made / PREDICTOR_NAME).read_bytes() != first
     NeuralDetector(made)
 
 
@@ -71,7 +71,7 @@ async def test_foresight_without_speech_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(1).standard_normal(48_000), 16_000)
     with pytest.raises(TrainingError, match="speech"):
-        await model.foresee(Sound(music=(tmp_path,)), WEIGHTS, seed=1)
+        await model.fit_predictor(Sound(music=(tmp_path,)), WEIGHTS, seed=1)
 
 
 async def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 
 from monitor.core.calibration import (
+    MIN_SOUND_S,
+    MIN_TAIL,
     REAL_TIMES,
-    SOUND_LEAST_S,
-    TAIL_LEAST,
+    InsufficientAudio,
     Peak,
-    Sorted,
+    PeakSplit,
     Tail,
-    TooLittleHeard,
-    openings,
-    stretches,
+    merge_peaks,
+    opening_peaks,
 )
-from monitor.core.likelihood import Curve
+from monitor.core.likelihood import LlrCurve
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracker import advance, propose
 from tests.unit.core.broadcasts import broadcast, heard, track, unknown
 
 HOLE = 16 * HOP_SAMPLES
-LEAST, DEFAULT = 5.0, 14.0
+MIN, DEFAULT = 5.0, 14.0
 RATE_PER_H = 0.001
 
 
@@ -37,7 +37,7 @@ def play_id(*of: object) -> uuid.UUID:
 
 def peaks_of(chance: np.random.Generator, hours: float, per_h: float, mean_excess: float) -> np.ndarray:
     """Evidence of the peaks of so many hours: Poisson many, exponential above LEAST."""
-    return LEAST + chance.exponential(mean_excess, chance.poisson(hours * per_h))
+    return MIN + chance.exponential(mean_excess, chance.poisson(hours * per_h))
 
 
 # The tail
@@ -47,10 +47,10 @@ def peaks_of(chance: np.random.Generator, hours: float, per_h: float, mean_exces
 def test_the_interval_holds_the_true_threshold_in_about_95_of_100_calibrations(
     hours: float, per_h: float, mean_excess: float
 ) -> None:
-    true = LEAST + mean_excess * log(per_h / RATE_PER_H)
+    true = MIN + mean_excess * log(per_h / RATE_PER_H)
     chance, held, held_rate, values = np.random.default_rng(1), 0, 0, []
     for _ in range(1000):
-        tail = Tail.of(peaks_of(chance, hours, per_h, mean_excess), hours * 3600, LEAST)
+        tail = Tail.of(peaks_of(chance, hours, per_h, mean_excess), hours * 3600, MIN)
         found, rate = tail.threshold(RATE_PER_H), tail.rate_per_h(true)
         held += found.low <= true <= found.high
         held_rate += rate.low <= RATE_PER_H <= rate.high
@@ -62,16 +62,16 @@ def test_the_interval_holds_the_true_threshold_in_about_95_of_100_calibrations(
 
 def test_only_the_largest_tenth_is_the_tail_and_what_lies_beneath_it_does_not_matter() -> None:
     chance = np.random.default_rng(2)
-    large, small = 9 + chance.exponential(1.0, 100), chance.uniform(LEAST, 9, 900)
-    tail = Tail.of([*small, *large], 10 * 3600, LEAST)
+    large, small = 9 + chance.exponential(1.0, 100), chance.uniform(MIN, 9, 900)
+    tail = Tail.of([*small, *large], 10 * 3600, MIN)
     assert (tail.n_above, tail.level) == (100, pytest.approx(small.max()))
     assert tail.mean_excess == pytest.approx(large.mean() - small.max())
-    assert Tail.of([*(small - 2), *small.max(keepdims=True), *large], 10 * 3600, LEAST).level == tail.level
+    assert Tail.of([*(small - 2), *small.max(keepdims=True), *large], 10 * 3600, MIN).level == tail.level
 
 
 def test_twenty_peaks_are_enough_and_stand_above_the_least_evidence() -> None:
-    tail = Tail.of(LEAST + np.arange(1, TAIL_LEAST + 1), SOUND_LEAST_S, LEAST)
-    assert (tail.n_above, tail.level, tail.mean_excess, tail.hours) == (TAIL_LEAST, LEAST, 10.5, 1.0)
+    tail = Tail.of(MIN + np.arange(1, MIN_TAIL + 1), MIN_SOUND_S, MIN)
+    assert (tail.n_above, tail.level, tail.mean_excess, tail.hours) == (MIN_TAIL, MIN, 10.5, 1.0)
 
 
 def test_the_rate_at_a_threshold_is_the_one_that_was_asked_for() -> None:
@@ -93,40 +93,40 @@ def test_more_peaks_make_the_interval_narrower() -> None:
 
 def test_a_tail_that_is_no_exponential_one_is_said() -> None:
     chance = np.random.default_rng(3)
-    assert not Tail.of(LEAST + chance.exponential(1.0, 1000), 36_000, LEAST).is_heavy
-    assert Tail.of(LEAST + chance.pareto(2.0, 1000), 36_000, LEAST).is_heavy
+    assert not Tail.of(MIN + chance.exponential(1.0, 1000), 36_000, MIN).is_heavy
+    assert Tail.of(MIN + chance.pareto(2.0, 1000), 36_000, MIN).is_heavy
 
 
 # Too little
 
 
 def test_less_than_an_hour_of_sound_is_refused_with_what_to_add() -> None:
-    with pytest.raises(TooLittleHeard, match=r"^40 min of sound .* until there are 60 min"):
-        Tail.of(np.arange(10, 50), 40 * 60, LEAST)
+    with pytest.raises(InsufficientAudio, match=r"^40 min of sound .* until there are 60 min"):
+        Tail.of(np.arange(10, 50), 40 * 60, MIN)
 
 
 @pytest.mark.parametrize(("n_peaks", "more"), [(0, "many hours"), (10, "some 3 h"), (19, "some 0.2 h")])
 def test_fewer_than_twenty_peaks_are_refused_with_what_to_add(n_peaks: int, more: str) -> None:
-    with pytest.raises(TooLittleHeard, match=rf"^only {n_peaks} peaks of 5.0 or more in 3.0 h .* add {more}"):
-        Tail.of(LEAST + np.arange(n_peaks), 3 * 3600, LEAST)
+    with pytest.raises(InsufficientAudio, match=rf"^only {n_peaks} peaks of 5.0 or more in 3.0 h .* add {more}"):
+        Tail.of(MIN + np.arange(n_peaks), 3 * 3600, MIN)
 
 
 def test_peaks_that_are_all_alike_are_refused() -> None:
-    with pytest.raises(TooLittleHeard, match="all the same"):
-        Tail.of([9.0] * 50, 7200, LEAST)
+    with pytest.raises(InsufficientAudio, match="all the same"):
+        Tail.of([9.0] * 50, 7200, MIN)
 
 
 # Plays of the catalog
 
 
-def peak(number: int, start_s: float, end_s: float, evidence: float) -> Peak:
-    return Peak(number, round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ), evidence)
+def peak(number: int, start_s: float, end_s: float, llr: float) -> Peak:
+    return Peak(number, round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ), llr)
 
 
 def test_what_no_unknown_audio_reaches_is_left_out_with_whatever_overlaps_it() -> None:
     small, beside, beyond = peak(3, 0, 5, 8.0), peak(2, 95, 104, 9.0), peak(2, 160, 165, REAL_TIMES * DEFAULT)
     real = [peak(1, 100, 130, 90.0), peak(4, 120, 150, 60.0)]
-    found = Sorted.of([small, beside, *real, beyond], 200.0, DEFAULT)
+    found = PeakSplit.of([small, beside, *real, beyond], 200.0, DEFAULT)
     assert found.real == tuple(real)
     assert found.unknown == (beyond, small)
     assert found.sound_s == 150.0, "what two plays cover is left out once"
@@ -134,28 +134,28 @@ def test_what_no_unknown_audio_reaches_is_left_out_with_whatever_overlaps_it() -
 
 def test_where_nothing_is_played_all_sound_counts() -> None:
     peaks = (peak(2, 3, 9, 12.0), peak(1, 10, 15, 8.0))
-    assert Sorted.of(peaks[::-1], 100.0, DEFAULT) == Sorted((), peaks, 100.0)
+    assert PeakSplit.of(peaks[::-1], 100.0, DEFAULT) == PeakSplit((), peaks, 100.0)
 
 
 def test_of_peaks_that_overlap_only_the_largest_counts() -> None:
     first, best, last = peak(1, 0, 10, 8.0), peak(2, 8, 20, 12.0), peak(3, 19.5, 30, 9.0)
-    assert Sorted.of([first, best, last], 100.0, DEFAULT).unknown == (best,)
+    assert PeakSplit.of([first, best, last], 100.0, DEFAULT).unknown == (best,)
     apart = peak(3, 20, 30, 9.0)
-    assert Sorted.of([first, best, apart, peak(4, 25, 40, 6.0)], 100.0, DEFAULT).unknown == (best, apart)
+    assert PeakSplit.of([first, best, apart, peak(4, 25, 40, 6.0)], 100.0, DEFAULT).unknown == (best, apart)
 
 
 def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> None:
     chance = np.random.default_rng(5)
     starts, lengths = chance.uniform(0, 1000, 200), chance.uniform(1, 20, 200)
-    evidences = chance.exponential(10.0, 200) + LEAST
-    peaks = [peak(i, *each) for i, each in enumerate(zip(starts, starts + lengths, evidences, strict=True))]
-    real = [one for one in peaks if one.evidence > REAL_TIMES * DEFAULT]
+    llrs = chance.exponential(10.0, 200) + MIN
+    peaks = [peak(i, *each) for i, each in enumerate(zip(starts, starts + lengths, llrs, strict=True))]
+    real = [one for one in peaks if one.llr > REAL_TIMES * DEFAULT]
     assert real
     kept: list[Peak] = []
-    for one in sorted(peaks, key=lambda one: -one.evidence):
+    for one in sorted(peaks, key=lambda one: -one.llr):
         if one not in real and not any(one.start < other.end and other.start < one.end for other in [*real, *kept]):
             kept.append(one)
-    assert Sorted.of(peaks, 1000.0, DEFAULT).unknown == tuple(kept)
+    assert PeakSplit.of(peaks, 1000.0, DEFAULT).unknown == tuple(kept)
 
 
 # Peaks
@@ -163,14 +163,14 @@ def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> No
 
 def test_openings_of_a_track_are_one_peak_until_a_hole_is_longer_than_a_play_would_bear() -> None:
     found = [peak(1, 0, 5, 6.0), peak(2, 2, 6, 5.5), peak(1, 1, 7, 9.0), peak(1, 3, 15, 7.0), peak(1, 18, 23.5, 6.5)]
-    assert stretches(found, HOLE) == [peak(1, 0, 15, 9.0), peak(2, 2, 6, 5.5), peak(1, 18, 23.5, 6.5)]
+    assert merge_peaks(found, HOLE) == [peak(1, 0, 15, 9.0), peak(2, 2, 6, 5.5), peak(1, 18, 23.5, 6.5)]
 
 
 @pytest.fixture
 def thresholds() -> Thresholds:
     """For made-up tracks, whose cosines with one another are up to .6; loose, so that chance makes peaks."""
-    curve = Curve((0.0, 0.3, 0.6, 1.0), (-1.0, 0.0, 1.5, 4.0))
-    return Thresholds(curve, curve, open_evidence=DEFAULT, vote_evidence=1.0, resume_evidence=0.5)
+    curve = LlrCurve((0.0, 0.3, 0.6, 1.0), (-1.0, 0.0, 1.5, 4.0))
+    return Thresholds(curve, curve, open_llr=DEFAULT, vote_llr=1.0, resume_llr=0.5)
 
 
 def opened(segments: list[Segment], references: dict[int, object], thresholds: Thresholds, at_once: int) -> list[Peak]:
@@ -179,7 +179,7 @@ def opened(segments: list[Segment], references: dict[int, object], thresholds: T
     for end in range(0, len(segments), at_once):
         recent = segments[: end + at_once]
         proposals = propose(recent, len(segments[end : end + at_once]), thresholds)
-        found += openings(recent, proposals, references, thresholds, play_id)  # type: ignore[arg-type]
+        found += opening_peaks(recent, proposals, references, thresholds, play_id)  # type: ignore[arg-type]
     return found
 
 
@@ -195,15 +195,15 @@ def test_the_first_opening_is_the_play_that_the_tracker_opens_however_the_segmen
     (play,), at = step.opened, min(step.opened_at.values())
     assert {peak.track for peak in found} == {1}
     assert (found[0].start, found[0].end) == (pytest.approx(play.start, abs=SEGMENT_SAMPLES), at)
-    assert all(peak.evidence >= thresholds.open_evidence for peak in found)
-    (most,) = stretches(found, thresholds.hole_samples)
-    assert most.evidence == max(peak.evidence for peak in found)
+    assert all(peak.llr >= thresholds.open_llr for peak in found)
+    (maximum,) = merge_peaks(found, thresholds.max_gap_samples)
+    assert maximum.llr == max(peak.llr for peak in found)
 
 
 def test_unknown_audio_has_peaks_beneath_the_threshold_at_which_plays_open(thresholds: Thresholds) -> None:
     references = {number: track(number, 400) for number in range(1, 6)}
     segments = broadcast(unknown(400, seed=99), references)
-    low = replace(thresholds, open_evidence=thresholds.open_evidence / 10)
-    found = stretches(opened(segments, references, low, 20), thresholds.hole_samples)
+    low = replace(thresholds, open_llr=thresholds.open_llr / 10)
+    found = merge_peaks(opened(segments, references, low, 20), thresholds.max_gap_samples)
     assert found
-    assert max(peak.evidence for peak in found) < thresholds.open_evidence
+    assert max(peak.llr for peak in found) < thresholds.open_llr

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitor.core.align import SHORTFALL_USUAL
-from monitor.core.explanation import PLACES_MOST, Explanation, Hypothesis, Verdict, explain, tracks_in_question
+from monitor.core.alignment import SHORTFALL_USUAL
+from monitor.core.explanation import MAX_PLACES, Explanation, Hypothesis, Verdict, explain, tracks_in_question
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Hit, Segment
 from monitor.core.similarity import similarity
@@ -58,12 +58,12 @@ def test_what_the_tracker_reports_is_a_play_with_its_interval_line_and_hits() ->
     assert best.line.speed == pytest.approx(1.0, abs=0.005)
     assert best.compared == 40
     assert best.cosine == pytest.approx(1.0, abs=0.03)
-    assert best.evidence > T.open_evidence
-    assert best.votes > 10 * T.vote_evidence
+    assert best.llr > T.open_llr
+    assert best.votes > 10 * T.vote_llr
 
 
 def test_a_line_is_in_question_once_and_only_where_it_was() -> None:
-    assert sum(each.evidence > T.open_evidence for each in explained(ON_AIR, 40, 44).hypotheses) == 1
+    assert sum(each.llr > T.open_llr for each in explained(ON_AIR, 40, 44).hypotheses) == 1
     assert Verdict.PLAY not in {each.verdict for each in explained(ON_AIR, 5, 10).hypotheses}
     assert Verdict.PLAY not in {each.verdict for each in explained(ON_AIR, 70, 75).hypotheses}
 
@@ -78,8 +78,8 @@ def test_too_little_evidence_says_how_much_there_was() -> None:
     vectors = [*unknown(20, 92), *heard(CATALOG[2], _places(70, 2)), *unknown(20, 93)]
     best = explained(broadcast(vectors, CATALOG), 19, 24).hypotheses[0]
     assert (best.track, best.verdict) == (2, Verdict.TOO_LITTLE)
-    assert 7 <= best.evidence < T.open_evidence
-    assert best.left == best.evidence
+    assert 7 <= best.llr < T.open_llr
+    assert best.left == best.llr
     assert best.explained_by is None
     assert (best.start, best.end) == (_at(20), _at(21) + SEGMENT_SAMPLES)
     assert best.line.at(_at(20)) == pytest.approx(70 * HOP_SAMPLES, abs=HOP_SAMPLES / 8)
@@ -92,7 +92,7 @@ def test_a_version_that_fits_less_well_is_explained_by_the_play_of_the_other() -
     first, second = explained(on_air, 30, 40, catalog).hypotheses[:2]
     assert (first.track, first.verdict) == (1, Verdict.PLAY)
     assert (second.track, second.verdict, second.explained_by) == (9, Verdict.EXPLAINED, 1)
-    assert second.evidence > T.open_evidence > second.left
+    assert second.llr > T.open_llr > second.left
     assert explained(on_air, 30, 40, {9: cousin}).hypotheses[0].verdict is Verdict.PLAY
 
 
@@ -100,7 +100,7 @@ def test_beside_a_play_no_line_is_held_to_the_foreseen_cosines() -> None:
     cousin = Reference(np.stack(heard(CATALOG[1], _places(0, 199), noise=1.2, seed=5)))
     catalog = {**CATALOG, 9: cousin}
     on_air = broadcast(heard(CATALOG[1], _places(20, 60)), catalog)
-    plain = [replace(segment, foreseen=0.95) for segment in on_air]
+    plain = [replace(segment, expected_similarity=0.95) for segment in on_air]
     (first, second), (_, unforeseen) = (explained(each, 30, 40, catalog).hypotheses[:2] for each in (plain, on_air))
     assert (first.track, first.verdict, second.track) == (1, Verdict.PLAY, 9)
     assert second.cosine < 0.95 - SHORTFALL_USUAL
@@ -123,7 +123,7 @@ def test_what_the_index_did_not_find_is_found_when_the_track_is_asked_for() -> N
     assert all(each.track != 1 for each in explained(segments, 30, 50).hypotheses)
     best = explained(segments, 30, 50, track=1).hypotheses[0]
     assert (best.track, best.verdict, best.votes) == (1, Verdict.FEW_HITS, 0.0)
-    assert best.evidence > T.open_evidence
+    assert best.llr > T.open_llr
     assert best.line.at(_at(40)) == pytest.approx(50.3 * HOP_SAMPLES, abs=HOP_SAMPLES / 8)
 
 
@@ -188,9 +188,9 @@ def test_what_is_around_a_place_is_told_beside_the_cosine() -> None:
     cousin = [(v + mood) / np.linalg.norm(v + mood) for v in track(15, 20).vectors]
     best = explained(broadcast(cousin, {5: alike}), 0, 20, {5: alike}).hypotheses[0]
     assert (best.verdict, best.cosine > 0.5) == (Verdict.TOO_LITTLE, True)
-    assert best.cosine - best.around < 0.3
+    assert best.cosine - best.local_context < 0.3
     play = explained(ON_AIR, 40, 44).hypotheses[0]
-    assert (play.verdict, play.cosine - play.around > 0.7) == (Verdict.PLAY, True)
+    assert (play.verdict, play.cosine - play.local_context > 0.7) == (Verdict.PLAY, True)
 
 
 def test_the_likeness_of_stream_and_track_has_a_row_for_each_of_the_tracks_segments() -> None:
@@ -213,7 +213,7 @@ def test_hypotheses_come_plays_first_then_by_evidence() -> None:
     mixed = [(a + b) / np.linalg.norm(a + b) for a, b in zip(one, two, strict=True)]
     found = explained(broadcast(mixed, CATALOG), 15, 25).hypotheses
     assert sorted(_verdicts(found)[:2]) == [(1, Verdict.PLAY), (2, Verdict.PLAY)]
-    rest = [each.evidence for each in found[2:]]
+    rest = [each.llr for each in found[2:]]
     assert rest == sorted(rest, reverse=True)
     assert len(found) <= 8
 
@@ -226,5 +226,5 @@ def test_a_track_that_repeats_itself_does_not_hide_the_others_unless_it_is_asked
     on_air = broadcast(vectors, catalog)
     found = explained(on_air, 18, 26, catalog).hypotheses
     assert 2 in {each.track for each in found}
-    assert len([each for each in found if each.track == 6 and each.verdict is not Verdict.PLAY]) == PLACES_MOST
-    assert len(explained(on_air, 18, 26, catalog, track=6).hypotheses) > 1 + PLACES_MOST
+    assert len([each for each in found if each.track == 6 and each.verdict is not Verdict.PLAY]) == MAX_PLACES
+    assert len(explained(on_air, 18, 26, catalog, track=6).hypotheses) > 1 + MAX_PLACES

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.families import (
-    OTHERS_MOST,
+    MAX_OTHERS,
     SAMPLE_EVERY,
-    Kin,
-    Link,
-    compared,
+    FamilyRelation,
+    RelatedTrack,
+    candidate_tracks,
     families,
-    kin,
-    likely,
+    find_related,
+    hits_in,
     sample,
 )
 from monitor.core.reference import Reference
@@ -49,16 +49,16 @@ def version(reference: Reference, speed: float = 1.0, noise: float = 0.0, seed: 
 
 def samples_of(new: Reference, others: Mapping[int, Reference]) -> list[Segment]:
     places = sample(new)
-    hits = compared(new.vectors[places], others)
+    hits = hits_in(new.vectors[places], others)
     return [Segment(i * HOP_SAMPLES, new.vectors[i], found) for i, found in zip(places, hits, strict=True)]
 
 
-def found(new: Reference, *others: Reference) -> list[Kin]:
+def found(new: Reference, *others: Reference) -> list[RelatedTrack]:
     """The kin of a track among others, which are numbered from MASTER on."""
     numbered = dict(enumerate(others, start=MASTER))
     samples = samples_of(new, numbered)
-    wanted = likely(samples, CURVE)
-    return kin(new, samples, {track: numbered[track] for track in wanted}, CURVE)
+    wanted = candidate_tracks(samples, CURVE)
+    return find_related(new, samples, {track: numbered[track] for track in wanted}, CURVE)
 
 
 # What is kin
@@ -159,7 +159,7 @@ def test_a_silent_track_has_no_kin() -> None:
     assert found(silent, SONG) == []
     hits = tuple(Hit(MASTER, i * HOP_SAMPLES, 1.0) for i in range(8))
     samples = [Segment(i * HOP_SAMPLES, SONG.vectors[i], hits) for i in range(60)]
-    assert kin(SONG, samples, {MASTER: silent}, CURVE) == []
+    assert find_related(SONG, samples, {MASTER: silent}, CURVE) == []
 
 
 # What is asked, and what is looked at
@@ -179,22 +179,22 @@ def test_chance_hits_are_not_worth_a_look_and_too_many_tracks_are_not_looked_at(
         hits = tuple(Hit(track, 0, score - track / 1000) for track in tracks)
         return [Segment(i * HOP_SAMPLES, SONG.vectors[i], hits) for i in range(count)]
 
-    assert likely(with_hits(2, 0.9, [1]), CURVE) == []
-    assert likely(with_hits(60, 0.4, [1]), CURVE) == []
-    assert likely(with_hits(3, 0.9, [2, 1]), CURVE) == [1, 2]
-    assert likely(with_hits(3, 0.9, range(1, 50)), CURVE) == list(range(1, OTHERS_MOST + 1))
-    assert likely([], CURVE) == []
+    assert candidate_tracks(with_hits(2, 0.9, [1]), CURVE) == []
+    assert candidate_tracks(with_hits(60, 0.4, [1]), CURVE) == []
+    assert candidate_tracks(with_hits(3, 0.9, [2, 1]), CURVE) == [1, 2]
+    assert candidate_tracks(with_hits(3, 0.9, range(1, 50)), CURVE) == list(range(1, MAX_OTHERS + 1))
+    assert candidate_tracks([], CURVE) == []
 
 
 def test_tracks_are_compared_without_an_index_as_with_one() -> None:
-    hits = compared(SONG.vectors[[5, 9]], {1: OTHER, 2: SONG, 3: Reference(SONG.vectors[4:6])})
+    hits = hits_in(SONG.vectors[[5, 9]], {1: OTHER, 2: SONG, 3: Reference(SONG.vectors[4:6])})
     assert [(one.track, one.position) for one in hits[0][:2]] in (
         [(2, 5 * HOP_SAMPLES), (3, HOP_SAMPLES)],
         [(3, HOP_SAMPLES), (2, 5 * HOP_SAMPLES)],
     )
     assert (hits[1][0].track, hits[1][0].position) == (2, 9 * HOP_SAMPLES)
     assert [one.score for one in hits[0]] == sorted((one.score for one in hits[0]), reverse=True)
-    assert compared(NONE, {1: OTHER}) == []
+    assert hits_in(NONE, {1: OTHER}) == []
 
 
 JUNK = st.tuples(
@@ -215,27 +215,27 @@ JUNK = st.tuples(
 @given(st.lists(JUNK, max_size=40))
 def test_hits_that_make_no_sense_never_raise_and_make_no_kin(junk: list[tuple[int, list[Hit]]]) -> None:
     samples = [Segment(place * HOP_SAMPLES, SONG.vectors[place], tuple(hits)) for place, hits in junk]
-    likely(samples, CURVE)
-    assert kin(SONG, samples, {MASTER: OTHER, 8: Reference(OTHER.vectors[:1])}, CURVE) == []
+    candidate_tracks(samples, CURVE)
+    assert find_related(SONG, samples, {MASTER: OTHER, 8: Reference(OTHER.vectors[:1])}, CURVE) == []
 
 
 # Families
 
 
 def test_kin_of_kin_are_one_family() -> None:
-    links = [Link(1, 2, False), Link(2, 3, False), Link(8, 5, False)]
+    links = [FamilyRelation(1, 2, False), FamilyRelation(2, 3, False), FamilyRelation(8, 5, False)]
     assert families(links) == [(1, 2, 3), (5, 8)]
     assert families([]) == []
 
 
 def test_a_part_belongs_to_the_family_of_what_it_is_a_part_of() -> None:
-    assert families([Link(1, 2, False), Link(2, 9, True)]) == [(1, 2, 9)]
+    assert families([FamilyRelation(1, 2, False), FamilyRelation(2, 9, True)]) == [(1, 2, 9)]
 
 
 def test_a_mix_is_beside_all_that_is_in_it_and_joins_none_of_them() -> None:
     mix, other_mix = 50, 60
-    in_one = [Link(track, mix, True) for track in (1, 2, 3)]
-    assert families([*in_one, Link(1, 11, False)]) == [(1, 2, 3, 11, mix)]
-    both = [*in_one, Link(3, other_mix, True), Link(4, other_mix, True)]
+    in_one = [FamilyRelation(track, mix, True) for track in (1, 2, 3)]
+    assert families([*in_one, FamilyRelation(1, 11, False)]) == [(1, 2, 3, 11, mix)]
+    both = [*in_one, FamilyRelation(3, other_mix, True), FamilyRelation(4, other_mix, True)]
     # Track 3 is in either mix; nothing leads from what else is in one to what else is in the other.
     assert families(both) == [(1, 2, 3, mix), (3, 4, other_mix), (3, mix, other_mix)]

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.likelihood import Curve, stretch, suffix_sums
+from monitor.core.likelihood import LlrCurve, best_suffix, suffix_sums
 
-CURVE = Curve((0.0, 0.5, 1.0), (-1.0, 0.0, 4.0))
+CURVE = LlrCurve((0.0, 0.5, 1.0), (-1.0, 0.0, 4.0))
 
 
 def ages(n: int) -> np.ndarray:
@@ -25,7 +25,7 @@ def test_suffix_sums_run_to_the_last() -> None:
 
 @given(st.lists(st.floats(-2, 4), min_size=1, max_size=60))
 def test_a_stretch_without_limits_is_the_largest_suffix(values: list[float]) -> None:
-    first, total = stretch(np.array(values), ages(len(values)), 1e9, 1000)
+    first, total = best_suffix(np.array(values), ages(len(values)), 1e9, 1000)
     sums = suffix_sums(np.array(values))
     assert total == pytest.approx(sums.max())
     assert sums[first] == pytest.approx(sums.max())
@@ -33,18 +33,18 @@ def test_a_stretch_without_limits_is_the_largest_suffix(values: list[float]) -> 
 
 def test_a_stretch_does_not_reach_beyond_a_drop_or_a_long_wait() -> None:
     values = np.array([9.0] * 5 + [-1.0] * 6 + [3.0] * 4)
-    assert stretch(values, ages(15), 10.0, 100) == (0, 51.0)
-    assert stretch(values, ages(15), 5.0, 100) == (11, 12.0)
-    assert stretch(values, ages(15), 10.0, 5) == (11, 12.0)
+    assert best_suffix(values, ages(15), 10.0, 100) == (0, 51.0)
+    assert best_suffix(values, ages(15), 5.0, 100) == (11, 12.0)
+    assert best_suffix(values, ages(15), 10.0, 5) == (11, 12.0)
 
 
 def test_a_stretch_does_not_reach_over_a_long_silence() -> None:
     values = np.array([2.0] * 5 + [0.0] * 8 + [3.0] * 4)
-    assert stretch(values, ages(17), 10.0, 8) == (0, 22.0)
-    assert stretch(values, ages(17), 10.0, 7) == (13, 12.0)
+    assert best_suffix(values, ages(17), 10.0, 8) == (0, 22.0)
+    assert best_suffix(values, ages(17), 10.0, 7) == (13, 12.0)
 
 
 def test_a_stretch_does_not_reach_over_a_gap_in_which_nothing_was_heard() -> None:
     values, gap = np.array([2.0] * 5 + [3.0] * 4), np.array([1.0] * 5 + [0.0] * 4)
-    assert stretch(values, ages(9) + 8 * gap, 10.0, 8) == (0, 22.0)
-    assert stretch(values, ages(9) + 9 * gap, 10.0, 8) == (5, 12.0)
+    assert best_suffix(values, ages(9) + 8 * gap, 10.0, 8) == (0, 22.0)
+    assert best_suffix(values, ages(9) + 9 * gap, 10.0, 8) == (5, 12.0)

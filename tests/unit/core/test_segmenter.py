@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.core.segmenter import Cutter
-from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, count, frames
+from monitor.core.segmenter import Segmenter
+from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, count_segments, frames
 
 RUN = np.random.default_rng(7).integers(-30000, 30000, 5 * SEGMENT_SAMPLES + 1234).astype(np.int16)
 
 
 def _cut(pieces: list[np.ndarray], first_sample: int) -> dict[int, bytes]:
-    cutter, segments = Cutter(first_sample), {}
+    cutter, segments = Segmenter(first_sample), {}
     for piece in pieces:
         start, pcm = cutter.feed(piece)
         for i, frame in enumerate(frames(pcm)):
@@ -35,11 +35,11 @@ def test_segments_start_at_multiples_of_the_hop_and_hold_their_own_samples(first
 
 
 def test_every_whole_segment_is_given_once() -> None:
-    assert len(_cut(np.array_split(RUN, 50), 0)) == count(len(RUN)) == 9
+    assert len(_cut(np.array_split(RUN, 50), 0)) == count_segments(len(RUN)) == 9
 
 
 def test_the_next_sample_is_what_must_come_next() -> None:
-    cutter = Cutter(100)
+    cutter = Segmenter(100)
     cutter.feed(RUN[:777])
     assert cutter.next_sample == 877
     cutter.feed(RUN[777:])
@@ -47,5 +47,5 @@ def test_the_next_sample_is_what_must_come_next() -> None:
 
 
 def test_less_than_a_segment_has_no_segments() -> None:
-    assert count(SEGMENT_SAMPLES - 1) == 0
+    assert count_segments(SEGMENT_SAMPLES - 1) == 0
     assert frames(RUN[: SEGMENT_SAMPLES - 1]).shape == (0, SEGMENT_SAMPLES)

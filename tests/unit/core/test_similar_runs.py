@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from monitor.core.segments import PASSAGE_SAMPLES
-from monitor.core.similar_runs import HOLE_SAMPLES, TRACKS_MOST, Passage, Resemblance, Run, prolonged, resembled
+from monitor.core.similar_runs import HOLE_SAMPLES, MAX_TRACKS, Passage, Run, SimilarTrack, extend_runs, similar_tracks
 
 
 def passage(place: int, *similar: tuple[int, float]) -> Passage:
     start = place * PASSAGE_SAMPLES
-    return Passage(start, start + PASSAGE_SAMPLES, tuple(Resemblance(*each) for each in similar))
+    return Passage(start, start + PASSAGE_SAMPLES, tuple(SimilarTrack(*each) for each in similar))
 
 
 def run(first: int, last: int, track: int = 7) -> Run:
@@ -20,38 +20,38 @@ def run(first: int, last: int, track: int = 7) -> Run:
 
 
 def test_one_passage_is_not_enough() -> None:
-    assert prolonged(passage(1, (7, 0.9)), None, []) == []
-    assert prolonged(passage(1, (7, 0.9)), passage(0, (8, 0.95)), []) == []
+    assert extend_runs(passage(1, (7, 0.9)), None, []) == []
+    assert extend_runs(passage(1, (7, 0.9)), passage(0, (8, 0.95)), []) == []
 
 
 def test_two_in_a_row_begin_a_run_where_the_first_began() -> None:
-    (begun,) = prolonged(passage(1, (7, 0.9)), passage(0, (8, 0.97), (7, 0.94)), [])
+    (begun,) = extend_runs(passage(1, (7, 0.9)), passage(0, (8, 0.97), (7, 0.94)), [])
     assert (begun.track, begun.start, begun.end, begun.scored) == (7, 0, 2 * PASSAGE_SAMPLES, 2)
     assert begun.score_sum == pytest.approx(1.84)
 
 
 def test_a_run_goes_on_and_does_not_begin_anew() -> None:
-    (longer,) = prolonged(passage(2, (7, 0.95)), passage(1, (7, 0.9)), [run(0, 1)])
+    (longer,) = extend_runs(passage(2, (7, 0.95)), passage(1, (7, 0.9)), [run(0, 1)])
     assert (longer.start, longer.end, longer.scored) == (0, 3 * PASSAGE_SAMPLES, 3)
 
 
 def test_a_passage_without_the_track_in_between_ends_nothing_and_two_do() -> None:
-    (longer,) = prolonged(passage(3, (7, 0.9)), passage(2), [run(0, 1)])
+    (longer,) = extend_runs(passage(3, (7, 0.9)), passage(2), [run(0, 1)])
     assert longer.start == 0
-    assert prolonged(passage(4, (7, 0.9)), passage(3), [run(0, 1)]) == []
+    assert extend_runs(passage(4, (7, 0.9)), passage(3), [run(0, 1)]) == []
 
 
 def test_the_passage_before_a_long_gap_does_not_count() -> None:
-    late = Passage(PASSAGE_SAMPLES + HOLE_SAMPLES + 1, 3 * PASSAGE_SAMPLES + 1, (Resemblance(7, 0.9),))
-    assert prolonged(late, passage(0, (7, 0.9)), []) == []
+    late = Passage(PASSAGE_SAMPLES + HOLE_SAMPLES + 1, 3 * PASSAGE_SAMPLES + 1, (SimilarTrack(7, 0.9),))
+    assert extend_runs(late, passage(0, (7, 0.9)), []) == []
 
 
 def test_a_run_that_is_ahead_is_left_alone() -> None:
-    assert prolonged(passage(1, (7, 0.9)), None, [run(1, 3)]) == []
+    assert extend_runs(passage(1, (7, 0.9)), None, [run(1, 3)]) == []
 
 
 def test_several_tracks_have_runs_of_their_own() -> None:
-    found = prolonged(passage(2, (7, 0.95), (8, 0.9)), passage(1, (7, 0.9), (8, 0.92)), [run(0, 1)])
+    found = extend_runs(passage(2, (7, 0.95), (8, 0.9)), passage(1, (7, 0.9), (8, 0.92)), [run(0, 1)])
     assert [(each.track, each.scored) for each in found] == [(7, 3), (8, 2)]
 
 
@@ -64,10 +64,10 @@ def test_a_passage_resembles_the_tracks_that_have_one_like_it() -> None:
         3: vector[None],
         4: np.empty((0, 4), np.float32),
     }
-    assert resembled(vector, references, 0.9) == (Resemblance(3, 1.0), Resemblance(2, 0.95))
+    assert similar_tracks(vector, references, 0.9) == (SimilarTrack(3, 1.0), SimilarTrack(2, 0.95))
 
 
 def test_it_resembles_few_at_most() -> None:
     vector = np.eye(4, dtype=np.float32)[0]
-    found = resembled(vector, dict.fromkeys(range(9), vector[None]), 0.9)
-    assert [each.track for each in found] == list(range(TRACKS_MOST))
+    found = similar_tracks(vector, dict.fromkeys(range(9), vector[None]), 0.9)
+    assert [each.track for each in found] == list(range(MAX_TRACKS))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from monitor.core.play import SAME_LINE_SAMPLES, Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
-from monitor.core.tracker import Step, advance, expire, propose, tracks_needed
+from monitor.core.tracker import TrackerUpdate, advance, expire, propose, tracks_needed
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
 
@@ -38,7 +38,7 @@ def listen(
     cuts: Sequence[int] = (),
     catalog: dict[int, Reference] = CATALOG,
     open_: tuple[Play, ...] = (),
-) -> tuple[list[Play], list[Step]]:
+) -> tuple[list[Play], list[TrackerUpdate]]:
     """All plays of a broadcast in the order of their ends, and the steps, cut at the given places."""
     closed: list[Play] = []
     ended: tuple[Play, ...] = ()
@@ -88,7 +88,7 @@ def test_a_place_between_two_segments_is_found_to_an_eighth_of_a_hop() -> None:
 
 
 def test_a_short_hole_is_bridged_and_said_to_be() -> None:
-    hole = T.hole_samples // HOP_SAMPLES - 3
+    hole = T.max_gap_samples // HOP_SAMPLES - 3
     vectors = heard(CATALOG[1], _places(0, 60))
     vectors[25 : 25 + hole] = unknown(hole, 94)
     (play,), _ = listen(broadcast(vectors, CATALOG))
@@ -108,7 +108,7 @@ def test_what_comes_after_a_hole_and_ends_too_must_outweigh_the_hole() -> None:
 
 
 def test_a_long_hole_ends_a_play_and_what_follows_is_another() -> None:
-    hole = T.hole_samples // HOP_SAMPLES + 4
+    hole = T.max_gap_samples // HOP_SAMPLES + 4
     vectors = heard(CATALOG[1], _places(0, 70))
     vectors[25 : 25 + hole] = unknown(hole, 95)
     plays, _ = listen(broadcast(vectors, CATALOG))
@@ -194,13 +194,13 @@ def test_a_repeat_that_was_taken_for_the_other_is_corrected_and_stays_one_play()
 def test_a_gap_closes_a_play_only_when_it_is_long() -> None:
     _, steps = listen(broadcast(heard(CATALOG[1], _places(0, 30)), CATALOG))
     (play,) = steps[0].open
-    assert expire((play,), play.end + T.hole_samples, T) == ((play,), ())
-    assert expire((play,), play.end + T.hole_samples + 1, T) == ((), (play,))
+    assert expire((play,), play.end + T.max_gap_samples, T) == ((play,), ())
+    assert expire((play,), play.end + T.max_gap_samples + 1, T) == ((), (play,))
 
 
 def test_a_play_does_not_begin_before_a_long_gap() -> None:
     resembling = heard(CATALOG[1], _places(10, 12), noise=2.0)  # cosines of about 0.45
-    gap = T.hole_segments + 4
+    gap = T.max_gap_segments + 4
     for left_out, start in ((gap, 6 + gap / 2), (4, 0.0)):
         played = heard(CATALOG[1], _places(22 + left_out, 30))
         segments = broadcast([*resembling, *silence(left_out), *played, *unknown(20, 98)], CATALOG)
@@ -250,7 +250,7 @@ def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
 
 
 MISJUDGED = [
-    replace(segment, foreseen=0.9 if 20 <= i < 45 else 0.5)
+    replace(segment, expected_similarity=0.9 if 20 <= i < 45 else 0.5)
     for i, segment in enumerate(
         broadcast([*unknown(15, 80), *heard(CATALOG[1], _places(10.3, 90), noise=1.5), *unknown(20, 81)], CATALOG)
     )
@@ -264,7 +264,7 @@ def test_any_cutting_gives_the_same_plays_where_cosines_fall_short_of_the_forese
     assert [(p.id, p.start, p.end, p.scored) for p in listen(MISJUDGED, cuts)[0]] == [
         (p.id, p.start, p.end, p.scored) for p in MISJUDGED_WHOLE
     ]
-    plain = [replace(segment, foreseen=float("nan")) for segment in MISJUDGED]
+    plain = [replace(segment, expected_similarity=float("nan")) for segment in MISJUDGED]
     assert _first_report(MISJUDGED) > _first_report(plain)
 
 

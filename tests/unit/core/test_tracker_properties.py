@@ -73,7 +73,7 @@ def _listen(segments: list[Segment], cuts: list[int], gone: frozenset[int] = fro
 def _told(plays: list[Play]) -> list[Play]:
     """Plays in order, without the last digits: sums of other batches round otherwise."""
     rounded = [
-        replace(play, score_sum=round(play.score_sum, 3), evidence=round(play.evidence, 2), speed=round(play.speed, 6))
+        replace(play, score_sum=round(play.score_sum, 3), llr=round(play.llr, 2), speed=round(play.speed, 6))
         for play in plays
     ]
     return sorted(rounded, key=str)
@@ -86,7 +86,7 @@ def _check(plays: list[Play], segments: list[Segment]) -> None:
         assert 0 <= play.track_start <= play.track_end
         assert play.scored > 0
         assert 0 <= play.bridged < play.end - play.start
-        assert np.isfinite([play.score, play.evidence, play.speed]).all()
+        assert np.isfinite([play.score, play.llr, play.speed]).all()
     by_track = sorted(plays, key=lambda play: (play.track, play.start))
     for one, other in itertools.pairwise(by_track):
         assert one.track != other.track or one.end <= other.start, "a play overlaps another of its track"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from monitor.core.hough_votes import MAX_PROPOSALS, WINDOW_SAMPLES, Proposal, VoteAccumulator
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
-from monitor.core.votes import PROPOSALS_MOST, WINDOW_SAMPLES, Ballot, Proposal
 from monitor.detect.fingerprint import NeuralDetector
 
 VECTOR = np.ones(4, np.float32) / 2
@@ -14,11 +14,11 @@ def _segment(hops: int, *hits: tuple[int, float]) -> Segment:
     return Segment(hops * HOP_SAMPLES, VECTOR, tuple(Hit(n, round(place * HOP_SAMPLES), 0.7) for n, place in hits))
 
 
-def _proposals(segments: list[Segment], least: float = 4.0) -> list[Proposal]:
-    ballot = Ballot(NeuralDetector.thresholds.curve)
+def _proposals(segments: list[Segment], minimum: float = 4.0) -> list[Proposal]:
+    ballot = VoteAccumulator(NeuralDetector.thresholds.curve)
     for segment in segments:
         ballot.add(segment)
-    return ballot.proposals(segments[-1], least)
+    return ballot.proposals(segments[-1], minimum)
 
 
 def test_segments_on_one_line_propose_it_and_others_do_not() -> None:
@@ -50,5 +50,5 @@ def test_a_looping_track_proposes_few_places_best_first() -> None:
     segments = [_segment(i, *((7, place + i) for place in places)) for i in range(4)]
     segments.insert(0, _segment(-1, (7, 99)))
     found = _proposals(segments)
-    assert len(found) == PROPOSALS_MOST
+    assert len(found) == MAX_PROPOSALS
     assert found[0].line.position == 103 * HOP_SAMPLES

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.demo.errors import DemoError
-from monitor.demo.programme import CROSSFADE_S, TRACK_LEAST_S, Kind, Programme, Recording, plan
+from monitor.demo.programme import CROSSFADE_S, MIN_TRACK_S, Kind, Programme, Recording, plan
 
 SPEECH = tuple(Recording(Path(f"/speech/{n:02}.g722"), 2.0 + n * 0.37) for n in range(20))
 
@@ -56,7 +56,7 @@ def test_excerpts_lie_inside_recordings_that_are_long_enough(library, seed, tota
             assert excerpt.start_s + excerpt.length_s <= durations[excerpt.path] + 1e-6
             assert excerpt.at_s + excerpt.length_s <= item.end_s - item.start_s + 1e-6
         if item.music:
-            assert durations[item.music.path] >= TRACK_LEAST_S
+            assert durations[item.music.path] >= MIN_TRACK_S
 
 
 @given(libraries, seeds, lengths)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from monitor.detect import audioset
-from monitor.detect.audioset import CLASSES, MUSIC, QUIET, SPEECH, names, summarised, together
+from monitor.detect.audioset import CLASSES, MUSIC, SILENT, SPEECH, names, summarize, summarize_passages
 
 
 def probabilities(**classes: float) -> np.ndarray:
@@ -46,15 +46,15 @@ def test_music_and_speech_are_the_classes_that_one_would_expect() -> None:
     ],
 )
 def test_probabilities_come_to_a_kind(classes: dict[str, float], kind: str) -> None:
-    assert summarised(probabilities(**classes)).kind == kind
+    assert summarize(probabilities(**classes)).kind == kind
 
 
 def test_the_likeliest_labels_are_kept_and_the_unlikely_left_out() -> None:
-    heard = summarised(probabilities(Music=0.8, Piano=0.5, Dog=0.01, Speech=0.1))
+    heard = summarize(probabilities(Music=0.8, Piano=0.5, Dog=0.01, Speech=0.1))
     assert [(label.name, label.score) for label in heard.labels] == [("Music", 0.8), ("Piano", 0.5), ("Speech", 0.1)]
 
 
 def test_silent_stretches_do_not_thin_out_what_sounds() -> None:
     music, silence = probabilities(Music=0.8), probabilities()
-    assert together([music, silence, silence]) == summarised(music)
-    assert together([silence]) == QUIET
+    assert summarize_passages([music, silence, silence]) == summarize(music)
+    assert summarize_passages([silence]) == SILENT

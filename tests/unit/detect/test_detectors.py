@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from monitor.core.segmenter import Cutter
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
+from monitor.core.segmenter import Segmenter
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count_segments
 from monitor.detect.detector import Detector
 from monitor.detect.fingerprint import NeuralDetector
 from monitor.detect.logmel import LogMelDetector
@@ -34,10 +34,10 @@ def _sound(seconds: float, seed: int = 1, level: float = 0.2) -> NDArray[np.int1
 def test_there_is_a_unit_vector_for_every_whole_segment(detector: Detector) -> None:
     pcm = _sound(7.3)
     embeddings = detector.embed(pcm)
-    assert embeddings.vectors.shape == (count(len(pcm)), detector.info.dimensions)
+    assert embeddings.vectors.shape == (count_segments(len(pcm)), detector.info.dimensions)
     assert embeddings.vectors.dtype == np.float32
     assert embeddings.audible.all()
-    assert np.linalg.norm(embeddings.vectors, axis=1) == pytest.approx(np.ones(count(len(pcm))), abs=1e-5)
+    assert np.linalg.norm(embeddings.vectors, axis=1) == pytest.approx(np.ones(count_segments(len(pcm))), abs=1e-5)
 
 
 @pytest.mark.parametrize("n", [0, 1, SEGMENT_SAMPLES - 1])
@@ -48,7 +48,7 @@ def test_less_than_a_segment_gives_nothing(detector: Detector, n: int) -> None:
 
 @pytest.mark.parametrize("n", [SEGMENT_SAMPLES, SEGMENT_SAMPLES + 1, SEGMENT_SAMPLES + HOP_SAMPLES - 1, 99_999])
 def test_any_length_gives_the_segments_that_fit(detector: Detector, n: int) -> None:
-    assert len(detector.embed(_sound(4)[:n]).vectors) == count(n)
+    assert len(detector.embed(_sound(4)[:n]).vectors) == count_segments(n)
 
 
 def test_silence_constant_voltage_and_a_trace_of_noise_are_not_audible(detector: Detector) -> None:
@@ -95,7 +95,7 @@ def test_a_quarter_second_of_shift_leaves_the_right_neighbours_nearest(detector:
 def test_any_cutting_gives_the_same_vectors(detector: Detector) -> None:
     pcm = _sound(12, seed=6)
     whole = detector.embed(pcm).vectors
-    cutter, parts = Cutter(), []
+    cutter, parts = Segmenter(), []
     for piece in np.array_split(pcm, [40_000, 41_000, 170_007, 200_000]):
         _, block = cutter.feed(piece)
         parts.append(detector.embed(block).vectors)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 pytest.importorskip("onnxruntime", reason="the fingerprint's runtime is not installed")
 
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, count_segments
 from monitor.detect import spectrum
-from monitor.detect.expected_similarity import FORESIGHT_NAME, Foresight
+from monitor.detect.expected_similarity import PREDICTOR_NAME, SimilarityPredictor
 from monitor.detect.fingerprint import CARD_NAME, NETWORK_NAME, WEIGHTS, NeuralDetector, read_card
 from monitor.errors import SettingsError
 
@@ -56,7 +56,7 @@ def test_the_weights_are_small_enough_for_a_wheel() -> None:
 
 def test_vectors_have_unit_length_and_one_is_there_for_every_segment(detector: NeuralDetector) -> None:
     made = detector.embed(_music(7.3))
-    assert made.vectors.shape == (count(round(7.3 * SAMPLE_RATE_HZ)), 128)
+    assert made.vectors.shape == (count_segments(round(7.3 * SAMPLE_RATE_HZ)), 128)
     assert made.vectors.dtype == np.float32
     assert np.linalg.norm(made.vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
@@ -116,9 +116,9 @@ def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
 def test_foresight_that_is_missing_damaged_or_another_ones_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
-    path = folder / FORESIGHT_NAME
+    path = folder / PREDICTOR_NAME
     right = path.read_bytes()
-    another = Foresight(((np.ones((1, 128), np.float32), np.zeros(1, np.float32)),)).to_bytes()
+    another = SimilarityPredictor(((np.ones((1, 128), np.float32), np.zeros(1, np.float32)),)).to_bytes()
     for wrong in (right[:1000], b"", pickle.dumps([1.0]), another):
         path.write_bytes(wrong)
         with pytest.raises(SettingsError, match="install airtrace again"):
@@ -132,19 +132,19 @@ def test_weights_without_foresight_embed_as_before(tmp_path: Path, detector: Neu
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     card = json.loads((folder / CARD_NAME).read_text())
-    del card["foresight"]
+    del card["similarity_predictor"]
     (folder / CARD_NAME).write_text(json.dumps(card))
     pcm = _music(3)
     plain = NeuralDetector(folder).embed(pcm)
-    assert plain.foreseen is None
+    assert plain.expected_similarity is None
     assert (plain.vectors == detector.embed(pcm).vectors).all()
 
 
 def test_a_cosine_is_foreseen_for_every_segment_and_depends_on_its_vector_alone(detector: NeuralDetector) -> None:
     whole, part = detector.embed(_music(10)), detector.embed(_music(10)[4 * HOP_SAMPLES :])
-    assert whole.foreseen is not None
-    assert part.foreseen is not None
-    assert whole.foreseen.shape == (19,)
-    assert whole.foreseen[4:] == pytest.approx(part.foreseen, abs=1e-4)
-    assert (np.abs(whole.foreseen - 0.5) < 0.7).all()
-    assert whole.foreseen.std() > 0.02
+    assert whole.expected_similarity is not None
+    assert part.expected_similarity is not None
+    assert whole.expected_similarity.shape == (19,)
+    assert whole.expected_similarity[4:] == pytest.approx(part.expected_similarity, abs=1e-4)
+    assert (np.abs(whole.expected_similarity - 0.5) < 0.7).all()
+    assert whole.expected_similarity.std() > 0.02

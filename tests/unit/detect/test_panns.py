@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="PANNs is not installed: pip install
 pytest.importorskip("torchlibrosa", reason="PANNs is not installed: pip install 'airtrace[panns]'")
 
 from monitor.detect import panns as module  # noqa: E402
-from monitor.detect.audioset import CLASSES, names, summarised  # noqa: E402
+from monitor.detect.audioset import CLASSES, names, summarize  # noqa: E402
 from monitor.detect.checkpoints import PANNS, PANNS_16K, Checkpoint, digests  # noqa: E402
 from monitor.detect.panns import DIMENSIONS, Panns  # noqa: E402
 from monitor.errors import ModelUnavailable  # noqa: E402
@@ -107,7 +107,7 @@ def test_a_piece_has_the_same_vector_in_whatever_company(loaded: Panns) -> None:
 
 def test_it_tells_the_sounds_that_it_was_taught(loaded: Panns) -> None:
     pieces = [panns.tune(31), panns.babble(31), panns.over(panns.tune(32), panns.babble(32)), panns.hiss(31)]
-    kinds = [summarised(each).kind for each in loaded.listen(pieces).probabilities]
+    kinds = [summarize(each).kind for each in loaded.listen(pieces).probabilities]
     assert kinds == ["music", "speech", "music_under_speech", "other"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from monitor.cli.app import app
+from monitor.cli.main import app
 from monitor.settings import NOT_SETTINGS, variables
 
 ROOT = Path(__file__).parents[3]

@@ -25,10 +25,10 @@ def test_jitter_takes_up_to_half_of_a_wait() -> None:
 
 
 @given(st.floats(0.05, 60), st.floats(1, 3600), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=50))
-def test_no_wait_is_longer_than_the_most(first_s: float, most_s: float, draws: list[float]) -> None:
+def test_no_wait_is_longer_than_the_most(first_s: float, max_s: float, draws: list[float]) -> None:
     drawn = iter(draws)
-    backoff = Backoff(first_s, most_s, draw=lambda: next(drawn))
-    assert all(0 < backoff.next_s() <= most_s for _ in draws)
+    backoff = Backoff(first_s, max_s, draw=lambda: next(drawn))
+    assert all(0 < backoff.next_s() <= max_s for _ in draws)
 
 
 def test_a_first_wait_above_the_most_is_the_most() -> None:

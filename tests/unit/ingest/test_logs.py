@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 
-from ingest.logs import REPEAT_S, Seldom
+from ingest.logs import REPEAT_S, RepeatFilter
 
 SAYS = """
 import logging, sys, structlog
@@ -69,7 +69,7 @@ def _warning(text: str, *values: object, logger: str = "aiokafka") -> logging.Lo
 
 def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
     now = [100.0]
-    seldom = Seldom(lambda: now[0])
+    seldom = RepeatFilter(lambda: now[0])
     assert seldom.filter(_warning("no broker at %s", "a"))
     assert not seldom.filter(_warning("no broker at %s", "b"))
     assert seldom.filter(_warning("something else"))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest import flac
 from ingest.errors import WireError
-from ingest.flac import SAMPLES_MOST, packed
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Codec, Encoded, Gap, GapReason, Window, decode, encode
 
 IDS = st.integers(1, 2**62)
@@ -60,7 +60,7 @@ def _flac(value: bytes) -> Encoded:
     return Encoded(b"7", encode(WINDOW, Codec.FLAC).headers, value)
 
 
-SOUND = packed(bytes(range(256)) * 40, SAMPLE_RATE_HZ)
+SOUND = flac.encode(bytes(range(256)) * 40, SAMPLE_RATE_HZ)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ SOUND = packed(bytes(range(256)) * 40, SAMPLE_RATE_HZ)
         (b"", "damaged FLAC"),
         (b"RIFF and so on", "damaged FLAC"),
         (SOUND[:-100], "damaged FLAC"),
-        (packed(bytes(64), 44_100), "another format"),
-        (packed(bytes((SAMPLES_MOST + 1) * BYTES_PER_SAMPLE), SAMPLE_RATE_HZ), "samples in one window"),
+        (flac.encode(bytes(64), 44_100), "another format"),
+        (flac.encode(bytes((flac.MAX_SAMPLES + 1) * BYTES_PER_SAMPLE), SAMPLE_RATE_HZ), "samples in one window"),
     ],
 )
 def test_damaged_or_endless_flac_is_refused_with_a_reason(value: bytes, why: str) -> None:

@@ -12,7 +12,7 @@ from monitor.local.home import held, running_at
 
 HOLD = """
 import sys, pathlib
-from monitor.embedded.home import held
+from monitor.local.home import held
 with held(pathlib.Path(sys.argv[1])) as home:
     with home.announced("http://127.0.0.1:1"):
         print("held", flush=True)

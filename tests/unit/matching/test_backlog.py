@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from ingest.bus.port import Delivery
 from ingest.wire import SAMPLE_RATE_HZ, Window
-from monitor.matching.backlog import CAUGHT_UP_S, Pace
-from monitor.settings import Policy
+from monitor.matching.backlog import CAUGHT_UP_S, BacklogMonitor
+from monitor.settings import BacklogPolicy
 
 NOW_S = 1_700_000_000.0
 
@@ -21,18 +21,18 @@ def _delivery(age_s: float, stream: int = 1, is_published: bool = True) -> Deliv
     return Delivery(0, 0, window, NOW_S - age_s if is_published else None)
 
 
-def _pace(policy: Policy) -> Pace:
-    return Pace(policy, 60, now=lambda: NOW_S)
+def _pace(policy: BacklogPolicy) -> BacklogMonitor:
+    return BacklogMonitor(policy, 60, now=lambda: NOW_S)
 
 
 def test_what_is_too_old_is_skipped_until_the_newest_is_reached() -> None:
-    pace = _pace(Policy.SKIP)
+    pace = _pace(BacklogPolicy.SKIP)
     ages = (59, 61, 40, CAUGHT_UP_S + 1, CAUGHT_UP_S - 1, 30)
     assert [pace.is_late(_delivery(age)) for age in ages] == [False, True, True, True, False, False]
 
 
 def test_who_catches_up_skips_nothing_and_says_so_once() -> None:
-    pace = _pace(Policy.CATCH_UP)
+    pace = _pace(BacklogPolicy.CATCH_UP)
     with capture_logs() as logs:
         assert not any(pace.is_late(_delivery(age)) for age in (100, 90, 80, 20, 5, 5))
     assert [(entry["event"], entry["stream"]) for entry in logs] == [("worker.behind", 1), ("worker.caught_up", 1)]
@@ -40,7 +40,7 @@ def test_who_catches_up_skips_nothing_and_says_so_once() -> None:
 
 
 def test_each_stream_is_judged_by_itself() -> None:
-    pace = _pace(Policy.SKIP)
+    pace = _pace(BacklogPolicy.SKIP)
     assert pace.is_late(_delivery(100, stream=1))
     assert not pace.is_late(_delivery(20, stream=2))
     assert pace.is_late(_delivery(20, stream=1))
@@ -50,6 +50,6 @@ def test_each_stream_is_judged_by_itself() -> None:
 
 def test_late_is_what_lay_in_the_log_and_not_what_was_late_to_come_there() -> None:
     """A reader publishes up to a minute late while brokers are away: that is no worker's fault."""
-    pace = _pace(Policy.SKIP)
+    pace = _pace(BacklogPolicy.SKIP)
     assert not pace.is_late(_delivery(1))
     assert pace.is_late(_delivery(100, is_published=False))

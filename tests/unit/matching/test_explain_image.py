@@ -13,7 +13,7 @@ from monitor.core.explanation import Explanation, explain, tracks_in_question
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Segment
 from monitor.detect.fingerprint import NeuralDetector
-from monitor.matching.explain_image import FAINT, LEFT_PX, LINE, RIGHT_PX, TOP_PX, Words, draw
+from monitor.matching.explain_image import FAINT, LEFT_PX, LINE, RIGHT_PX, TOP_PX, ImageLabels, draw
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
 
 T = NeuralDetector.thresholds
@@ -28,7 +28,7 @@ def _explained(segments: Sequence[Segment], begin_s: float, end_s: float) -> Exp
 
 
 def _drawn(segments: Sequence[Segment], explanation: Explanation, note: str = "why", title: str = "what") -> np.ndarray:
-    words = Words(title, note, lambda clock: f"{clock // SAMPLE_RATE_HZ} s")
+    words = ImageLabels(title, note, lambda clock: f"{clock // SAMPLE_RATE_HZ} s")
     png = draw(explanation, explanation.hypotheses[0], segments, TRACK, words)
     assert png.startswith(b"\x89PNG")
     with Image.open(io.BytesIO(png)) as image:
@@ -87,5 +87,5 @@ def test_a_track_of_one_segment_can_be_drawn() -> None:
     aired = broadcast([*unknown(5, 91), TRACK.vectors[0], *unknown(5, 92)], {1: one})
     begin = aired[4].start
     explanation = explain(aired, {1: one}, T, begin, begin + SAMPLE_RATE_HZ, track=1)
-    png = draw(explanation, explanation.hypotheses[0], aired, one, Words("a", "b", str))
+    png = draw(explanation, explanation.hypotheses[0], aired, one, ImageLabels("a", "b", str))
     assert png.startswith(b"\x89PNG")

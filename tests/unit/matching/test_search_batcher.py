@@ -10,7 +10,7 @@ import pytest
 
 from monitor.core.segments import Hit
 from monitor.errors import DependencyError
-from monitor.matching.search_batcher import Searches
+from monitor.matching.search_batcher import SearchBatcher
 
 
 class _Index:
@@ -38,7 +38,7 @@ def _tracks(hits: list[tuple[Hit, ...]]) -> list[int]:
     return [each[0].track for each in hits]
 
 
-async def _asked(searches: Searches, index: _Index, *questions: tuple[float, ...]) -> list[asyncio.Task[list]]:
+async def _asked(searches: SearchBatcher, index: _Index, *questions: tuple[float, ...]) -> list[asyncio.Task[list]]:
     """The first question is under way, the others wait for it."""
     index.open.clear()
     tasks = []
@@ -50,7 +50,7 @@ async def _asked(searches: Searches, index: _Index, *questions: tuple[float, ...
 
 async def test_those_who_wait_are_answered_by_one_call() -> None:
     index = _Index()
-    tasks = await _asked(Searches(index, 2), index, (1, 2), (3,), (4, 5), (6,))
+    tasks = await _asked(SearchBatcher(index, 2), index, (1, 2), (3,), (4, 5), (6,))
     index.open.set()
     assert [_tracks(await task) for task in tasks] == [[1, 2], [3], [4, 5], [6]]
     assert index.calls == [[1, 2], [3, 4, 5, 6]]
@@ -59,7 +59,7 @@ async def test_those_who_wait_are_answered_by_one_call() -> None:
 
 async def test_all_who_were_asked_for_together_hear_of_a_failure_and_may_ask_again() -> None:
     index = _Index()
-    searches = Searches(index, 1)
+    searches = SearchBatcher(index, 1)
     tasks = await _asked(searches, index, (1,), (2,), (3,))
     index.failing = True
     index.open.set()
@@ -74,7 +74,7 @@ async def test_all_who_were_asked_for_together_hear_of_a_failure_and_may_ask_aga
 async def test_who_is_cancelled_takes_nobody_with_him(cancelled: int) -> None:
     """Neither the one who makes the call nor one who waits."""
     index = _Index()
-    tasks = await _asked(Searches(index, 1), index, (1,), (2,), (3,))
+    tasks = await _asked(SearchBatcher(index, 1), index, (1,), (2,), (3,))
     tasks[cancelled].cancel()
     with suppress(asyncio.CancelledError):
         await tasks[cancelled]

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ingest.bus.port import Delivery
 from ingest.wire import Gap, GapReason, Record, Window
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Segment, count
-from monitor.core.tracker import Step
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Segment, count_segments
+from monitor.core.tracker import TrackerUpdate
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.fingerprint import NeuralDetector
 from monitor.matching.matcher import Memory
-from monitor.matching.stream_state import Listener
+from monitor.matching.stream_state import StreamState
 from monitor.storage.records import Interval, Progress
 
 ANCHOR = 1_700_000_000 * SAMPLE_RATE_HZ
@@ -40,13 +40,15 @@ class _NoMatches:
         self.decided: list[int] = []
         self.remembered: list[int] = []
 
-    async def listen(self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str) -> tuple[Memory, Step]:
-        starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
+    async def match(
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
+    ) -> tuple[Memory, TrackerUpdate]:
+        starts = [start + i * HOP_SAMPLES for i in range(count_segments(len(pcm)))]
         self.decided += starts
-        return self._grown(memory, starts), Step(memory.open, memory.ended, (), (), {})
+        return self._grown(memory, starts), TrackerUpdate(memory.open, memory.ended, (), (), {})
 
     async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
-        starts = [start + i * HOP_SAMPLES for i in range(count(len(pcm)))]
+        starts = [start + i * HOP_SAMPLES for i in range(count_segments(len(pcm)))]
         self.remembered += starts
         return self._grown(memory, starts)
 
@@ -54,8 +56,8 @@ class _NoMatches:
         return replace(memory, recent=(*memory.recent, *(Segment(start, None) for start in starts)))
 
 
-def _listener(matcher: _NoMatches, progress: Progress | None = None) -> Listener:
-    return Listener.recalled("1", matcher, progress, Memory())  # type: ignore[arg-type]
+def _listener(matcher: _NoMatches, progress: Progress | None = None) -> StreamState:
+    return StreamState.recalled("1", matcher, progress, Memory())  # type: ignore[arg-type]
 
 
 def _windows(lengths: Sequence[int], session: int = 0, anchor: int = ANCHOR) -> list[Record]:
@@ -72,7 +74,7 @@ def _deliveries(records: Sequence[Record], first_offset: int = 0) -> list[Delive
     return [Delivery(0, first_offset + i, record) for i, record in enumerate(records)]
 
 
-def _hear(listener: Listener, records: Sequence[Record], first_offset: int = 0):  # type: ignore[no-untyped-def]
+def _hear(listener: StreamState, records: Sequence[Record], first_offset: int = 0):  # type: ignore[no-untyped-def]
     return asyncio.run(listener.hear(_deliveries(records, first_offset)))
 
 
@@ -102,7 +104,7 @@ def test_gaps_are_booked_with_their_reason_and_joined() -> None:
 def test_segments_run_on_over_window_borders() -> None:
     matcher = _NoMatches()
     _hear(_listener(matcher), _windows([SECOND // 3] * 12))
-    assert matcher.decided == [ANCHOR + i * HOP_SAMPLES for i in range(count(12 * (SECOND // 3)))]
+    assert matcher.decided == [ANCHOR + i * HOP_SAMPLES for i in range(count_segments(12 * (SECOND // 3)))]
 
 
 def test_a_new_session_starts_new_segments() -> None:
@@ -171,9 +173,9 @@ def test_contiguous_windows_of_a_batch_are_heard_at_once() -> None:
     class Counting(_NoMatches):
         calls = 0
 
-        async def listen(self, *arguments):  # type: ignore[no-untyped-def]
+        async def match(self, *arguments):  # type: ignore[no-untyped-def]
             self.calls += 1
-            return await super().listen(*arguments)
+            return await super().match(*arguments)
 
     matcher = Counting()
     later = ANCHOR + 8 * SECOND

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, count
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, count_segments
 from monitor.detect.detector import Embeddings
 from monitor.training import evaluate
 from monitor.training.conditions import Sounds
@@ -58,14 +58,16 @@ def test_wilsons_interval(found: int, n: int, low: float, high: float) -> None:
 
 
 def test_a_query_of_ten_seconds_has_nineteen_segments() -> None:
-    assert [segments_of(s) for s in evaluate.LENGTHS_S] == [count(s * SAMPLE_RATE_HZ) for s in evaluate.LENGTHS_S]
+    assert [segments_of(s) for s in evaluate.LENGTHS_S] == [
+        count_segments(s * SAMPLE_RATE_HZ) for s in evaluate.LENGTHS_S
+    ]
     assert segments_of(10) == 19
 
 
 def test_the_whole_benchmark_finds_clean_queries_of_different_tracks() -> None:
     def embed(pcm: np.ndarray) -> Embeddings:
         """The power of 16 bands of every segment: enough to tell noises of different colour apart."""
-        n = count(len(pcm))
+        n = count_segments(len(pcm))
         frames = [pcm[i * HOP_SAMPLES : i * HOP_SAMPLES + SAMPLE_RATE_HZ].astype(np.float64) for i in range(n)]
         power = [np.log(np.square(np.abs(np.fft.rfft(f))).reshape(-1)[:16000].reshape(16, -1).mean(1)) for f in frames]
         vectors = np.array(power) - np.mean(power, axis=1, keepdims=True)

@@ -22,7 +22,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from ingest import metrics
 from ingest.bus.kafka import STOP_TIMEOUT_S, KafkaBus
-from ingest.bus.kafka_client import RECORD_MOST_BYTES
+from ingest.bus.kafka_client import MAX_RECORD_BYTES
 from ingest.bus.port import Delivery
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
@@ -36,7 +36,7 @@ SESSION_TIMEOUT_S = 6  # the least that brokers allow by default
 # A worker in a process of its own, to be killed: commits each record, then tells of it.
 WORKER = """
 import asyncio, sys
-from ingest.kafka import KafkaBus
+from ingest.bus.kafka import KafkaBus
 from ingest.settings import KafkaSettings
 async def main():
     async def committed(partition):
@@ -52,7 +52,7 @@ asyncio.run(main())
 # Reads and publishes, then closes once it is told to, with a record still on its way.
 CLOSER = """
 import asyncio, contextlib, sys
-from ingest.kafka import KafkaBus
+from ingest.bus.kafka import KafkaBus
 from ingest.settings import KafkaSettings
 from ingest.wire import Gap, GapReason
 async def main():
@@ -191,8 +191,8 @@ async def test_a_batch_in_hand_is_finished_before_its_partitions_go_elsewhere_un
 async def test_a_batch_that_cannot_be_done_for_long_keeps_its_partitions_and_takes_nothing_more_in(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    idle_most_s = 2.0
-    patient = functools.partial(AIOKafkaConsumer, max_poll_interval_ms=round(idle_most_s * 1000))
+    max_idle_s = 2.0
+    patient = functools.partial(AIOKafkaConsumer, max_poll_interval_ms=round(max_idle_s * 1000))
     monkeypatch.setattr("ingest.bus.kafka_consumer.AIOKafkaConsumer", patient)
     monkeypatch.setattr("ingest.bus.kafka_consumer.HOLD_S", 0.3)
     settings = kafka_settings(kafka, partitions=1, session_timeout_s=SESSION_TIMEOUT_S)
@@ -204,7 +204,7 @@ async def test_a_batch_that_cannot_be_done_for_long_keeps_its_partitions_and_tak
             await bus.publish(window(1, 1))
             await until(lambda: metrics.PAUSED._value.get() == 1)
             with suppress(TimeoutError):  # beyond two heartbeats, at which the group would be left
-                await asyncio.wait_for(revoking.wait(), idle_most_s + SESSION_TIMEOUT_S)
+                await asyncio.wait_for(revoking.wait(), max_idle_s + SESSION_TIMEOUT_S)
             assert not revoking.is_set()
             assert bus.holds(0)
             await bus.commit({0: first.offset + 1})
@@ -322,7 +322,7 @@ async def test_the_topics_are_made_as_the_settings_say_and_left_alone_later(kafk
         }
         config = await config_of(client, settings.windows_topic)
     assert config["retention.ms"] == "1800000"
-    assert config["max.message.bytes"] == str(RECORD_MOST_BYTES)
+    assert config["max.message.bytes"] == str(MAX_RECORD_BYTES)
 
 
 async def test_many_processes_may_make_the_topics_at_once(kafka: str) -> None:
@@ -340,7 +340,7 @@ async def test_a_topic_that_cannot_be_made_is_named(kafka: str) -> None:
 
 async def test_a_record_that_is_too_large_for_the_topic_is_a_bus_error(kafka: str) -> None:
     settings = kafka_settings(kafka)
-    noise = random.Random(1).randbytes(RECORD_MOST_BYTES)  # FLAC makes it no smaller
+    noise = random.Random(1).randbytes(MAX_RECORD_BYTES)  # FLAC makes it no smaller
     too_large = Window(1, uuid.UUID(int=1), 0, 0, 0, noise)
     async with KafkaBus(settings) as bus:
         with pytest.raises(BusError, match=r"does not take a record of 2\d{6} bytes"):

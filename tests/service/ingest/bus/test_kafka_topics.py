@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ingest.bus import kafka_topics
 from ingest.bus.kafka import KafkaBus
-from ingest.bus.kafka_limits import losing
+from ingest.bus.kafka_limits import data_loss_problems
 from ingest.errors import UnfitBroker
 from ingest.settings import KafkaSettings
 from ingest.wire import Window
@@ -48,7 +48,7 @@ async def test_nothing_is_made_by_looking(kafka: str) -> None:
     for _ in range(2):
         survey = await kafka_topics.survey(settings, WINDOW_S)
         assert list(survey.found.values()) == [None, None, None]
-        assert [problem.limit for problem in losing(survey.problems)] == ["the topic"] * 3
+        assert [problem.limit for problem in data_loss_problems(survey.problems)] == ["the topic"] * 3
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ async def test_a_topic_that_would_lose_windows_is_refused_with_the_limit(kafka: 
     with pytest.raises(UnfitBroker, match=rf"would lose windows: topic {settings.windows_topic}: {limit} is {value}, "):
         async with KafkaBus(settings):
             raise AssertionError("it must not come to this")
-    (problem,) = losing((await kafka_topics.survey(settings, WINDOW_S)).problems)
+    (problem,) = data_loss_problems((await kafka_topics.survey(settings, WINDOW_S)).problems)
     assert problem.limit == limit
 
 
@@ -78,7 +78,7 @@ async def test_the_limit_is_that_of_the_windows_that_are_set(kafka: str) -> None
     """300 KB are too few for windows of 10 s, and enough for those of 2 s, which then really fit."""
     settings = kafka_settings(kafka)
     await make_topic(settings, settings.windows_topic, max_message_bytes="300000")
-    assert losing((await kafka_topics.survey(settings, 10)).problems)
+    assert data_loss_problems((await kafka_topics.survey(settings, 10)).problems)
     noise = uuid.uuid4().bytes * (2 * 64_000 // 16)
     async with KafkaBus(settings, window_s=2) as bus:
         await bus.publish(Window(1, uuid.UUID(int=1), 0, 0, 0, noise))

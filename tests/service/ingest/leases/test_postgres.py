@@ -14,18 +14,18 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ingest.leases.assignment import Stream
-from ingest.leases.permit import Terms
+from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 
 TAKEOVER_S = 3.0
-TERMS = Terms.within(TAKEOVER_S, 0.1)
+TERMS = LeaseTiming.within(TAKEOVER_S, 0.1)
 DEADLINE_S = 60
 
 
 class Process:
     """What the supervisor does: turns, and readers that run as they are told to."""
 
-    def __init__(self, dsn: str, terms: Terms = TERMS) -> None:
+    def __init__(self, dsn: str, terms: LeaseTiming = TERMS) -> None:
         self.leases = LeasedStreams(dsn, terms)
         self.reading: dict[int, Stream] = {}
 
@@ -241,7 +241,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_by_the_next_turn(dsn: str,
 async def test_whatever_happens_no_stream_may_be_published_by_two(dsn: str) -> None:
     """Seeded chaos: concurrent turns, pauses longer than a claim, deaths and births; watched all the time."""
     rng = random.Random(6)
-    terms = Terms.within(1.0, 0.1)
+    terms = LeaseTiming.within(1.0, 0.1)
     streams = await add_streams(dsn, 7)
     alive: list[Process] = [Process(dsn, terms) for _ in range(3)]
     everyone, epochs = list(alive), dict.fromkeys(streams, 0)

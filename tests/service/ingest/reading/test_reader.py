@@ -21,9 +21,9 @@ from tests import ffmpegs
 from tests.waiting import until
 
 STREAM = 7
-AHEAD_MOST_S = 0.7  # of a source that is faster than its sound
-REST_MOST_S = 2.5  # between the last window and the end of the test, ffmpeg's own end included
-ERROR_MOST_S = 0.5  # of a time, on a busy machine
+MAX_AHEAD_S = 0.7  # of a source that is faster than its sound
+MAX_REST_S = 2.5  # between the last window and the end of the test, ffmpeg's own end included
+MAX_ERROR_S = 0.5  # of a time, on a busy machine
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ def assert_tiles(records: Sequence[Record], since: int) -> None:
     assert records[0].start == since
     for one, two in pairwise(records):
         assert one.end == two.start, (one, two)
-    assert -AHEAD_MOST_S < (clock_now() - records[-1].end) / SAMPLE_RATE_HZ < REST_MOST_S
+    assert -MAX_AHEAD_S < (clock_now() - records[-1].end) / SAMPLE_RATE_HZ < MAX_REST_S
 
 
 def assert_sessions_are_whole(windows: Sequence[Window]) -> None:
@@ -85,7 +85,7 @@ async def test_a_repeated_burst_covers_the_break_and_is_heard_once(
     assert_tiles(bus.records, since)
     assert_sessions_are_whole(bus.windows)
     assert all(window.first_sample > SAMPLE_RATE_HZ for window in bus.windows if window.sequence == 0)
-    assert np.abs(errors_s(station, bus.windows, heard_at)).max() < ERROR_MOST_S
+    assert np.abs(errors_s(station, bus.windows, heard_at)).max() < MAX_ERROR_S
     assert [entry["event"] for entry in logs] == [
         "stream.connected",
         "stream.lost",
@@ -100,7 +100,7 @@ async def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_each_at
     station: Any, bus: Any, quick: IngestSettings, heard_at: Callable[[np.ndarray], float]
 ) -> None:
     station.burst_s = 0.5
-    patient = quick.model_copy(update={"backoff_first_s": 1.5, "backoff_most_s": 1.5})
+    patient = quick.model_copy(update={"backoff_first_s": 1.5, "max_backoff_s": 1.5})
     reader = Reader(STREAM, f"{station.url}/live", bus, patient)
     since = reader.heard_until
     async with reading(reader):
@@ -113,7 +113,7 @@ async def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_each_at
         await bus.until(lambda bus: len({window.session_id for window in bus.windows}) == 2)
     assert [gap.reason for gap in bus.gaps[-2:]] == [GapReason.ENDED, GapReason.CONNECTING]
     assert_tiles(bus.records, since)
-    assert np.abs(errors_s(station, bus.windows, heard_at)).max() < ERROR_MOST_S
+    assert np.abs(errors_s(station, bus.windows, heard_at)).max() < MAX_ERROR_S
 
 
 async def test_a_stream_that_ends_is_a_gap_that_says_so(station: Any, bus: Any, quick: IngestSettings) -> None:
@@ -178,7 +178,7 @@ async def test_a_long_gap_is_written_while_it_lasts(
     bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ingest.reading.gap_ledger.GAP_STEP", SAMPLE_RATE_HZ)
-    reader = Reader(STREAM, "http://127.0.0.1:1/live", bus, quick.model_copy(update={"burst_most_s": 0}))
+    reader = Reader(STREAM, "http://127.0.0.1:1/live", bus, quick.model_copy(update={"max_burst_s": 0}))
     async with reading(reader):
         await bus.until(lambda bus: bus.gaps)
         assert 1 <= (bus.gaps[0].end - bus.gaps[0].start) / SAMPLE_RATE_HZ < 3
@@ -206,11 +206,11 @@ async def test_a_source_faster_than_its_sound_is_held_back(
         await publish(record)
 
     bus.publish = clocked
-    reader = Reader(STREAM, f"{station.url}/file.mp3", bus, quick.model_copy(update={"burst_most_s": 2}))
+    reader = Reader(STREAM, f"{station.url}/file.mp3", bus, quick.model_copy(update={"max_burst_s": 2}))
     since = reader.heard_until
     async with reading(reader):
         await bus.until(lambda bus: len(bus.windows) >= 6)
-    assert max(early) < AHEAD_MOST_S
+    assert max(early) < MAX_AHEAD_S
     assert len({window.session_id for window in bus.windows}) == 1
     assert_tiles(bus.records, since)
 

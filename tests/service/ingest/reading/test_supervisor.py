@@ -58,7 +58,7 @@ class Database:
 
     async def create(self) -> None:
         await self._on_server(f"create database {self._name}")
-        async with matches.opened(self.dsn, 2):
+        async with matches.open_storage(self.dsn, 2):
             pass  # brings the schema up to date
 
     async def _on_server(self, statement: str) -> None:

@@ -151,7 +151,7 @@ async def test_decoding_that_is_given_up_leaves_no_process(file: Callable[..., P
 
 async def test_a_stream_gives_whole_samples_and_then_says_that_it_ended(station: Any) -> None:
     n = 0
-    async with ffmpeg.listening(f"{station.url}/live-1") as process:
+    async with ffmpeg.open_stream(f"{station.url}/live-1") as process:
         while pcm := await process.read(4095):
             assert len(pcm) % 2 == 0
             n += len(pcm) // 2
@@ -169,7 +169,7 @@ async def test_a_stream_gives_whole_samples_and_then_says_that_it_ended(station:
 )
 async def test_what_gives_no_audio_says_why(station: Any, path: str, reason: GapReason, says: str) -> None:
     station.files["/page.html"] = b"<!DOCTYPE html><html><body>" + b"<p>hello</p>" * 500 + b"</body></html>"
-    async with ffmpeg.listening(f"{station.url}{path}") as process:
+    async with ffmpeg.open_stream(f"{station.url}{path}") as process:
         assert await process.read() == b""
         failure = await process.failure()
     assert failure.reason is reason
@@ -177,7 +177,7 @@ async def test_what_gives_no_audio_says_why(station: Any, path: str, reason: Gap
 
 
 async def test_a_refused_connection_is_told_without_credentials() -> None:
-    async with ffmpeg.listening("http://user:hunter22@127.0.0.1:1/live?key=topsecret") as process:
+    async with ffmpeg.open_stream("http://user:hunter22@127.0.0.1:1/live?key=topsecret") as process:
         assert await process.read() == b""
         failure = await process.failure()
     assert failure.reason is GapReason.CONNECTING
@@ -186,7 +186,7 @@ async def test_a_refused_connection_is_told_without_credentials() -> None:
 
 
 async def test_a_host_that_does_not_exist_cannot_be_reached() -> None:
-    async with ffmpeg.listening("http://radio.invalid/live") as process:
+    async with ffmpeg.open_stream("http://radio.invalid/live") as process:
         assert await process.read() == b""
         assert (await process.failure()).reason is GapReason.CONNECTING
 
@@ -198,7 +198,7 @@ async def test_a_playlist_from_the_network_cannot_open_a_file(station: Any, file
     )
     station.files["/list.ffconcat"] = f"ffconcat version 1.0\nfile '{path}'\nfile 'file:{path}'\n".encode()
     for name in ("list.m3u8", "list.ffconcat"):
-        async with ffmpeg.listening(f"{station.url}/{name}") as process:
+        async with ffmpeg.open_stream(f"{station.url}/{name}") as process:
             assert await process.read() == b""
 
 
@@ -206,7 +206,7 @@ async def test_hls_is_heard(station: Any, encode: Callable[..., bytes]) -> None:
     station.files["/a.ts"] = encode(3, "-f", "mpegts", "-c:a", "aac")
     station.files["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\na.ts\n#EXT-X-ENDLIST\n"
     n = 0
-    async with ffmpeg.listening(f"{station.url}/list.m3u8") as process:
+    async with ffmpeg.open_stream(f"{station.url}/list.m3u8") as process:
         while pcm := await process.read():
             n += len(pcm) // 2
         assert (await process.failure()).reason is GapReason.ENDED
@@ -215,7 +215,7 @@ async def test_hls_is_heard(station: Any, encode: Callable[..., bytes]) -> None:
 
 async def test_a_url_of_another_kind_starts_no_process() -> None:
     with pytest.raises(UnsupportedUrl):
-        async with ffmpeg.listening("file:///etc/passwd"):
+        async with ffmpeg.open_stream("file:///etc/passwd"):
             pass
 
 
@@ -223,7 +223,7 @@ async def test_a_cancelled_listener_leaves_no_process(station: Any) -> None:
     pids: list[int] = []
 
     async def listen() -> None:
-        async with ffmpeg.listening(f"{station.url}/live") as process:
+        async with ffmpeg.open_stream(f"{station.url}/live") as process:
             pids.append(process._process.pid)
             await process.read()
             await asyncio.Event().wait()  # reads no more: ffmpeg waits for room in the pipe
@@ -270,7 +270,7 @@ async def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path, monkeypa
     stubborn.chmod(0o755)
     monkeypatch.setattr(ffmpeg, "binary", lambda: str(stubborn))
     monkeypatch.setattr(ffmpeg, "GRACE_S", 0.2)
-    async with ffmpeg.listening("http://127.0.0.1:1/") as process:
+    async with ffmpeg.open_stream("http://127.0.0.1:1/") as process:
         assert await process.read() == b"ab"
         pid = process._process.pid
     assert is_gone(pid)
@@ -288,7 +288,7 @@ async def test_an_endless_flood_of_errors_does_not_stop_the_audio(
     )
     noisy.chmod(0o755)
     monkeypatch.setattr(ffmpeg, "binary", lambda: str(noisy))
-    async with ffmpeg.listening("http://127.0.0.1:1/") as process:
+    async with ffmpeg.open_stream("http://127.0.0.1:1/") as process:
         assert await process.read() == b"ab" * 1000
         assert await process.read() == b""
         failure = await process.failure()

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ingest import flac
 from ingest.bus.kafka_limits import (
-    RETENTION_LEAST_MS,
-    Found,
+    MIN_RETENTION_MS,
     Topic,
+    TopicState,
     broker_problems,
-    losing,
+    data_loss_problems,
     topic_problems,
     topics,
     window_bytes,
 )
-from ingest.flac import packed
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Codec, Window, encode
 
@@ -26,9 +26,9 @@ SETTINGS = KafkaSettings(bootstrap="127.0.0.1:9092")
 WINDOWS, REJECTED, MATCHES = topics(SETTINGS, 10)
 
 
-def as_wanted(topic: Topic, copies: int = 1, **config: str) -> Found:
+def as_wanted(topic: Topic, copies: int = 1, **config: str) -> TopicState:
     changed = {name.replace("_", "."): value for name, value in config.items()}
-    return Found(topic.partitions, copies, 0, {**topic.config, "min.insync.replicas": "1", **changed})
+    return TopicState(topic.partitions, copies, 0, {**topic.config, "min.insync.replicas": "1", **changed})
 
 
 @pytest.mark.parametrize("topic", [WINDOWS, REJECTED, MATCHES])
@@ -39,13 +39,13 @@ def test_a_topic_as_it_is_made_has_no_problem(topic: Topic) -> None:
 @pytest.mark.parametrize(
     ("config", "limit", "needed"),
     [
-        ({"max_message_bytes": "600000"}, "max.message.bytes", f"{WINDOWS.least_bytes} or more"),
-        ({"segment_bytes": "14"}, "segment.bytes", f"{WINDOWS.least_bytes} or more"),
+        ({"max_message_bytes": "600000"}, "max.message.bytes", f"{WINDOWS.min_bytes} or more"),
+        ({"segment_bytes": "14"}, "segment.bytes", f"{WINDOWS.min_bytes} or more"),
         ({"cleanup_policy": "compact"}, "cleanup.policy", "delete"),
         ({"cleanup_policy": "compact,delete"}, "cleanup.policy", "delete"),
         ({"compression_type": "zstd"}, "compression.type", "producer or uncompressed or gzip"),
         ({"min_insync_replicas": "2"}, "min.insync.replicas", "1 or less"),
-        ({"retention_ms": "60000"}, "retention.ms", f"{RETENTION_LEAST_MS} or more, or -1"),
+        ({"retention_ms": "60000"}, "retention.ms", f"{MIN_RETENTION_MS} or more, or -1"),
         ({"retention_bytes": "1000000"}, "retention.bytes", "5529600000 for each stream, or -1"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_limit_that_loses_windows_is_named_with_what_it_must_be(
 def test_what_only_differs_from_the_settings_is_told_and_refuses_nothing(config: dict[str, str]) -> None:
     problems = list(topic_problems(WINDOWS, as_wanted(WINDOWS, **config)))
     assert len(problems) == 1
-    assert losing(problems) == []
+    assert data_loss_problems(problems) == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_more_than_is_needed_is_no_problem(config: dict[str, str]) -> None:
 
 
 def test_a_broker_that_tells_no_limits_is_trusted() -> None:
-    assert list(topic_problems(WINDOWS, Found(8, 1, 0, {}))) == []
+    assert list(topic_problems(WINDOWS, TopicState(8, 1, 0, {}))) == []
     assert list(broker_problems("1", {}, SETTINGS, 10)) == []
 
 
@@ -123,7 +123,7 @@ def test_a_broker_s_own_limits_are_named(config: dict[str, str], limit: str) -> 
 @pytest.mark.parametrize("window_s", [0.5, 2, 10])
 def test_the_largest_window_fits_its_limit_even_as_noise(window_s: float) -> None:
     noise = np.random.default_rng(1).integers(-(2**15), 2**15, round(window_s * SAMPLE_RATE_HZ), dtype="<i2").tobytes()
-    assert len(packed(noise, SAMPLE_RATE_HZ)) > len(noise), "noise does not become smaller"
+    assert len(flac.encode(noise, SAMPLE_RATE_HZ)) > len(noise), "noise does not become smaller"
     encoded = encode(Window(2**62, uuid.UUID(int=1), 2**40, 2**60, 2**60, noise, 2**62, True, "t" * 55), Codec.FLAC)
     size = len(encoded.key) + len(encoded.value) + sum(len(name) + len(value) for name, value in encoded.headers)
     assert size < window_bytes(window_s)

@@ -15,18 +15,18 @@ from pathlib import Path
 import pytest
 
 from ingest.bus.port import Delivery
-from ingest.bus.spool import FILE_BYTES, REJECTED_MOST, Spool
+from ingest.bus.spool import FILE_BYTES, MAX_REJECTED, Spool
 from ingest.errors import BusError
 from ingest.wire import Encoded, Window
 
 BIG = FILE_BYTES // 2  # two such windows fill a file
-MOST_MB = 16
+MAX_MB = 16
 ALIEN = Encoded(b"1", (("airtrace", b"99"),), b"from the future")
 
 # Publishes until it is killed, and tells each offset behind which everything is safe.
 WRITER = """
 import asyncio, pathlib, sys
-from ingest.spool import Spool
+from ingest.bus.spool import Spool
 from ingest.wire import Gap, GapReason
 async def main():
     async with Spool(pathlib.Path(sys.argv[1]), 16) as spool:
@@ -74,24 +74,24 @@ def aged(path: Path, age_s: float) -> None:
 
 async def test_offsets_go_on_after_a_restart(tmp_path: Path) -> None:
     for first in (0, 3):
-        async with Spool(tmp_path, MOST_MB) as spool:
+        async with Spool(tmp_path, MAX_MB) as spool:
             assert spool.next_offset == first
             await publish(spool, first, first + 3)
             assert spool.next_offset == first + 3
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert [(each.partition, each.offset) for each in await take(spool, 6)] == [(0, n) for n in range(6)]
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 63, 64, 65, 200, "all but one"])
 async def test_a_torn_end_is_cut_and_the_rest_is_kept(tmp_path: Path, lost_bytes: int | str) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 2)
         whole = log_files(tmp_path)[0].stat().st_size
         await publish(spool, 2, 3)
     (log,) = log_files(tmp_path)
     lost = log.stat().st_size - whole - 1 if lost_bytes == "all but one" else lost_bytes
     os.truncate(log, log.stat().st_size - lost)
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert spool.next_offset == 2
         assert log.stat().st_size == whole
         await publish(spool, 7, 8)
@@ -100,11 +100,11 @@ async def test_a_torn_end_is_cut_and_the_rest_is_kept(tmp_path: Path, lost_bytes
 
 @pytest.mark.parametrize("tail", [bytes(500), b"\xff" * 500, b"\x01"])
 async def test_rubbish_behind_the_end_is_cut(tmp_path: Path, tail: bytes) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 2)
     with log_files(tmp_path)[0].open("ab") as log:
         log.write(tail)
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert spool.next_offset == 2
         await publish(spool, 2, 3)
         assert sequences(await take(spool, 3)) == [0, 1, 2]
@@ -112,13 +112,13 @@ async def test_rubbish_behind_the_end_is_cut(tmp_path: Path, tail: bytes) -> Non
 
 @pytest.mark.parametrize("n_bytes", [1, 5000])
 async def test_what_a_full_disk_left_of_a_record_is_written_over(tmp_path: Path, n_bytes: int) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 1)
         with log_files(tmp_path)[0].open("ab") as log:
             log.write(b"\x01" * n_bytes)
         await publish(spool, 1, 2)
         assert sequences(await take(spool, 2)) == [0, 1]
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert sequences(await take(spool, 2)) == [0, 1]
 
 
@@ -132,14 +132,14 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
     *whole_lines, _ = (await writer.stdout.read()).split(b"\n")
     await writer.wait()
     safe = int(whole_lines[-1]) if whole_lines else safe
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert spool.next_offset >= safe
         starts = [each.record.start for each in await take(spool, spool.next_offset)]
         assert starts == list(range(spool.next_offset))
 
 
 async def test_a_record_damaged_on_disk_goes_to_the_dead_letters(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 4, BIG)
         with log_files(tmp_path)[0].open("r+b") as log:
             log.seek(BIG // 2)
@@ -151,7 +151,7 @@ async def test_a_record_damaged_on_disk_goes_to_the_dead_letters(tmp_path: Path)
 
 
 async def test_a_dead_letter_is_no_work_left_to_do(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 1)
         for _ in range(3):
             await spool.append(ALIEN)
@@ -160,28 +160,28 @@ async def test_a_dead_letter_is_no_work_left_to_do(tmp_path: Path) -> None:
 
 
 async def test_dead_letters_are_bounded_and_the_newest_stay(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
-        for _ in range(REJECTED_MOST + 5):
+    async with Spool(tmp_path, MAX_MB) as spool:
+        for _ in range(MAX_REJECTED + 5):
             await spool.append(ALIEN)
         await publish(spool, 0, 1)
         await take(spool, 1)
     kept = sorted(int(path.name) for path in (tmp_path / "rejected").iterdir())
-    assert kept == list(range(5, REJECTED_MOST + 5))
+    assert kept == list(range(5, MAX_REJECTED + 5))
 
 
 async def test_a_full_spool_says_what_to_do_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
-        with pytest.raises(BusError, match=r"15 records wait for the worker.*AIRTRACE_INGEST__SPOOL_MOST_MB"):
+    async with Spool(tmp_path, MAX_MB) as spool:
+        with pytest.raises(BusError, match=r"15 records wait for the worker.*AIRTRACE_INGEST__MAX_SPOOL_MB"):
             await publish(spool, 0, 20, BIG)
         assert spool.next_offset == 15
-        assert sum(path.stat().st_size for path in log_files(tmp_path)) <= MOST_MB * 1_000_000
+        assert sum(path.stat().st_size for path in log_files(tmp_path)) <= MAX_MB * 1_000_000
         await spool.commit({0: 4})
         await publish(spool, 15, 17, BIG)
         assert sequences(await take(spool, 13)) == list(range(4, 17))
 
 
 async def test_what_waits_matters_more_than_what_is_kept_for_a_replay(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         for sequence in range(40):
             await publish(spool, sequence, sequence + 1, BIG)
             await spool.commit({0: sequence + 1})
@@ -191,7 +191,7 @@ async def test_what_waits_matters_more_than_what_is_kept_for_a_replay(tmp_path: 
 
 
 async def test_what_is_committed_is_kept_for_a_while_and_then_removed(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB, keep_s=120) as spool:
+    async with Spool(tmp_path, MAX_MB, keep_s=120) as spool:
         await publish(spool, 0, 10, BIG)  # files of 2 records: 0-1, 2-3, 4-5, 6-7, 8-9
         for path, age_s in zip(log_files(tmp_path), (400, 200, 100, 50, 0), strict=True):
             aged(path, age_s)
@@ -203,7 +203,7 @@ async def test_what_is_committed_is_kept_for_a_while_and_then_removed(tmp_path: 
 
 
 async def test_what_is_not_committed_is_never_removed_however_old(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB, keep_s=0) as spool:
+    async with Spool(tmp_path, MAX_MB, keep_s=0) as spool:
         await publish(spool, 0, 10, BIG)
         for n, path in enumerate(log_files(tmp_path)):
             aged(path, 10_000 - n)
@@ -212,28 +212,28 @@ async def test_what_is_not_committed_is_never_removed_however_old(tmp_path: Path
 
 
 async def test_offsets_are_not_given_twice_when_the_end_of_the_log_was_lost(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 5)
         await spool.commit({0: 5})
     os.truncate(log_files(tmp_path)[0], 10)
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert (spool.committed, spool.next_offset) == (5, 5)
         await publish(spool, 5, 6)
         assert [each.offset for each in await take(spool, 1, begin=0)] == [5]
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert sequences(await take(spool, 1)) == [5]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0\0", b"4x"])
 async def test_a_lost_committed_offset_means_that_everything_comes_again(tmp_path: Path, content: bytes | None) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 5)
         await spool.commit({0: 4})
     if content is None:
         (tmp_path / "committed").unlink()
     else:
         (tmp_path / "committed").write_bytes(content)
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert sequences(await take(spool, 5)) == [0, 1, 2, 3, 4]
 
 
@@ -250,7 +250,7 @@ async def test_batches_are_bounded_in_records_and_in_bytes(tmp_path: Path) -> No
 
 
 async def test_a_cancelled_publish_leaves_the_log_in_order(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         async with asyncio.TaskGroup() as group:
             cancelled = group.create_task(spool.publish(window(0, BIG)), name="cancelled")
             await asyncio.sleep(0)  # it has handed its record to the thread
@@ -258,19 +258,19 @@ async def test_a_cancelled_publish_leaves_the_log_in_order(tmp_path: Path) -> No
             await publish(spool, 1, 3, BIG)
         taken = sequences(await take(spool, spool.next_offset))
     assert taken in ([0, 1, 2], [1, 2])  # the thread had begun with it, or not
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         assert sequences(await take(spool, len(taken))) == taken
 
 
 async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BusError, match=r"the spool .*file/spool cannot be used \(Not a directory\)"):
-        async with Spool(tmp_path / "file" / "spool", MOST_MB):
+        async with Spool(tmp_path / "file" / "spool", MAX_MB):
             pass
 
 
 async def test_a_disk_that_fails_later_is_a_bus_error(tmp_path: Path) -> None:
-    async with Spool(tmp_path, MOST_MB) as spool:
+    async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 1)
         log_files(tmp_path)[0].unlink()
         with pytest.raises(BusError, match="cannot be used"):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.leases.permit import MARGIN, Permit, Terms, share
+from ingest.leases.lease import MARGIN, Lease, LeaseTiming, fair_share
 
-TERMS = Terms.within(15, 1)
+TERMS = LeaseTiming.within(15, 1)
 STREAM = 1
 
 
@@ -32,7 +32,7 @@ class World:
     rates: list[float]
     now_s: float = 1000.0
     row: Row = field(default_factory=Row)
-    permits: dict[int, Permit] = field(default_factory=dict)
+    permits: dict[int, Lease] = field(default_factory=dict)
     asked: dict[int, float] = field(default_factory=dict)  # by the own clock, of questions under way
     answers: dict[int, tuple[int, float] | None] = field(default_factory=dict)  # (epoch, asked) on their way back
     epochs: list[int] = field(default_factory=list)
@@ -71,7 +71,7 @@ class World:
         if process in self.permits:
             self.permits[process].extend(epoch, TERMS.until_s(asked_s))
         else:
-            self.permits[process] = Permit(epoch, TERMS.until_s(asked_s), lambda: self.clock(process))
+            self.permits[process] = Lease(epoch, TERMS.until_s(asked_s), lambda: self.clock(process))
 
     def may_publish(self) -> list[int]:
         return [process for process, permit in self.permits.items() if permit.is_valid]
@@ -100,7 +100,7 @@ def test_two_processes_never_may_publish_at_once(rates: list[float], steps: list
 
 
 def test_the_model_above_would_see_two_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Terms, "until_s", lambda self, asked_s: asked_s + 2 * self.length_s)
+    monkeypatch.setattr(LeaseTiming, "until_s", lambda self, asked_s: asked_s + 2 * self.length_s)
     world = World([1.0, 1.0, 1.0])
     for process in (0, 1):
         for step in (world.ask, world.decide, world.answer):
@@ -113,7 +113,7 @@ def test_the_model_above_would_see_two_at_once(monkeypatch: pytest.MonkeyPatch) 
 @settings(deadline=None)
 @given(st.floats(1, 600), st.floats(0.1, 60))
 def test_a_dead_process_is_followed_within_the_time_that_was_set(takeover_s: float, poll_s: float) -> None:
-    terms = Terms.within(takeover_s, poll_s)
+    terms = LeaseTiming.within(takeover_s, poll_s)
     assert terms.length_s + terms.turn_s == pytest.approx(takeover_s)
     assert terms.until_s(0) > 3 * terms.turn_s, "a turn or two may fail"
 
@@ -124,7 +124,7 @@ HELD = st.dictionaries(st.integers(0, 20), st.integers(0, 30), min_size=1, max_s
 @settings(deadline=None)
 @given(HELD, st.integers(0, 100))
 def test_shares_are_equal_but_for_one_and_together_everything(held: dict[int, int], n_streams: int) -> None:
-    shares = [share(n_streams, held, process) for process in held]
+    shares = [fair_share(n_streams, held, process) for process in held]
     assert sum(shares) == n_streams
     assert max(shares) - min(shares) <= 1
 
@@ -139,35 +139,35 @@ def test_whoever_looks_when_the_streams_come_to_be_shared_out_and_stay(
     held[0], free = n_streams, 0  # who was first has them all
     for _ in range(20 * n_processes):
         process = random.randrange(n_processes)
-        part = share(n_streams, held, process)
+        part = fair_share(n_streams, held, process)
         moved = min(part - held[process], free) if part > held[process] else part - held[process]
         held[process] += moved
         free -= moved
     for process in list(range(n_processes)) * 3:
-        part = share(n_streams, held, process)
+        part = fair_share(n_streams, held, process)
         moved = min(part - held[process], free)
         held[process] += moved
         free -= moved
     assert free == 0
     assert max(held.values()) - min(held.values()) <= 1
-    assert all(share(n_streams, held, process) == n for process, n in held.items()), "nobody moves any more"
+    assert all(fair_share(n_streams, held, process) == n for process, n in held.items()), "nobody moves any more"
 
 
 async def test_who_waits_for_a_permit_hears_of_a_renewal_and_of_a_loss() -> None:
     now = [10.0]
-    permit = Permit(1, 10.0, lambda: now[0])
+    permit = Lease(1, 10.0, lambda: now[0])
     assert not permit.is_valid
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        waiting = group.create_task(permit.granted(), name="one")
+        waiting = group.create_task(permit.wait_until_valid(), name="one")
         await asyncio.sleep(0)
         permit.extend(2, 20.0)
         assert await waiting == 2
         now[0] = 30.0
-        waiting = group.create_task(permit.granted(), name="two")
+        waiting = group.create_task(permit.wait_until_valid(), name="two")
         await asyncio.sleep(0)
         permit.revoke()
         assert await waiting is None
 
 
 async def test_a_permit_of_a_process_that_has_all_streams_never_ends() -> None:
-    assert await Permit().granted() == 0
+    assert await Lease().wait_until_valid() == 0

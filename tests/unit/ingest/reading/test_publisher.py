@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ingest.errors import BusError
-from ingest.leases.permit import Permit
+from ingest.leases.lease import Lease
 from ingest.reading.publisher import Publisher
 from ingest.wire import Gap, GapReason, Record, Window
 from tests.waiting import until
@@ -76,7 +76,7 @@ async def test_records_are_published_in_order() -> None:
 
 async def test_a_slow_bus_makes_nobody_wait_and_loses_the_oldest_with_exact_times() -> None:
     bus = Bus()
-    publisher = Publisher(1, bus, waiting_most=3 * SECOND)
+    publisher = Publisher(1, bus, max_waiting=3 * SECOND)
     bus.open.clear()
     async with running(publisher):
         publisher.put(window(0))
@@ -91,7 +91,7 @@ async def test_a_slow_bus_makes_nobody_wait_and_loses_the_oldest_with_exact_time
 
 async def test_what_was_dropped_keeps_its_place_between_other_gaps() -> None:
     bus = Bus()
-    publisher = Publisher(1, bus, waiting_most=SECOND)
+    publisher = Publisher(1, bus, max_waiting=SECOND)
     ended = Gap(1, SECOND, 2 * SECOND, GapReason.ENDED)
     for record in (window(0), ended, window(2), window(3), window(4)):
         publisher.put(record)
@@ -160,7 +160,7 @@ async def test_what_was_published_is_counted_by_stream_and_reason() -> None:
 
 async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belongs_in_a_trace() -> None:
     bus = Bus()
-    publisher = Publisher(1, bus, waiting_most=2 * SECOND)
+    publisher = Publisher(1, bus, max_waiting=2 * SECOND)
     async with running(publisher):
         publisher.put(window(0))
         await bus.has(lambda bus: bus.records)
@@ -179,7 +179,7 @@ async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belo
 
 async def test_nothing_is_published_while_the_permit_has_run_out_and_all_of_it_once_it_is_renewed() -> None:
     bus, now = Bus(), [100.0]
-    permit = Permit(7, 105.0, lambda: now[0])
+    permit = Lease(7, 105.0, lambda: now[0])
     publisher = Publisher(1, bus, permit=permit)
     async with running(publisher):
         publisher.put(window(0))
@@ -197,7 +197,7 @@ async def test_nothing_is_published_while_the_permit_has_run_out_and_all_of_it_o
 
 async def test_what_waits_is_forgotten_once_the_stream_is_another_process_s() -> None:
     bus = Bus()
-    permit = Permit(7)
+    permit = Lease(7)
     publisher = Publisher(1, bus, permit=permit)
     bus.errors = [BusError("away")] * 1000
     async with asyncio.timeout(20), running(publisher):

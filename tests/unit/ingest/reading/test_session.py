@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.reading.gap_ledger import Ledger
-from ingest.reading.live_edge import Anchor, Lag
+from ingest.reading.gap_ledger import GapLedger
+from ingest.reading.live_edge import LiveEdge, LostAudioDetector
 from ingest.reading.session import Session
 from ingest.timeline import samples
 from ingest.wire import Gap, GapReason, Record, Window
@@ -20,7 +20,7 @@ from ingest.wire import Gap, GapReason, Record, Window
 T0 = samples(1_700_000_000)
 TICK = samples(0.1)
 WINDOW = samples(2)
-BURST_MOST = samples(45)
+MAX_BURST = samples(45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ def ticked(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         yield Arrival(now, 0)
 
 
-def anchored(arrivals: Iterable[Arrival], burst_most: int = BURST_MOST) -> tuple[float, float]:
+def anchored(arrivals: Iterable[Arrival], max_burst: int = MAX_BURST) -> tuple[float, float]:
     """Where sample 0 lies, and when that was known, in seconds after T0."""
-    anchor, received = Anchor(burst_most), 0
+    anchor, received = LiveEdge(max_burst), 0
     for arrival in ticked(arrivals):
         received += arrival.n
         anchor.feed(T0 + arrival.at, received)
@@ -104,7 +104,7 @@ def test_a_file_at_full_speed_is_anchored_when_more_than_the_longest_burst_came(
 
 
 def test_without_a_burst_allowed_the_first_sample_is_now() -> None:
-    at_s, known_s = anchored([*burst(1, 20), *steady(1.2, 10)], burst_most=0)
+    at_s, known_s = anchored([*burst(1, 20), *steady(1.2, 10)], max_burst=0)
     assert (at_s, known_s) == (0, 1)
 
 
@@ -114,35 +114,35 @@ def test_jitter_does_not_push_the_anchor_back() -> None:
 
 
 def test_nothing_received_is_never_anchored() -> None:
-    anchor = Anchor(0)
+    anchor = LiveEdge(0)
     anchor.feed(T0, 0)
     anchor.settle()
     assert anchor.value is None
 
 
 def test_a_lag_counts_when_its_least_stays_high() -> None:
-    lag = Lag()
+    lag = LostAudioDetector()
     seen = [lag.feed(T0 + i * TICK, samples(5) + (i % 7) * TICK) for i in range(220)]
     assert seen[: samples(20) // TICK] == [0] * 200
     assert seen[200] == samples(5)
 
 
 def test_lumps_are_no_lag() -> None:
-    lag = Lag()
+    lag = LostAudioDetector()
     assert not any(lag.feed(T0 + i * TICK, TICK * (i % 100)) for i in range(1000))
 
 
 def test_a_lag_that_is_caught_up_is_forgotten() -> None:
-    lag = Lag()
+    lag = LostAudioDetector()
     assert not any(lag.feed(T0 + i * TICK, samples(9) if i % 190 else 0) for i in range(1000))
 
 
 def test_gaps_tell_each_reason_for_its_own_time() -> None:
-    ledger = Ledger(1, T0)
-    ledger.lost(T0, GapReason.ENDED)
-    ledger.lost(T0 + 100, GapReason.CONNECTING)
-    ledger.lost(T0 + 200, GapReason.CONNECTING)
-    ledger.lost(T0 + 300, GapReason.NOT_AUDIO)
+    ledger = GapLedger(1, T0)
+    ledger.open_gap(T0, GapReason.ENDED)
+    ledger.open_gap(T0 + 100, GapReason.CONNECTING)
+    ledger.open_gap(T0 + 200, GapReason.CONNECTING)
+    ledger.open_gap(T0 + 300, GapReason.NOT_AUDIO)
     assert ledger.gaps(T0 + 50) == [Gap(1, T0, T0 + 50, GapReason.ENDED)]
     assert ledger.gaps(T0 + 350) == [
         Gap(1, T0 + 50, T0 + 100, GapReason.ENDED),
@@ -154,23 +154,23 @@ def test_gaps_tell_each_reason_for_its_own_time() -> None:
 
 
 def test_a_reason_holds_from_where_the_stream_was_last_heard() -> None:
-    ledger = Ledger(1, T0)
-    ledger.lost(T0, GapReason.CONNECTING)
+    ledger = GapLedger(1, T0)
+    ledger.open_gap(T0, GapReason.CONNECTING)
     ledger.heard(T0 + 500)
-    ledger.lost(T0 + 400, GapReason.STALLED)
+    ledger.open_gap(T0 + 400, GapReason.STALLED)
     assert ledger.gaps(T0 + 600) == [Gap(1, T0 + 500, T0 + 600, GapReason.STALLED)]
 
 
 def test_an_absence_has_one_reason_and_what_follows_its_own() -> None:
-    ledger = Ledger(1, T0)
-    ledger.lost(T0 + 100, GapReason.ENDED)
-    assert ledger.absent(T0 + 200, GapReason.STOPPED) == [Gap(1, T0, T0 + 200, GapReason.STOPPED)]
-    ledger.lost(T0 + 210, GapReason.NOT_AUDIO)
+    ledger = GapLedger(1, T0)
+    ledger.open_gap(T0 + 100, GapReason.ENDED)
+    assert ledger.close_gap(T0 + 200, GapReason.STOPPED) == [Gap(1, T0, T0 + 200, GapReason.STOPPED)]
+    ledger.open_gap(T0 + 210, GapReason.NOT_AUDIO)
     assert ledger.gaps(T0 + 300) == [Gap(1, T0 + 200, T0 + 300, GapReason.NOT_AUDIO)]
 
 
 def test_a_gap_in_progress_is_written_in_steps() -> None:
-    ledger = Ledger(1, T0)
+    ledger = GapLedger(1, T0)
     assert ledger.gaps_in_progress(T0 + samples(4.9)) == []
     assert ledger.gaps_in_progress(T0 + samples(5.1)) == [Gap(1, T0, T0 + samples(5.1), GapReason.CONNECTING)]
     assert ledger.gaps_in_progress(T0 + samples(6)) == []
@@ -188,11 +188,11 @@ class Source:
         return pcm
 
 
-def run_session(ledger: Ledger, arrivals: Iterable[Arrival], window: int = WINDOW) -> list[Record]:
+def run_session(ledger: GapLedger, arrivals: Iterable[Arrival], window: int = WINDOW) -> list[Record]:
     """All records of one connection, which then ends."""
-    session, source, records = Session(ledger, window, BURST_MOST), Source(), list[Record]()
+    session, source, records = Session(ledger, window, MAX_BURST), Source(), list[Record]()
     for arrival in ticked(arrivals):
-        records += session.hear(T0 + arrival.at, source.give(arrival.n))
+        records += session.feed(T0 + arrival.at, source.give(arrival.n))
     return records + session.flush()
 
 
@@ -218,7 +218,7 @@ def assert_samples_are_where_they_belong(records: Sequence[Record]) -> None:
 
 
 def test_a_live_stream_becomes_windows_and_its_connecting_a_gap() -> None:
-    records = run_session(Ledger(1, T0), steady(3, 10))
+    records = run_session(GapLedger(1, T0), steady(3, 10))
     assert gaps(records) == [Gap(1, T0, T0 + samples(3), GapReason.CONNECTING)]
     assert [window.sequence for window in windows(records)] == [0, 1, 2, 3]
     assert [window.end - window.start for window in windows(records)] == [WINDOW] * 3 + [samples(1)]
@@ -228,7 +228,7 @@ def test_a_live_stream_becomes_windows_and_its_connecting_a_gap() -> None:
 
 
 def test_a_burst_from_before_the_start_is_not_heard() -> None:
-    records = run_session(Ledger(1, T0), [*burst(1, 20), *steady(1.2, 10)])
+    records = run_session(GapLedger(1, T0), [*burst(1, 20), *steady(1.2, 10)])
     assert gaps(records) == []
     assert windows(records)[0].start == T0
     assert windows(records)[0].first_sample > samples(18)
@@ -237,9 +237,9 @@ def test_a_burst_from_before_the_start_is_not_heard() -> None:
 
 
 def test_a_repeated_burst_is_heard_once_and_covers_the_break() -> None:
-    ledger = Ledger(1, T0)
+    ledger = GapLedger(1, T0)
     first = run_session(ledger, steady(0, 30))
-    ledger.lost(ledger.heard_until, GapReason.ENDED)
+    ledger.open_gap(ledger.heard_until, GapReason.ENDED)
     second = run_session(ledger, [*burst(35, 20), *steady(35.2, 50)])
     assert gaps(second) == []
     assert windows(second)[0].start == first[-1].end == T0 + samples(30)
@@ -249,9 +249,9 @@ def test_a_repeated_burst_is_heard_once_and_covers_the_break() -> None:
 
 
 def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_the_break() -> None:
-    ledger = Ledger(1, T0)
+    ledger = GapLedger(1, T0)
     first = run_session(ledger, steady(0, 30))
-    ledger.lost(ledger.heard_until, GapReason.STALLED)
+    ledger.open_gap(ledger.heard_until, GapReason.STALLED)
     second = run_session(ledger, [*burst(60, 20), *steady(60.2, 70)])
     (gap,) = gaps(second)
     assert (gap.start, gap.reason) == (T0 + samples(30), GapReason.STALLED)
@@ -260,18 +260,18 @@ def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_the_break() -
 
 
 def test_audio_that_is_already_accounted_for_is_skipped_to_the_end() -> None:
-    assert run_session(Ledger(1, T0 + samples(60)), steady(0, 30)) == []
+    assert run_session(GapLedger(1, T0 + samples(60)), steady(0, 30)) == []
 
 
 def test_a_connection_that_ends_within_its_burst_is_heard_up_to_its_end() -> None:
-    session = Session(Ledger(1, T0), WINDOW, BURST_MOST)
-    assert session.hear(T0 + samples(3), Source().give(samples(2))) == []
+    session = Session(GapLedger(1, T0), WINDOW, MAX_BURST)
+    assert session.feed(T0 + samples(3), Source().give(samples(2))) == []
     assert [type(record) for record in session.flush()] == [Gap, Window]
 
 
 def test_audio_that_a_source_lost_becomes_a_gap_and_a_new_session() -> None:
     lossy = [*steady(0, 30), *(Arrival(samples(35) + i * TICK, TICK) for i in range(300))]
-    records = run_session(Ledger(1, T0), lossy)
+    records = run_session(GapLedger(1, T0), lossy)
     (gap,) = gaps(records)
     assert gap.reason is GapReason.STALLED
     assert gap.end - gap.start == pytest.approx(samples(5), abs=TICK)
@@ -285,16 +285,16 @@ def test_audio_that_a_source_lost_becomes_a_gap_and_a_new_session() -> None:
 
 def test_a_pause_that_is_made_up_for_is_no_gap() -> None:
     late = [*steady(0, 30), Arrival(samples(35), samples(5)), *steady(35, 70)]
-    assert gaps(run_session(Ledger(1, T0), late)) == []
+    assert gaps(run_session(GapLedger(1, T0), late)) == []
 
 
 def test_the_next_sample_of_a_fast_source_is_seen_to_lie_in_the_future() -> None:
-    session, source = Session(Ledger(1, T0), WINDOW, samples(1)), Source()
+    session, source = Session(GapLedger(1, T0), WINDOW, samples(1)), Source()
     assert session.ahead(T0) == 0
-    session.hear(T0 + samples(1), source.give(samples(1.1)))
+    session.feed(T0 + samples(1), source.give(samples(1.1)))
     assert session.is_live
     assert session.ahead(T0 + samples(1)) == 0
-    session.hear(T0 + samples(1), source.give(samples(3)))
+    session.feed(T0 + samples(1), source.give(samples(3)))
     assert session.ahead(T0 + samples(1)) == samples(3)
     assert session.ahead(T0 + samples(5)) == -samples(1)
 
@@ -307,15 +307,15 @@ PIECES = st.lists(st.tuples(st.integers(0, samples(4)), st.integers(1, samples(4
 def test_any_arrivals_and_breaks_are_tiled_without_overlap_or_hole(
     connections: list[tuple[list[tuple[int, int]], GapReason]], window: int
 ) -> None:
-    ledger, now, records = Ledger(1, T0), T0, list[Record]()
+    ledger, now, records = GapLedger(1, T0), T0, list[Record]()
     for pieces, reason in connections:
-        session, source = Session(ledger, window, BURST_MOST), Source()
+        session, source = Session(ledger, window, MAX_BURST), Source()
         for wait, n in pieces:
             now += wait
-            records += session.hear(now, b"")
-            records += session.hear(now, source.give(n))
+            records += session.feed(now, b"")
+            records += session.feed(now, source.give(n))
         records += session.flush()
-        ledger.lost(ledger.heard_until, reason)
+        ledger.open_gap(ledger.heard_until, reason)
     records += ledger.gaps(now)
     if records:
         assert_tiles(records, T0, ledger.heard_until)

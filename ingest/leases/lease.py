@@ -22,14 +22,14 @@ MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LeaseTiming:
     """Durations of claims. The streams of a process that dies are taken over within length_s + turn_s."""
 
     length_s: float  # for which a claim is good, from when the database renewed it
     turn_s: float  # from one renewal to the next
 
     @classmethod
-    def within(cls, takeover_s: float, poll_s: float) -> Terms:
+    def within(cls, takeover_s: float, poll_s: float) -> LeaseTiming:
         """Terms by which a dead process's streams are taken over in `takeover_s`."""
         turn_s = min(poll_s, takeover_s / TURNS)
         return cls(takeover_s - turn_s, turn_s)
@@ -39,7 +39,7 @@ class Terms:
         return asked_s + self.length_s * (1 - MARGIN)
 
 
-class Permit:
+class Lease:
     """Whether this process may publish a stream, by its own clock. Without arguments: for ever, nobody else can."""
 
     def __init__(self, epoch: int = 0, until_s: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,7 +66,7 @@ class Permit:
         self.is_revoked = True
         self._changed.set()
 
-    async def granted(self) -> int | None:
+    async def wait_until_valid(self) -> int | None:
         """The epoch to publish under, as soon as there is one; None when the stream is another process's."""
         while not self.is_valid:
             if self.is_revoked:
@@ -76,11 +76,11 @@ class Permit:
         return self.epoch
 
 
-def share(n_streams: int, held: Mapping[Process, int], process: Process) -> int:
+def fair_share(n_streams: int, held: Mapping[Process, int], process: Process) -> int:
     """How many of the streams one of the living processes takes.
 
     The shares differ by one at most; those who hold most have the larger ones, so that the fewest streams move.
     """
     ranks = sorted(held, key=lambda each: (-held[each], str(each)))
-    least, more = divmod(n_streams, len(held))
-    return least + (ranks.index(process) < more)
+    minimum, more = divmod(n_streams, len(held))
+    return minimum + (ranks.index(process) < more)

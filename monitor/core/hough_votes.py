@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from monitor.core.likelihood import Curve
-from monitor.core.play import Line
+from monitor.core.likelihood import LlrCurve
+from monitor.core.play import Alignment
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
 WINDOW_SAMPLES = 40 * HOP_SAMPLES  # 20 s: one hit in seven segments is enough to be seen
 # A segment between two of the track's may find either, in both of the hits that are compared.
 SLACK_SAMPLES = 2 * HOP_SAMPLES
 FASTEST = 0.08  # more or less than the track's own speed
-PROPOSALS_MOST = 4  # of one segment: a looping track has many places, and any of them will do
+MAX_PROPOSALS = 4  # of one segment: a looping track has many places, and any of them will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Proposal:
     """A line worth judging, how much evidence the hits on it have, and the newest one's inner product."""
 
     track: int
-    line: Line
+    line: Alignment
     votes: float
     score: float
 
 
-class Ballot:
+class VoteAccumulator:
     """The hits of the last seconds, by track. Filled segment by segment, in order."""
 
-    def __init__(self, curve: Curve) -> None:
+    def __init__(self, curve: LlrCurve) -> None:
         self._curve = curve
         self._hits: defaultdict[int, deque[tuple[int, int, float]]] = defaultdict(deque)
 
@@ -45,17 +45,17 @@ class Ballot:
         for hit, worth in zip(segment.hits, worths, strict=True):
             self._hits[hit.track].append((segment.start, hit.position, max(0.0, worth)))
 
-    def proposals(self, newest: Segment, least: float) -> list[Proposal]:
+    def proposals(self, newest: Segment, minimum: float) -> list[Proposal]:
         """Lines through the newest segment's hits with at least so much evidence, most first."""
         found: list[Proposal] = []
         for hit in newest.hits:
             if any(_is_near(hit, other) for other in found):
                 continue
             votes = self._support(hit, newest.start)
-            if votes >= least:
-                found.append(Proposal(hit.track, Line(newest.start, hit.position), votes, hit.score))
+            if votes >= minimum:
+                found.append(Proposal(hit.track, Alignment(newest.start, hit.position), votes, hit.score))
         found.sort(key=lambda proposal: (-proposal.votes, proposal.track, proposal.line.position))
-        return found[:PROPOSALS_MOST]
+        return found[:MAX_PROPOSALS]
 
     def _support(self, hit: Hit, start: int) -> float:
         hits = self._hits[hit.track]

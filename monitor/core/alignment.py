@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.likelihood import Curve, stretch, suffix_sums
-from monitor.core.play import Line
+from monitor.core.likelihood import LlrCurve, best_suffix, suffix_sums
+from monitor.core.play import Alignment
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
@@ -28,20 +28,20 @@ SPEEDS = tuple(1 + percent / 100 for percent in (0, -2, 2, -4, 4, -6, 6, -8, 8))
 FIRST_SEGMENTS = 16
 # Then over all that is remembered; 0.25 % are 0.07 s at either end of 60 s, seen from its middle.
 FINER_SPEEDS = (0.0, -0.0025, 0.0025, -0.005, 0.005, -0.01, 0.01, -0.02, 0.02)
-SPEED_MOST = 0.08
+MAX_SPEED = 0.08
 COARSE_STEPS = range(-8, 9, 2)
 # A line at another speed than 1 must fit better by so much, and by 1 for every 5 %: most stations change nothing.
 SPEED_COST, SPEED_COST_EACH = 0.3, 20.0
 # From the one cosine on drones are rarely, from the other they are never like one another.
-ALIKE_MOST, SAME_LEAST = 0.75, 0.9
-# Over so many segments to either side foreseen cosines are about .1 off (monitor/detect/foresight.py); what falls short
+MAX_ALIKE, MIN_SAME = 0.75, 0.9
+# Over so many segments to either side foreseen cosines are about .1 off (monitor/detect/expected_similarity.py); what falls short
 # of them by more than so much is another recording. Chosen on `tune`.
 FORESEEN_SEGMENTS, SHORTFALL_USUAL = 10, 0.25
 # Only what is better by so much a segment moves a line that is followed: noise would make it wander.
 FOLLOW_GAIN = 0.01
 
 
-def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> Floats:
+def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[Alignment]) -> Floats:
     """Cosines (len(lines), len(segments)) with the track; NaN where either is silent or there is no track.
 
     Between two reference segments the vector is interpolated: the embedding changes smoothly within a hop.
@@ -50,7 +50,7 @@ def cosines(reference: Reference, segments: Sequence[Segment], lines: Sequence[L
 
 
 @dataclass(frozen=True, slots=True)
-class Along:
+class AlignmentScores:
     """Segments along a line.
 
     scores: cosines (n,), NaN where there is none. around: how much each is like what is around its place in the track
@@ -59,85 +59,87 @@ class Along:
     be expected of the recording itself (n,).
     """
 
-    line: Line
+    line: Alignment
     scores: Floats
-    around: Floats
-    novelty: Floats
+    local_context: Floats
+    distinctiveness: Floats
     ages: Floats
-    shortfall: Floats
+    similarity_deficit: Floats
 
     @classmethod
-    def of(cls, reference: Reference, segments: Sequence[Segment], line: Line) -> Along:
+    def of(cls, reference: Reference, segments: Sequence[Segment], line: Alignment) -> AlignmentScores:
         scores, novelty = _compared(reference, segments, [line])
         starts = np.array([segment.start for segment in segments], np.int64)
         around = _around(reference, segments, line)
-        shortfall = _shortfall(scores[0], np.array([segment.foreseen for segment in segments], np.float32))
+        shortfall = _shortfall(scores[0], np.array([segment.expected_similarity for segment in segments], np.float32))
         return cls(line, scores[0], around, novelty[0], (starts[-1:] - starts) / HOP_SAMPLES, shortfall)
 
-    def evidence(self, curve: Curve) -> Floats:
+    def llr(self, curve: LlrCurve) -> Floats:
         """What each segment says for the line or against it."""
-        return _weighed(curve, self.scores, self.novelty)
+        return _weighed(curve, self.scores, self.distinctiveness)
 
-    def openings(self, thresholds: Thresholds) -> list[Floats]:
+    def opening_llrs(self, thresholds: Thresholds) -> list[Floats]:
         """What each segment says for a play that begins on the line, or against it: each list by another test.
 
         One is by the cosine, and by how far that stands out from what is around the place: music that resembles the
-        track is about as much like other places of it. From ALIKE_MOST on the cosine alone says enough: where a track
+        track is about as much like other places of it. From MAX_ALIKE on the cosine alone says enough: where a track
         repeats itself nothing stands out. The other is for music far beneath a voice, and is by what stands out.
         """
-        by_cosine = self.evidence(thresholds.opening)
+        by_cosine = self.llr(thresholds.opening)
         if thresholds.standing_out is None or thresholds.faint is None:
             return [by_cosine]
-        stands_out = self.scores - self.around
+        stands_out = self.scores - self.local_context
         both = (by_cosine + self._weighed_with(thresholds.standing_out, stands_out)) / 2
-        plain = np.where(self.scores >= ALIKE_MOST, np.maximum(by_cosine, both), both)
-        shortfall = np.where(np.isnan(self.scores), 0, self.shortfall)  # what counts as unheard lost nothing
-        lost = thresholds.shortfall_cost * shortfall * _share(self.scores, self.novelty)
+        plain = np.where(self.scores >= MAX_ALIKE, np.maximum(by_cosine, both), both)
+        shortfall = np.where(np.isnan(self.scores), 0, self.similarity_deficit)  # what counts as unheard lost nothing
+        lost = thresholds.deficit_cost * shortfall * _share(self.scores, self.distinctiveness)
         return [plain - lost, self._weighed_with(thresholds.faint, stands_out) - lost]
 
-    def proof(self, thresholds: Thresholds) -> float:
+    def best_llr(self, thresholds: Thresholds) -> float:
         """The most evidence of a stretch up to the newest segment, by any of the tests that open a play."""
-        drop, hole = thresholds.drop_evidence, thresholds.hole_segments
-        return max(stretch(values, self.ages, drop, hole)[1] for values in self.openings(thresholds))
+        drop, hole = thresholds.drop_llr, thresholds.max_gap_segments
+        return max(best_suffix(values, self.ages, drop, hole)[1] for values in self.opening_llrs(thresholds))
 
-    def _weighed_with(self, curve: Curve, stands_out: Floats) -> Floats:
-        return curve(stands_out) * _share(self.scores, self.novelty)
+    def _weighed_with(self, curve: LlrCurve, stands_out: Floats) -> Floats:
+        return curve(stands_out) * _share(self.scores, self.distinctiveness)
 
-    def less(self, explained: Floats) -> Along:
+    def subtract(self, explained: Floats) -> AlignmentScores:
         """Without so much of each cosine, which something else explains."""
         return replace(self, scores=self.scores - explained)
 
-    def without(self, chosen: NDArray[np.bool_]) -> Along:
+    def without(self, chosen: NDArray[np.bool_]) -> AlignmentScores:
         """As if some of the segments had not been heard."""
         return replace(self, scores=np.where(chosen, np.float32(np.nan), self.scores))
 
-    def beside(self, other: NDArray[np.bool_]) -> Along:
+    def ignore_deficit(self, other: NDArray[np.bool_]) -> AlignmentScores:
         """As heard together with other music where `other` is true: there no cosine can be what it might."""
-        return replace(self, shortfall=np.where(other, np.float32(0), self.shortfall))
+        return replace(self, similarity_deficit=np.where(other, np.float32(0), self.similarity_deficit))
 
-    def stretch(self, curve: Curve, thresholds: Thresholds) -> tuple[int, float]:
+    def stretch(self, curve: LlrCurve, thresholds: Thresholds) -> tuple[int, float]:
         """Where the stretch up to the newest segment begins that has most evidence, and how much it has."""
-        return stretch(self.evidence(curve), self.ages, thresholds.drop_evidence, thresholds.hole_segments)
+        return best_suffix(self.llr(curve), self.ages, thresholds.drop_llr, thresholds.max_gap_segments)
 
-    def since(self, first: int) -> Along:
-        return Along(
+    def since(self, first: int) -> AlignmentScores:
+        return AlignmentScores(
             self.line,
             self.scores[first:],
-            self.around[first:],
-            self.novelty[first:],
+            self.local_context[first:],
+            self.distinctiveness[first:],
             self.ages[first:],
-            self.shortfall[first:],
+            self.similarity_deficit[first:],
         )
 
 
-def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line]) -> tuple[Floats, Floats]:
+def _compared(reference: Reference, segments: Sequence[Segment], lines: Sequence[Alignment]) -> tuple[Floats, Floats]:
     scores = np.full((len(lines), len(segments)), np.nan, np.float32)
     novelty = np.zeros((len(lines), len(segments)), np.float32)
     heard, queries = _heard(reference, segments)
     if heard and len(reference.vectors):
-        there = places(lines, [segments[i].start for i in heard])
+        there = segment_positions(lines, [segments[i].start for i in heard])
         scores[:, heard] = _cosines_at(reference, queries, there)
-        novelty[:, heard] = reference.novelty[_within(np.round(there).astype(np.int64), len(reference.novelty))]
+        novelty[:, heard] = reference.distinctiveness[
+            _within(np.round(there).astype(np.int64), len(reference.distinctiveness))
+        ]
     return scores, novelty
 
 
@@ -154,14 +156,16 @@ def _shortfall(scores: Floats, foreseen: Floats) -> Floats:
     return np.where(known, np.maximum(mean - SHORTFALL_USUAL, 0), 0).astype(np.float32)
 
 
-def _around(reference: Reference, segments: Sequence[Segment], line: Line) -> Floats:
+def _around(reference: Reference, segments: Sequence[Segment], line: Alignment) -> Floats:
     """How much each segment is like what is around its place in the track: (len(segments),), 0 where it is silent."""
     like = np.zeros(len(segments), np.float32)
     heard, queries = _heard(reference, segments)
     if heard and len(reference.vectors):
-        there = places([line], [segments[i].start for i in heard])[0]
+        there = segment_positions([line], [segments[i].start for i in heard])[0]
         nearest = _within(np.round(there).astype(np.int64), len(reference.vectors))
-        like[heard] = np.einsum("jd,jd->j", reference.around[nearest], queries) + reference.usual[nearest]
+        like[heard] = (
+            np.einsum("jd,jd->j", reference.local_context[nearest], queries) + reference.context_prior[nearest]
+        )
     return like
 
 
@@ -172,7 +176,7 @@ def _heard(reference: Reference, segments: Sequence[Segment]) -> tuple[list[int]
     return heard, np.stack([segments[i].vector for i in heard]) if heard else np.zeros((0, *shape), np.float32)  # type: ignore[misc]
 
 
-def places(lines: Sequence[Line], starts: Sequence[int]) -> NDArray[np.float64]:
+def segment_positions(lines: Sequence[Alignment], starts: Sequence[int]) -> NDArray[np.float64]:
     """Where the track's segments with the same middles begin, in hops: (len(lines), len(starts))."""
     half = SEGMENT_SAMPLES / 2
     instants = np.array([line.instant for line in lines], np.int64)[:, np.newaxis]
@@ -219,7 +223,7 @@ def _squared_length(
     return squares
 
 
-def _weighed(curve: Curve, scores: Floats, novelty: Floats) -> Floats:
+def _weighed(curve: LlrCurve, scores: Floats, novelty: Floats) -> Floats:
     """Evidence by how much of each segment of the track is new."""
     weighed: Floats = curve(scores) * _share(scores, novelty)
     return weighed
@@ -228,14 +232,14 @@ def _weighed(curve: Curve, scores: Floats, novelty: Floats) -> Floats:
 def _share(scores: Floats, novelty: Floats) -> Floats:
     """How much of a segment's evidence counts: what is new of it; all where no likeness comes so near."""
     # Of a NaN fmax takes the other; and a curve makes nothing of it.
-    beyond = np.minimum(np.fmax(scores - ALIKE_MOST, 0) * (1 / (SAME_LEAST - ALIKE_MOST)), 1)
+    beyond = np.minimum(np.fmax(scores - MAX_ALIKE, 0) * (1 / (MIN_SAME - MAX_ALIKE)), 1)
     share: Floats = np.maximum(novelty, beyond)
     return share
 
 
-def likeness(a: Reference, line_a: Line, b: Reference, line_b: Line, starts: Sequence[int]) -> Floats:
+def track_similarity(a: Reference, line_a: Alignment, b: Reference, line_b: Alignment, starts: Sequence[int]) -> Floats:
     """How alike two tracks are along two lines at the same instants: cosines (len(starts),), 0 where one is not."""
-    at_a, at_b = places([line_a], starts)[0], places([line_b], starts)[0]
+    at_a, at_b = segment_positions([line_a], starts)[0], segment_positions([line_b], starts)[0]
     vectors = _between(a, at_a)
     alike: Floats = np.nan_to_num(_cosines_at(b, vectors, at_b[np.newaxis])[0])
     outside = (at_a <= -1) | (at_a >= len(a.vectors)) | ~vectors.any(axis=1)
@@ -243,7 +247,7 @@ def likeness(a: Reference, line_a: Line, b: Reference, line_b: Line, starts: Seq
     return alike
 
 
-def explained(theirs: Floats, alike: Floats) -> Floats:
+def explained_similarity(theirs: Floats, alike: Floats) -> Floats:
     """How much of a line's cosines another line would give by itself, by its own and the two tracks' likeness."""
     share: Floats = np.maximum(np.nan_to_num(theirs), 0) * np.maximum(alike, 0)
     return share
@@ -260,27 +264,33 @@ def _between(reference: Reference, there: NDArray[np.float64]) -> Floats:
     return unit
 
 
-def fitted(reference: Reference, past: Sequence[Segment], near: Line, curve: Curve, least: float) -> Along | None:
+def fit_alignment(
+    reference: Reference, past: Sequence[Segment], near: Alignment, curve: LlrCurve, minimum: float
+) -> AlignmentScores | None:
     """The line near a proposed one on which the newest segments have most evidence, and what lies along it in `past`.
 
-    None where the newest segments alone have less than `least` on the best line.
+    None where the newest segments alone have less than `minimum` on the best line.
     """
-    around = [Line(near.instant, near.position + step * FINE, speed) for speed, step in product(SPEEDS, COARSE_STEPS)]
+    around = [
+        Alignment(near.instant, near.position + step * FINE, speed) for speed, step in product(SPEEDS, COARSE_STEPS)
+    ]
     line, sum_ = _best(reference, past[-FIRST_SEGMENTS:], around, curve)
-    if sum_ < least:
+    if sum_ < minimum:
         return None
     nearer = [
-        Line(line.instant, line.position + step * FINE / 2, speed)
+        Alignment(line.instant, line.position + step * FINE / 2, speed)
         for change, step in product(FINER_SPEEDS, range(-2, 3))
-        if abs((speed := line.speed + change) - 1) <= SPEED_MOST
+        if abs((speed := line.speed + change) - 1) <= MAX_SPEED
     ]
     if line.speed != 1.0:
-        nearer += [Line(line.instant, line.position + step * FINE / 2, 1.0) for step in range(-2, 3)]
+        nearer += [Alignment(line.instant, line.position + step * FINE / 2, 1.0) for step in range(-2, 3)]
     line, _ = _best(reference, past, nearer, curve)
-    return Along.of(reference, past, line)
+    return AlignmentScores.of(reference, past, line)
 
 
-def _best(reference: Reference, segments: Sequence[Segment], lines: Sequence[Line], curve: Curve) -> tuple[Line, float]:
+def _best(
+    reference: Reference, segments: Sequence[Segment], lines: Sequence[Alignment], curve: LlrCurve
+) -> tuple[Alignment, float]:
     scores, novelty = _compared(reference, segments, lines)
     sums = suffix_sums(_weighed(curve, scores, novelty)).max(axis=1)
     away = np.abs(np.array([line.speed for line in lines]) - 1)
@@ -289,12 +299,12 @@ def _best(reference: Reference, segments: Sequence[Segment], lines: Sequence[Lin
     return lines[best], float(sums[best])
 
 
-def followed(reference: Reference, segments: Sequence[Segment], line: Line) -> Line:
+def refine_alignment(reference: Reference, segments: Sequence[Segment], line: Alignment) -> Alignment:
     """The line with its place and speed corrected a little by what was heard last."""
     lines = [
-        Line(line.instant, line.position + step * FINE / 2, line.speed + change)
+        Alignment(line.instant, line.position + step * FINE / 2, line.speed + change)
         for change, step in product((0.0, -0.005, 0.005), (0, -1, 1))
-        if abs(line.speed + change - 1) <= SPEED_MOST
+        if abs(line.speed + change - 1) <= MAX_SPEED
     ]
     heard = np.nan_to_num(cosines(reference, segments, lines)).sum(axis=1)
     best = int(heard.argmax())

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.align import Along, explained, likeness
-from monitor.core.candidates import Candidate, _first
-from monitor.core.extend import EDGE_SHARE, _extended
-from monitor.core.likelihood import Curve, suffix_sums
-from monitor.core.play import Play, PlayId, _from, _goes_on, _until
+from monitor.core.alignment import AlignmentScores, explained_similarity, track_similarity
+from monitor.core.candidates import Candidate, first_segment
+from monitor.core.extension import EDGE_SHARE, extend_plays
+from monitor.core.likelihood import LlrCurve, suffix_sums
+from monitor.core.play import Play, PlayId, cut_end, cut_start, is_continued_by
 from monitor.core.reference import Floats, References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
@@ -25,7 +25,7 @@ MOVE_COST = 4.6
 # Admitting it beside the plays on air, or in the place of one
 
 
-def _admitted(
+def resolve_candidate(
     candidate: Candidate,
     past: Sequence[Segment],
     open_: tuple[Play, ...],
@@ -40,45 +40,45 @@ def _admitted(
         if play.track not in references:
             continue
         is_same = play.track == candidate.track
-        if is_same and _goes_on(play, candidate.line):
+        if is_same and is_continued_by(play, candidate.line):
             is_on_air = play.end == past[-1].start + SEGMENT_SAMPLES
-            return open_ if is_on_air else _moved(play, candidate, past, open_, references, thresholds), []
-        rival = _Rival.of(play, candidate, past, references)
-        if rival.is_weaker and (is_same or rival.evidence(thresholds.curve) < thresholds.resume_evidence):
+            return open_ if is_on_air else realign(play, candidate, past, open_, references, thresholds), []
+        rival = CompetingPlay.of(play, candidate, past, references)
+        if rival.is_weaker and (is_same or rival.llr(thresholds.curve) < thresholds.resume_llr):
             weaker.append(play)
         elif is_same:
             left = left.without(rival.is_there)
         elif not rival.is_weaker:
-            left = left.less(rival.explains)
+            left = left.subtract(rival.explains)
     others = (play for play in (*ended, *open_) if play.track == candidate.track and play not in weaker)
     earliest = max((play.end for play in others), default=past[0].start)
     left = left.without(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
-    proof = left.proof(thresholds)
-    if proof < thresholds.open_evidence:
+    proof = left.best_llr(thresholds)
+    if proof < thresholds.open_llr:
         return open_, []
-    new = _opened(candidate, _first(left, thresholds), proof, earliest, past, play_id)
+    new = _opened(candidate, first_segment(left, thresholds), proof, earliest, past, play_id)
     while any(play.id == new.id for play in (*open_, *ended)):  # of a play that turned out to be another track's
         new = replace(new, id=play_id(new.track, new.id.int % HOP_SAMPLES))
-    return _in_place(new, weaker, open_)
+    return replace_plays(new, weaker, open_)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rival:
+class CompetingPlay:
     """A play on air beside a candidate for the same sound, over what both are about.
 
     own, theirs: the candidate and the play; alike: cosines of the two tracks with each other there.
     """
 
-    own: Along
-    theirs: Along
+    own: AlignmentScores
+    theirs: AlignmentScores
     alike: Floats
 
     @classmethod
-    def of(cls, play: Play, candidate: Candidate, past: Sequence[Segment], references: References) -> _Rival:
+    def of(cls, play: Play, candidate: Candidate, past: Sequence[Segment], references: References) -> CompetingPlay:
         starts = [segment.start for segment in past]
         apart = np.array([start < play.start or i < candidate.first for i, start in enumerate(starts)])
-        theirs = Along.of(references[play.track], past, play.line).without(apart)
-        alike = likeness(references[candidate.track], candidate.line, references[play.track], play.line, starts)
+        theirs = AlignmentScores.of(references[play.track], past, play.line).without(apart)
+        alike = track_similarity(references[candidate.track], candidate.line, references[play.track], play.line, starts)
         return cls(candidate.along, theirs, alike)
 
     @property
@@ -93,15 +93,15 @@ class _Rival:
     @property
     def explains(self) -> Floats:
         """What of the candidate's cosines the play would give by itself."""
-        return explained(self.theirs.scores, self.alike)
+        return explained_similarity(self.theirs.scores, self.alike)
 
-    def evidence(self, curve: Curve) -> float:
+    def llr(self, curve: LlrCurve) -> float:
         """The play's, without what the candidate would give by itself."""
-        left = self.theirs.less(explained(self.own.scores, self.alike))
-        return float(suffix_sums(left.evidence(curve)).max(initial=0.0))
+        left = self.theirs.subtract(explained_similarity(self.own.scores, self.alike))
+        return float(suffix_sums(left.llr(curve)).max(initial=0.0))
 
 
-def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
+def replace_plays(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
     """The new play, in the place of those that it explains: of those that began with it one is the same, better named.
 
     If one is of its own track it is that, as they cannot both have been there; else the last.
@@ -111,16 +111,16 @@ def _in_place(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tup
     cut = []
     for play in weaker:
         if play.start < new.start and play is not taken:
-            cut.append(_until(play, new.start))
+            cut.append(cut_end(play, new.start))
         elif play is not taken:
             cut.append(play)
-            new = _from(new, play.end) if play.track == new.track else new
+            new = cut_start(new, play.end) if play.track == new.track else new
     if taken is not None:
         new = replace(new, id=taken.id)
     return (*(play for play in open_ if play not in weaker), new), cut
 
 
-def _moved(
+def realign(
     play: Play,
     candidate: Candidate,
     past: Sequence[Segment],
@@ -131,8 +131,8 @@ def _moved(
     """The plays, this one on the candidate's line, which is a little beside its own, if it was heard there."""
     line = candidate.line
     there = replace(play, track_end=round(line.at(play.end)), speed=line.speed)
-    stricter = replace(thresholds, resume_evidence=thresholds.resume_evidence + MOVE_COST)
-    (longer,), _ = _extended((there,), past, references, stricter)
+    stricter = replace(thresholds, resume_llr=thresholds.resume_llr + MOVE_COST)
+    (longer,), _ = extend_plays((there,), past, references, stricter)
     return open_ if longer is there else tuple(longer if other is play else other for other in open_)
 
 
@@ -157,6 +157,6 @@ def _opened(
         speed=line.speed,
         score_sum=float(heard.sum()),
         scored=len(heard),
-        evidence=proof,
+        llr=proof,
         is_ambiguous=candidate.is_ambiguous,
     )
