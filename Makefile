@@ -26,7 +26,7 @@ test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
-check: $(STAMP_DEV)  ## lint, types, import rules, drift of generated files
+check: $(STAMP_DEV)  ## lint, types, import rules, lengths, drift of generated files
 	@echo "== lint"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -34,6 +34,8 @@ check: $(STAMP_DEV)  ## lint, types, import rules, drift of generated files
 	@$(BIN)/mypy
 	@echo "== import rules"
 	@$(BIN)/lint-imports --no-cache
+	@echo "== lengths"
+	@$(BIN)/python -m tests.lengths
 	@echo "== generated files"
 	@$(BIN)/python configs/generate.py --check
 
