@@ -34,8 +34,8 @@ COARSE_STEPS = range(-8, 9, 2)
 SPEED_COST, SPEED_COST_EACH = 0.3, 20.0
 # From the one cosine on drones are rarely, from the other they are never like one another.
 MAX_ALIKE, MIN_SAME = 0.75, 0.9
-# Over so many segments to either side foreseen cosines are about .1 off (monitor/detect/expected_similarity.py); what falls short
-# of them by more than so much is another recording. Chosen on `tune`.
+# Over this many segments to either side, expected cosines are about .1 off (monitor/detect/expected_similarity.py).
+# Cosines that fall short of them by more than this are of another recording. Chosen on the `tune` split.
 FORESEEN_SEGMENTS, SHORTFALL_USUAL = 10, 0.25
 # Only what is better by so much a segment moves a line that is followed: noise would make it wander.
 FOLLOW_GAIN = 0.01

@@ -28,8 +28,8 @@ class Reference:
     steps: cosine of each vector with the next one, (k,), 0 behind the last; is_sound: 1 for a vector, 0 for silence,
     (k,). Both are what interpolating between vectors needs.
     distinctiveness: how much each segment says that its neighbours do not, MIN_NOVELTY to 1, (k,).
-    local_context, context_prior: a query's inner product with the first (k, dimensions), plus the second (k,), is how much it is like
-        what is around each segment.
+    local_context, context_prior: (k, dimensions) and (k,). A query's inner product with the former, plus the latter, is
+        its similarity to the surroundings of each segment.
     """
 
     vectors: NDArray[np.float32]

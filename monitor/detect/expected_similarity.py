@@ -1,7 +1,7 @@
-"""Foresight: the cosine that a segment would have with the music's own recording, guessed from its vector alone.
+"""Predicts, from a segment's vector alone, the cosine it would have with the music's own recording.
 
-Voices and effects over music leave their mark on the vector, whatever the music is: a small network, trained beside
-the fingerprint (`monitor/training/expected_similarity.py`), reads from it how much of the music's own vector can be left.
+Voices and effects over music leave their mark on the vector, whatever the music is. A small network, trained together
+with the fingerprint (`monitor/training/expected_similarity.py`), estimates how much of the music's own vector is left.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class SimilarityPredictor:
     layers: tuple[tuple[Floats, Floats], ...]
 
     def __call__(self, vectors: Floats) -> Floats:
-        """Of unit vectors (k, dimensions) the foreseen cosines (k,)."""
+        """Expected cosines, float32 (k,), of unit vectors, float32 (k, dimensions)."""
         values = vectors
         for i, (weight, bias) in enumerate(self.layers):
             values = values @ weight.T + bias
             if i + 1 < len(self.layers):
                 values = np.maximum(values, 0)
-        foreseen: Floats = values[:, 0].astype(np.float32)
-        return foreseen
+        expected: Floats = values[:, 0].astype(np.float32)
+        return expected
 
     def to_bytes(self) -> bytes:
         """A file of it."""

@@ -33,10 +33,10 @@ THREADS = 1  # a monitor has many streams, and one core embeds hundreds of them
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What model.json says of the weights.
+    """The content of model.json, which describes the weights.
 
-    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people. similarity_predictor:
-    sha256 of its file, nothing if there is none.
+    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people.
+    similarity_predictor: sha256 of its file; empty if there is none.
     """
 
     version: str

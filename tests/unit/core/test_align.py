@@ -130,7 +130,7 @@ def test_a_track_that_repeats_itself_is_as_much_like_other_places_and_is_found_i
 def test_silence_says_nothing_by_any_test() -> None:
     heard_, silent = [0.6] * 10, [float("nan")] * 10
     known, with_silence = _along(heard_, [0.2] * 10), _along([*heard_, *silent], [0.2] * 20)
-    for one, other in zip(known.opening_llrs(T), with_silence.openings(T), strict=True):
+    for one, other in zip(known.opening_llrs(T), with_silence.opening_llrs(T), strict=True):
         assert other[:10] == pytest.approx(one)
         assert not other[10:].any()
 
@@ -155,7 +155,7 @@ def test_what_is_heard_in_the_clear_and_only_resembles_the_track_is_another_reco
     assert clear.similarity_deficit == pytest.approx(np.full(40, 0.9 - 0.5 - 0.25), abs=1e-3)
     assert not covered.similarity_deficit.any()
     assert covered.best_llr(T) - clear.best_llr(T) >= 0.9 * 40 * T.deficit_cost * 0.15
-    assert clear.beside(np.ones(40, np.bool_)).best_llr(T) == covered.best_llr(T)  # other music is heard with it
+    assert clear.ignore_deficit(np.ones(40, np.bool_)).best_llr(T) == covered.best_llr(T)  # other music is heard with it
 
 
 def test_what_counts_as_unheard_says_nothing_against_a_line() -> None:
