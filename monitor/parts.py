@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ingest.leases.assignment import AllStreams, StreamAssignment
 from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 from ingest.settings import KafkaSettings
+from ingest.wire import Encoded, Headers
 from monitor import metrics
 from monitor.alerts.kafka import EventPublisher
 from monitor.catalog.catalog import Catalog
@@ -162,10 +164,14 @@ def _streams(settings: Settings, dsn: str) -> StreamAssignment:
     return AllStreams(dsn, settings.ingest.poll_s)
 
 
-async def _relay(bus: Bus, store: Store) -> None:
+async def _relay(bus: Bus, store: Store, topic: str) -> None:
     """Tells others of matches, where there is a bus to do it over."""
-    if isinstance(bus, KafkaBus) and store.outbox is not None:
-        await EventPublisher(store.outbox, bus.tell).run()
+    if bus.can_send and store.outbox is not None:
+        await EventPublisher(store.outbox, partial(_send_event, bus, topic)).run()
+
+
+async def _send_event(bus: Bus, topic: str, key: bytes, headers: Headers, value: bytes) -> None:
+    await bus.send(topic, Encoded(key, headers, value))
 
 
 def _pace(settings: Settings) -> BacklogMonitor:

@@ -47,6 +47,8 @@ class KafkaBus:
     `idempotent=False` is for brokers without producer ids; those may keep a record twice.
     """
 
+    can_send = True
+
     def __init__(self, settings: KafkaSettings, *, idempotent: bool = True, window_s: float = MAX_WINDOW_S) -> None:
         """`window_s`: length of the longest window that is to fit."""
         self._settings = settings
@@ -55,7 +57,7 @@ class KafkaBus:
         self._brokers = addresses(settings)
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
-        self._member = GroupConsumer(settings, self._reject)
+        self._consumer = GroupConsumer(settings, self._reject)
 
     async def __aenter__(self) -> KafkaBus:
         """Makes the topics that are not there.
@@ -73,7 +75,7 @@ class KafkaBus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        clients = [client for client in (self._member.consumer, self._producer) if client is not None]
+        clients = [client for client in (self._consumer.consumer, self._producer) if client is not None]
         await _stopped(clients, self._brokers)
 
     async def publish(self, record: Record) -> None:
@@ -82,28 +84,42 @@ class KafkaBus:
             encoded = await asyncio.to_thread(encode, record, Codec.FLAC)
         else:
             encoded = encode(record)
-        await self._send(self._settings.windows_topic, encoded)
+        await self.send(self._settings.windows_topic, encoded)
 
     def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
         """See `Bus`."""
-        return self._member.deliveries(start_at)
+        return self._consumer.deliveries(start_at)
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """See `Bus`."""
-        await self._member.commit(offsets)
+        await self._consumer.commit(offsets)
 
     def holds(self, partition: int) -> bool:
         """See `Bus`."""
-        return self._member.holds(partition)
+        return self._consumer.holds(partition)
 
     async def reject(self, delivery: Delivery, error: str) -> None:
         """See `Bus`."""
         place = (self._settings.windows_topic, delivery.partition, delivery.offset)
         await self._bury(place, encode(delivery.record), error)
 
+    async def drain(self, timeout_s: float) -> int:
+        """See `Bus`. The brokers keep what is not committed, for any worker."""
+        return 0
+
     async def tell(self, key: bytes, headers: Headers, value: bytes) -> None:
         """Puts an event into the topic of matches. Raises BusError when it could not be made safe."""
-        await self._send(self._settings.matches_topic, Encoded(key, headers, value))
+        await self.send(self._settings.matches_topic, Encoded(key, headers, value))
+
+    async def send(self, topic: str, message: Encoded) -> None:
+        """See `Bus`."""
+        producer = await self._producing()
+        with translating_errors(self._brokers, f"does not take a record of {len(message.value)} bytes into {topic}"):
+            try:
+                await producer.send_and_wait(topic, message.value, key=message.key, headers=list(message.headers))
+            except BROKEN:
+                await self._give_up(producer)
+                raise
 
     async def _reject(self, message: ConsumerRecord, headers: Headers, error: str) -> None:
         place = (message.topic, message.partition, message.offset)
@@ -116,17 +132,8 @@ class KafkaBus:
         log.error("kafka.rejected", error=error, to=self._settings.rejected_topic, trace=trace, **source)
         why = {"error": error[:MAX_ERROR], **{f"source_{name}": str(value) for name, value in source.items()}}
         headers = (*encoded.headers, *((name, text.encode()) for name, text in why.items()))
-        await self._send(self._settings.rejected_topic, Encoded(encoded.key, headers, encoded.value[:MAX_RECORD_BYTES]))
+        await self.send(self._settings.rejected_topic, Encoded(encoded.key, headers, encoded.value[:MAX_RECORD_BYTES]))
         metrics.REJECTED.inc()
-
-    async def _send(self, topic: str, encoded: Encoded) -> None:
-        producer = await self._producing()
-        with translating_errors(self._brokers, f"does not take a record of {len(encoded.value)} bytes into {topic}"):
-            try:
-                await producer.send_and_wait(topic, encoded.value, key=encoded.key, headers=list(encoded.headers))
-            except BROKEN:
-                await self._give_up(producer)
-                raise
 
     async def _give_up(self, producer: AIOKafkaProducer) -> None:
         """The next record gets another producer. What this one has not sent fails, and is sent by the other."""

@@ -6,16 +6,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Protocol
 
-from ingest.wire import Record
+from ingest.wire import Encoded, Record
 
-# Asked once for every partition the consumer is given: the offset to begin at, or None for the committed one
-# (the oldest kept, when nothing was committed). An offset that is no longer kept becomes the oldest kept.
+# Called once for each partition that the consumer is assigned. Returns the offset to start at, or None for the
+# committed one (the oldest kept, if nothing was committed). An offset no longer kept becomes the oldest kept.
 StartAt = Callable[[int], Awaitable[int | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One record and where it lies in the log; `published_s`: when it came there (Unix time), where that is known."""
+    """One record and its place in the log; `published_s`: when it was appended (Unix time), if known."""
 
     partition: int
     offset: int
@@ -24,19 +24,36 @@ class Delivery:
 
 
 class Bus(Protocol):
-    """At least once, in order within a stream. Records that cannot be read go to the dead letters, not to readers."""
+    """Delivers at least once, in order within a stream. Unreadable records go to the dead letters, not to readers."""
+
+    @property
+    def can_send(self) -> bool:
+        """Whether the bus has other topics than that of the windows, so that `send` works."""
 
     async def publish(self, record: Record) -> None:
-        """Returns once the record is safe; raises BusError when it could not be made so."""
+        """Returns once the record is safe; raises BusError if it could not be made so."""
+
+    async def send(self, topic: str, message: Encoded) -> None:
+        """Puts a message into another topic, and returns once it is safe.
+
+        Raises:
+            BusError: it could not be made safe, or the bus has no other topics (see `can_send`).
+        """
 
     def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
-        """Endless batches, at least one delivery in each; waits while there is nothing."""
+        """Endless batches with at least one delivery each; waits while there is nothing to read."""
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Marks, per partition, the next offset to read: only ever behind the transaction that used the records."""
+        """Marks the next offset to read, by partition. Call it only after the transaction that used the records."""
 
     async def reject(self, delivery: Delivery, error: str) -> None:
-        """Puts a record that could be read, but be of no use to anybody, into the dead letters with its error."""
+        """Moves a record that is readable but cannot be processed to the dead letters, with its error."""
 
     def holds(self, partition: int) -> bool:
-        """Whether the partition is still ours: work on the records of another one is another worker's."""
+        """Whether the partition is still assigned to us: records of any other are another worker's."""
+
+    async def drain(self, timeout_s: float) -> int:
+        """Waits until every record is committed that only this process can work off, for at most `timeout_s` seconds.
+
+        Returns how many are still left; they come again at the next start. 0 if other workers can take them.
+        """

@@ -18,6 +18,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -63,6 +64,8 @@ class Spool:
     What is committed stays readable for `keep_s` seconds, or for less when the room is needed for what is not.
     """
 
+    can_send = False
+
     def __init__(self, folder: Path, max_mb: int, keep_s: float = KEEP_S) -> None:
         self.committed = 0  # the next offset to read
         self.next_offset = 0  # the next record to come gets this one
@@ -72,6 +75,7 @@ class Spool:
         self._files: list[_LogFile] = []
         self._rejected: set[int] = set()  # a commit that ends in front of these goes on behind them
         self._arrived = asyncio.Event()
+        self._progressed = asyncio.Event()  # a call in the thread has ended: `committed` may have changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
     async def __aenter__(self) -> Spool:
@@ -119,8 +123,21 @@ class Spool:
         await self._in_thread(self._bury, delivery.offset, encode_frame(encode(delivery.record)), error)
 
     def holds(self, partition: int) -> bool:
-        """See `Bus`. There is one reader."""
+        """See `Bus`. There is only one reader."""
         return partition == PARTITION
+
+    async def send(self, topic: str, message: Encoded) -> None:
+        """See `Bus`. There is only the topic of the windows."""
+        raise BusError(f"the spool has no topic {topic}: set AIRTRACE_KAFKA__BOOTSTRAP")
+
+    async def drain(self, timeout_s: float) -> int:
+        """See `Bus`. Nobody but this process reads the spool."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.committed < self.next_offset:
+                    self._progressed.clear()
+                    await self._progressed.wait()
+        return self.next_offset - self.committed
 
     async def _in_thread(self, call: Callable[[*Args], T], *args: *Args) -> T:
         try:
@@ -129,6 +146,8 @@ class Spool:
             raise BusError(
                 f"the spool {self._folder} cannot be used ({error.strerror or error}): see its disk and permissions"
             ) from error
+        finally:
+            self._progressed.set()
 
     # From here on everything runs in the thread.
 

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import start_http_server
 
-from ingest.bus.spool import Spool
 from ingest.lifecycle import stop_event
 from ingest.reading.supervisor import Supervisor
 from monitor import parts as app
@@ -43,14 +42,14 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.stream_tagger(parts))
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
-            relaying = group.create_task(_relay(bus, parts.store), name="relay")
+            relaying = group.create_task(_relay(bus, parts.store, settings.kafka.matches_topic), name="relay")
             supervisor = Supervisor(_streams(settings, parts.dsn), bus, settings.ingest)
             listening = group.create_task(supervisor.run(stop), name="ingest")
             watching = group.create_task(_gone(parent), name="parent") if parent else working
             await _first(stop, working, listening, watching)
             await listening
-            if isinstance(bus, Spool):
-                await _drained(bus)
+            if left := await bus.drain(DRAIN_S):
+                log.warning("airtrace.left_for_next_start", records=left)
             working.cancel()
             relaying.cancel()
             watching.cancel()
@@ -86,7 +85,7 @@ async def worker(settings: Settings) -> int:
         worker = Worker(bus, parts.store, parts.matcher, _pace(settings), app.stream_tagger(parts))
         async with asyncio.TaskGroup() as group:
             working = group.create_task(worker.run(), name="worker")
-            relaying = group.create_task(_relay(bus, parts.store), name="relay")
+            relaying = group.create_task(_relay(bus, parts.store, settings.kafka.matches_topic), name="relay")
             await _first(stop, working)
             await _finished(worker)
             working.cancel()
@@ -111,7 +110,7 @@ async def _finished(worker: Worker) -> None:
     """Until the batch in hand is written and committed, or the deadline is over: then it is read again later."""
     try:
         async with asyncio.timeout(DRAIN_S):
-            await worker.drained()
+            await worker.drain()
     except TimeoutError:
         log.warning("worker.batch_left")
 
@@ -129,16 +128,6 @@ async def _gone(parent: int) -> None:
     while os.getppid() == parent:  # noqa: ASYNC110 - another process's end has no event to wait for
         await asyncio.sleep(PARENT_POLL_S)
     log.warning("airtrace.parent_gone", parent=parent)
-
-
-async def _drained(spool: Spool) -> None:
-    """Until all that was heard is worked off, or the deadline is over."""
-    try:
-        async with asyncio.timeout(DRAIN_S):
-            while spool.committed < spool.next_offset:  # noqa: ASYNC110 - once at the end; an event would outlive its use
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        log.warning("airtrace.left_for_next_start", records=spool.next_offset - spool.committed)
 
 
 def _serve_metrics(settings: Settings) -> None:

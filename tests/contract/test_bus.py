@@ -18,6 +18,7 @@ from ingest import metrics
 from ingest.bus.kafka import KafkaBus
 from ingest.bus.port import Bus, Delivery
 from ingest.bus.spool import FILE_BYTES, Spool
+from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Record, Window
 from tests.broker import Broker, kafka_settings
@@ -31,6 +32,9 @@ ALIEN = Encoded(b"1", (("airtrace", b"99"), ("kind", b"window")), b"from the fut
 class Rig(Protocol):
     """One log, which buses are opened on one after the other, and what the port does not show of it."""
 
+    is_shared: bool  # other processes can read it
+    other_topic: str  # one that the bus makes beside that of the windows
+
     def opened(self) -> AbstractAsyncContextManager[Bus]: ...
 
     async def publish_alien(self, bus: Bus) -> None:
@@ -42,8 +46,14 @@ class Rig(Protocol):
     async def forget_before(self, first: Delivery) -> None:
         """No longer keeps what lies before a record. No bus is open meanwhile."""
 
+    async def sent(self) -> list[Encoded]:
+        """The messages in the other topic."""
+
 
 class SpoolRig:
+    is_shared = False
+    other_topic = "airtrace.matches.v1"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
@@ -63,11 +73,17 @@ class SpoolRig:
             if int(path.stem) < first.offset:
                 path.unlink()
 
+    async def sent(self) -> list[Encoded]:
+        return []
+
 
 class KafkaRig:
+    is_shared = True
+
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._settings: KafkaSettings = kafka_settings(broker.bootstrap, partitions=2)
+        self.other_topic = self._settings.matches_topic
 
     def opened(self) -> KafkaBus:
         return KafkaBus(self._settings, idempotent=self._broker.is_real)
@@ -105,6 +121,14 @@ class KafkaRig:
             await admin.delete_records({topic: RecordsToDelete(before_offset=first.offset)})
         finally:
             await admin.close()
+
+    async def sent(self) -> list[Encoded]:
+        partitions = [TopicPartition(self.other_topic, number) for number in range(2)]
+        async with AIOKafkaConsumer(bootstrap_servers=self._broker.bootstrap) as consumer:
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning()
+            message = await consumer.getone()
+        return [Encoded(message.key, message.headers, message.value)]
 
 
 @pytest.fixture(params=["spool", "kafka"])
@@ -381,3 +405,42 @@ async def test_a_replay_does_not_bury_a_dead_letter_twice(rig: Rig) -> None:
         assert records(await take(bus, 2, from_the_start)) == windows(1, 0, 2)
     assert len(await rig.dead_letters()) == 1
     assert metrics.REJECTED._value.get() == before + 1
+
+
+async def test_drain_returns_at_once_when_everything_is_committed(rig: Rig) -> None:
+    async with rig.opened() as bus:
+        await publish(bus, windows(1, 0, 3))
+        await bus.commit(behind((await take(bus, 3))[-1]))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await bus.drain(100 * DEADLINE_S) == 0
+
+
+async def test_drain_waits_for_records_that_nobody_else_can_take(rig: Rig) -> None:
+    async with rig.opened() as bus:
+        await publish(bus, windows(1, 0, 3))
+        taken = await take(bus, 3)
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
+            draining = group.create_task(bus.drain(100 * DEADLINE_S), name="drain")
+            await bus.commit(behind(taken[0]))
+            await asyncio.sleep(0)
+            assert draining.done() == rig.is_shared
+            await bus.commit(behind(taken[-1]))
+            assert await draining == 0
+
+
+async def test_drain_gives_up_in_time_and_says_how_many_records_are_left(rig: Rig) -> None:
+    async with rig.opened() as bus:
+        await publish(bus, windows(1, 0, 3))
+        await bus.commit(behind((await take(bus, 3))[0]))
+        assert await bus.drain(0.05) == (0 if rig.is_shared else 2)
+
+
+async def test_a_bus_says_whether_it_has_other_topics(rig: Rig) -> None:
+    message = Encoded(b"7", (("type", b"test"),), b"{}")
+    async with rig.opened() as bus:
+        if bus.can_send:
+            await bus.send(rig.other_topic, message)
+            assert await rig.sent() == [message]
+        else:
+            with pytest.raises(BusError, match="AIRTRACE_KAFKA__BOOTSTRAP"):
+                await bus.send(rig.other_topic, message)

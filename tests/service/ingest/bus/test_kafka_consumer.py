@@ -225,7 +225,7 @@ async def test_what_comes_soon_after_one_another_is_one_batch(kafka: str) -> Non
 
 def revocation(bus: KafkaBus) -> asyncio.Event:
     """Set when partitions are about to be taken away."""
-    begun, ours = asyncio.Event(), bus._member._ours
+    begun, ours = asyncio.Event(), bus._consumer._ours
     original = ours.on_partitions_revoked
 
     async def noted(revoked) -> None:  # type: ignore[no-untyped-def]
