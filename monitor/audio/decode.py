@@ -1,4 +1,4 @@
-"""A file's audio as 32 kHz mono PCM: ffmpeg first, libsndfile where ffmpeg cannot read it."""
+"""Decodes a file to 32 kHz mono PCM: with ffmpeg, or with libsndfile if ffmpeg cannot read it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ingest.errors import FfmpegMissing, SourceError
 from ingest.sources import ffmpeg
 from ingest.wire import BYTES_PER_SAMPLE
+from monitor.audio import files
 from monitor.audio.drm import is_protected
 from monitor.core.segments import SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.errors import AudioError, DependencyError
@@ -26,37 +27,51 @@ log = structlog.get_logger(__name__)
 
 BLOCK_SAMPLES = 60 * SAMPLE_RATE_HZ  # a minute at a time bounds memory, whatever the file's length
 SAME_LENGTH_S = 1.0  # decoders differ in the silence that they leave at the ends
-COPY_FRAMES = 1 << 16
-MAX_COPY_BYTES = 8_000_000_000  # 6 h in stereo; only rare kinds of files are copied
-STALL_S = 300.0  # without a sample: a damaged file can keep ffmpeg busy for ever
-# libsndfile gives these to libmpg123, which complains on standard error whatever its caller wants.
+STALL_S = 300.0  # without a sample: a damaged file can keep ffmpeg busy forever
+# libsndfile passes these to libmpg123, which always complains on standard error.
 MPEG = re.compile(rb"ID3|\xff[\xe0-\xff]")
 MPEG_SUFFIXES = frozenset({".mp1", ".mp2", ".mp3"})
 
 
 def check_same(path: Path, n_samples: int, duration_s: float) -> None:
-    """Raises AudioError where a file that a track came from has another recording now, by its length.
+    """Checks that a track's file still has the recording that was registered, by its length in samples.
 
-    Not by a hash: another ffmpeg decodes the same file to other bits.
-    """
-    if abs(n_samples / SAMPLE_RATE_HZ - duration_s) > SAME_LENGTH_S:
-        raise AudioError("changed", f"{path.name}: another recording than the one registered; add it anew")
-
-
-async def blocks(path: Path, max_s: float = math.inf) -> AsyncGenerator[NDArray[np.int16], None]:
-    """The whole file, a minute at a time.
-
-    Whoever stops before the end closes it, so that ffmpeg ends at once.
+    A hash would not do: another version of ffmpeg decodes the same file to other bits.
 
     Raises:
-        AudioError: it is not there, empty, no audio, protected, shorter than one segment, or longer than `most_s`.
+        AudioError: the length differs by more than SAME_LENGTH_S.
+    """
+    if abs(n_samples / SAMPLE_RATE_HZ - duration_s) > SAME_LENGTH_S:
+        raise AudioError("changed", f"{path.name}: not the recording that was registered; add it again")
+
+
+async def blocks(
+    path: Path,
+    max_s: float = math.inf,
+    *,
+    max_copy_bytes: int = files.MAX_COPY_BYTES,
+    stall_s: float = STALL_S,
+) -> AsyncGenerator[NDArray[np.int16], None]:
+    """Yields the whole file in blocks of a minute: int16 PCM of shape (n_samples,), 32 kHz mono.
+
+    A caller that stops early must close the generator, so that ffmpeg ends at once.
+
+    Args:
+        path: the file.
+        max_s: longest recording accepted, in seconds.
+        max_copy_bytes: largest temporary copy made of a file that only libsndfile reads.
+        stall_s: longest wait for the next sample, in seconds.
+
+    Raises:
+        AudioError: the file is missing, empty, protected or not audio, shorter than one segment, or longer than
+            `max_s`.
         DependencyError: there is no ffmpeg.
     """
     check(path)
     if await asyncio.to_thread(is_protected, path):
-        raise AudioError("protected", f"{path.name}: protected against copying (DRM); get it without")
+        raise AudioError("protected", f"{path.name}: copy-protected (DRM); provide an unprotected copy")
     n_samples = 0
-    async with aclosing(_decoded(path)) as decoded:
+    async with aclosing(_decoded(path, max_copy_bytes, stall_s)) as decoded:
         async for block in decoded:
             n_samples += len(block)
             if n_samples > max_s * SAMPLE_RATE_HZ:
@@ -68,11 +83,11 @@ async def blocks(path: Path, max_s: float = math.inf) -> AsyncGenerator[NDArray[
         )
 
 
-async def _decoded(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
-    """By ffmpeg, or where that cannot by libsndfile."""
+async def _decoded(path: Path, max_copy_bytes: int, stall_s: float) -> AsyncGenerator[NDArray[np.int16], None]:
+    """Decodes with ffmpeg, or with libsndfile if ffmpeg cannot."""
     n_samples = 0
     try:
-        async with aclosing(_in_blocks(path)) as decoded:
+        async with aclosing(_in_blocks(path, stall_s)) as decoded:
             async for block in decoded:
                 n_samples += len(block)
                 yield block
@@ -82,21 +97,21 @@ async def _decoded(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
         if n_samples:
             decoded_s = n_samples // SAMPLE_RATE_HZ
             raise AudioError("damaged", f"{path.name}: decoding stopped after {decoded_s} s: {error}") from error
-        async with aclosing(_through_sndfile(path, error)) as decoded:
+        async with aclosing(_through_sndfile(path, error, max_copy_bytes, stall_s)) as decoded:
             async for block in decoded:
                 yield block
 
 
 def check(path: Path) -> None:
-    """Refuses what is no file with something in it.
+    """Checks that a path is a readable regular file that is not empty.
 
     Raises:
-        AudioError: `reason` says why.
+        AudioError: it is not; `reason` says why.
     """
     try:
         facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):  # a pipe would keep us waiting, a device has no end
-            raise AudioError("not_audio", f"{path.name}: not a file, but a directory, a pipe or a device")
+        if not stat.S_ISREG(facts.st_mode):  # reading a pipe may block, and a device has no end
+            raise AudioError("not_audio", f"{path.name}: a directory, pipe or device, not a file")
         if facts.st_size == 0:
             raise AudioError("empty", f"{path.name}: the file is empty")
         path.open("rb").close()
@@ -104,11 +119,11 @@ def check(path: Path) -> None:
         raise AudioError("unreadable", f"{path.name}: {error.strerror}") from error
 
 
-async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
-    """What ffmpeg reads."""
+async def _in_blocks(path: Path, stall_s: float) -> AsyncGenerator[NDArray[np.int16], None]:
+    """What ffmpeg decodes, in blocks of BLOCK_SAMPLES."""
     waiting = bytearray()
     async with aclosing(ffmpeg.decode(path)) as pieces:
-        while piece := await _next(pieces, path):
+        while piece := await _next(pieces, path, stall_s):
             waiting += piece
             if len(waiting) >= BYTES_PER_SAMPLE * BLOCK_SAMPLES:
                 yield np.frombuffer(bytes(waiting), "<i2")
@@ -117,53 +132,40 @@ async def _in_blocks(path: Path) -> AsyncGenerator[NDArray[np.int16], None]:
         yield np.frombuffer(bytes(waiting), "<i2")
 
 
-async def _next(pieces: AsyncGenerator[bytes, None], path: Path) -> bytes:
+async def _next(pieces: AsyncGenerator[bytes, None], path: Path, stall_s: float) -> bytes:
     """The next piece; empty at the end."""
     try:
-        async with asyncio.timeout(STALL_S):
+        async with asyncio.timeout(stall_s):
             return await anext(pieces, b"")
     except TimeoutError as error:
-        raise AudioError("stalled", f"{path.name}: no sample within {STALL_S:.0f} s of decoding") from error
+        raise AudioError("stalled", f"{path.name}: ffmpeg decoded nothing for {stall_s:.0f} s") from error
 
 
-async def _through_sndfile(path: Path, refused: SourceError) -> AsyncGenerator[NDArray[np.int16], None]:
-    """libsndfile reads the file into a WAV file, which ffmpeg resamples like any other."""
+async def _through_sndfile(
+    path: Path, refused: SourceError, max_copy_bytes: int, stall_s: float
+) -> AsyncGenerator[NDArray[np.int16], None]:
+    """Copies the file into a WAV file with libsndfile, then lets ffmpeg resample the copy."""
     if await asyncio.to_thread(_is_mpeg, path):
         raise _not_audio(path, refused) from refused
     with tempfile.TemporaryDirectory(prefix="airtrace-") as folder:
         copy = Path(folder) / "copy.wav"
         try:
-            await asyncio.to_thread(_copy, path, copy)
-        except (RuntimeError, OSError) as error:  # soundfile's errors are RuntimeErrors
+            await asyncio.to_thread(files.copy_as_wav, path, copy, max_copy_bytes)
+        except files.UNREADABLE as error:
             raise _not_audio(path, refused) from error
         log.info("decode.through_sndfile", file=path.name, ffmpeg=str(refused))
         try:
-            async with aclosing(_in_blocks(copy)) as decoded:
+            async with aclosing(_in_blocks(copy, stall_s)) as decoded:
                 async for block in decoded:
                     yield block
-        except SourceError as error:  # such as more channels than it can mix
+        except SourceError as error:  # such as more channels than ffmpeg can mix
             raise _not_audio(path, error) from error
 
 
 def _not_audio(path: Path, refused: SourceError) -> AudioError:
-    return AudioError("not_audio", f"{path.name}: no audio that can be read ({refused})")
+    return AudioError("not_audio", f"{path.name}: no readable audio ({refused})")
 
 
 def _is_mpeg(path: Path) -> bool:
     with path.open("rb") as file:
         return path.suffix.lower() in MPEG_SUFFIXES or MPEG.match(file.read(3)) is not None
-
-
-def _copy(path: Path, copy: Path) -> None:
-    import soundfile  # loads a shared library: only for the rare file that needs it
-
-    n_bytes = 0
-    with (
-        soundfile.SoundFile(path) as source,
-        soundfile.SoundFile(copy, "w", source.samplerate, source.channels, "FLOAT", format="RF64") as target,
-    ):
-        for block in source.blocks(COPY_FRAMES, dtype="float32"):  # libsndfile reads floats as integers unscaled
-            n_bytes += block.nbytes
-            if n_bytes > MAX_COPY_BYTES:
-                raise AudioError("too_long", f"{path.name}: more than {MAX_COPY_BYTES // 10**9} GB once it is decoded")
-            target.write(block)

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
-from monitor.audio import decode
+from monitor.audio import decode, files
 from monitor.core.segments import SAMPLE_RATE_HZ
 
 # Their headers count samples. Others, such as MPEG's, may only estimate: those are decoded.
@@ -20,20 +20,10 @@ async def duration_s(path: Path) -> float:
         AudioError: the file cannot be used.
         DependencyError: there is no ffmpeg.
     """
-    if path.suffix.lower() in COUNTED and (known_s := await asyncio.to_thread(_of_header, path)):
+    if path.suffix.lower() in COUNTED and (known_s := await asyncio.to_thread(files.header_duration_s, path)):
         return known_s
     n_samples = 0
     async with aclosing(decode.blocks(path)) as blocks:
         async for block in blocks:
             n_samples += len(block)
     return n_samples / SAMPLE_RATE_HZ
-
-
-def _of_header(path: Path) -> float | None:
-    import soundfile  # loads a shared library: only where a length is asked for
-
-    try:
-        with soundfile.SoundFile(path) as sound:
-            return float(sound.frames / sound.samplerate)
-    except (RuntimeError, OSError):  # soundfile's errors are RuntimeErrors: let ffmpeg say what it is
-        return None

@@ -24,6 +24,7 @@ import structlog
 from numpy.typing import NDArray
 
 from ingest.sources import ffmpeg
+from monitor.audio import files as audio_files
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.spectrum import DECIMATION, RATE_HZ, decimate
 from monitor.training.corpus import AudioFile, read
@@ -182,14 +183,13 @@ def run_ffmpeg(arguments: Sequence[str], given: bytes = b"") -> Pcm:
 
 def _through_sndfile(file: AudioFile) -> Pcm | None:
     """Short files without starting a program: a fiftieth of the time."""
-    import io
-
-    import soundfile
-
     try:
-        sound, rate = soundfile.read(io.BytesIO(read(file)), dtype="float32", always_2d=True)
-    except (RuntimeError, OSError, TypeError):
+        found = audio_files.read(read(file))
+    except (RuntimeError, OSError):  # an encrypted zip is a RuntimeError
         return None
+    if found is None:
+        return None
+    sound, rate = found
     sound = sound[: int(LONGEST_S * rate)].mean(axis=1)
     return np.round(np.clip(resample(sound, rate, SAMPLE_RATE_HZ) * 32767, -32768, 32767)).astype(np.int16)
 

@@ -40,9 +40,9 @@ def bad(tmp_path: Path, catalog: tuple[Recording, ...]) -> dict[str, Path]:
 
 REASONS = {
     "empty": ("empty", "the file is empty"),
-    "letter": ("not_audio", "no audio that can be read"),
-    "page": ("not_audio", "no audio that can be read"),
-    "stub": ("not_audio", "no audio that can be read"),
+    "letter": ("not_audio", "no readable audio"),
+    "page": ("not_audio", "no readable audio"),
+    "stub": ("not_audio", "no readable audio"),
     "short": ("too_short", "at least 1 s is needed"),
     "silent": ("silent", "nothing but silence"),
 }

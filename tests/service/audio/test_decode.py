@@ -1,9 +1,10 @@
-"""Files of every kind that people have: what ffmpeg reads is registered, what cannot be used fails its own row."""
+"""Every kind of audio file: what ffmpeg or libsndfile reads is registered, and the rest is refused with a reason."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
+from concurrent.futures import Executor
 from pathlib import Path
 
 import mutagen
@@ -15,8 +16,10 @@ from ingest.sources import ffmpeg
 from monitor.audio import decode
 from monitor.catalog import tags
 from monitor.catalog.catalog import Catalog
+from monitor.detect.logmel import LogMelDetector
 from monitor.errors import AudioError
 from monitor.storage.matches import Store
+from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
 from tests.songs import Songs, seconds, written
 
@@ -60,16 +63,16 @@ async def test_every_usual_shape_of_audio_is_registered(
     assert track.duration_s == pytest.approx(10, abs=0.2)
 
 
-async def test_a_protected_file_is_called_so(catalog: Catalog, song: Path, tmp_path: Path) -> None:
+async def test_a_protected_file_is_refused_as_protected(catalog: Catalog, song: Path, tmp_path: Path) -> None:
     key = ["-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8"]
     path = await encoded(song, tmp_path / "a.m4a", "-c:a", "aac", "-encryption_scheme", "cenc-aes-ctr", *key)
-    with pytest.raises(AudioError, match=r"a\.m4a: protected") as caught:
+    with pytest.raises(AudioError, match=r"a\.m4a: copy-protected") as caught:
         await catalog.add(path, Metadata("a", "a"))
     assert caught.value.reason == "protected"
 
 
 @pytest.mark.parametrize("kind", [b"drms", b"aavd"])
-async def test_other_shops_protection_is_known_by_its_name(
+async def test_the_protection_of_other_shops_is_recognized(
     catalog: Catalog, song: Path, tmp_path: Path, kind: bytes
 ) -> None:
     path = await encoded(song, tmp_path / "a.m4a", "-c:a", "aac")
@@ -81,7 +84,7 @@ async def test_other_shops_protection_is_known_by_its_name(
     assert caught.value.reason == "protected"
 
 
-async def test_a_container_that_is_damaged_in_the_middle_takes_nothing_with_it(
+async def test_a_container_that_is_damaged_in_the_middle_is_refused(
     catalog: Catalog, store: Store, song: Path, tmp_path: Path
 ) -> None:
     path = await encoded(song, tmp_path / "a.m4a", "-c:a", "aac")
@@ -95,7 +98,7 @@ async def test_a_container_that_is_damaged_in_the_middle_takes_nothing_with_it(
 
 
 async def test_what_is_longer_than_allowed_is_refused_before_it_is_decoded_to_its_end(
-    catalog: Catalog, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, index: Index, detector: LogMelDetector, executor: Executor, tmp_path: Path
 ) -> None:
     """A bomb: three hours of silence in 100 kB."""
     path = tmp_path / "bomb.flac"
@@ -103,46 +106,33 @@ async def test_what_is_longer_than_allowed_is_refused_before_it_is_decoded_to_it
         for _ in range(180):
             file.write(np.zeros(60 * 8000, np.int16))
     assert path.stat().st_size < 1_000_000
-    catalog._max_s = 300
-    n_blocks = 0
-    blocks = decode._in_blocks
-
-    async def counted(source: Path):  # type: ignore[no-untyped-def]
-        nonlocal n_blocks
-        async for block in blocks(source):
-            n_blocks += 1
-            yield block
-
-    monkeypatch.setattr(decode, "_in_blocks", counted)
+    decoded: list[int] = []
+    with pytest.raises(AudioError, match=r"bomb\.flac: longer than .* h"):
+        await _decode_into(decoded, path, max_s=300)
+    assert len(decoded) <= 6, "of 180 minutes"
+    catalog = Catalog(store, index, detector, executor, max_s=300)
     with pytest.raises(AudioError, match=r"bomb\.flac: longer than .* h") as caught:
         await catalog.add(path, Metadata("bomb", "bomb"))
     assert caught.value.reason == "too_long"
-    assert n_blocks <= 6, "of 180 minutes"
     assert await store.tracks() == []
 
 
-async def test_a_copy_for_ffmpeg_does_not_fill_the_disk(
-    catalog: Catalog, songs: Songs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def _decode_into(decoded: list[int], path: Path, max_s: float) -> None:
+    async for block in decode.blocks(path, max_s):
+        decoded.append(len(block))
+
+
+async def test_a_copy_for_ffmpeg_does_not_fill_the_disk(songs: Songs, tmp_path: Path) -> None:
     path = tmp_path / "song.mat"  # only libsndfile reads it
     soundfile.write(path, songs.one[: seconds(20)], 32_000, format="MAT5")
-    monkeypatch.setattr(decode, "MAX_COPY_BYTES", 1_000_000)
     with pytest.raises(AudioError) as caught:
-        await catalog.add(path, Metadata("song", "song"))
+        _ = [block async for block in decode.blocks(path, max_copy_bytes=1_000_000)]
     assert caught.value.reason == "too_long"
 
 
-async def test_a_file_that_keeps_ffmpeg_busy_for_ever_is_given_up(
-    catalog: Catalog, song: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(path: Path):  # type: ignore[no-untyped-def]
-        await asyncio.Event().wait()
-        yield b""
-
-    monkeypatch.setattr(ffmpeg, "decode", never)
-    monkeypatch.setattr(decode, "STALL_S", 0.05)
+async def test_a_file_that_ffmpeg_does_not_decode_in_time_is_given_up(song: Path) -> None:
     with pytest.raises(AudioError) as caught:
-        await catalog.add(song, Metadata("song", "song"))
+        _ = [block async for block in decode.blocks(song, stall_s=0.0)]
     assert caught.value.reason == "stalled"
 
 
@@ -157,7 +147,7 @@ async def test_tags_are_read_from_every_usual_kind_of_file(song: Path, tmp_path:
     assert tags.read(path) == said
 
 
-async def test_codes_in_tags_are_taken_where_they_can_be_right(song: Path, tmp_path: Path) -> None:
+async def test_identifiers_in_tags_are_used_if_they_are_valid(song: Path, tmp_path: Path) -> None:
     path = await encoded(song, tmp_path / "a.flac")
     file = mutagen.File(path)
     file["isrc"], file["barcode"], file["organization"] = "DE-A62-21-00001", "036000291453", "Nacht\x00Label"
@@ -167,7 +157,7 @@ async def test_codes_in_tags_are_taken_where_they_can_be_right(song: Path, tmp_p
 
 
 @pytest.mark.parametrize("content", [b"", b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + b"\xff" * 100, b"OggS" + b"\x00" * 60])
-def test_tags_that_cannot_be_read_say_nothing(tmp_path: Path, content: bytes) -> None:
+def test_tags_that_cannot_be_read_are_ignored(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp3"
     path.write_bytes(content)
     assert tags.read(path) == {}

@@ -99,12 +99,12 @@ async def test_a_recording_that_cannot_be_used_is_left_out_and_said(
     assert await evaluated(truth, found) == 1
     values = orjson.loads(capsys.readouterr().out)
     assert (values["recordings"], values["all"]["plays"], values["results"]) == (2, 1, 1)
-    assert "no audio that can be read" in values["left_out"]["torn.wav"]
+    assert "no readable audio" in values["left_out"]["torn.wav"]
 
     assert await evaluated(truth, found, as_json=False) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "left out: 1 of 3 recordings could not be used"
-    assert err.startswith(f"airtrace: {recordings / 'torn.wav'}: no audio that can be read")
+    assert err.startswith(f"airtrace: {recordings / 'torn.wav'}: no readable audio")
 
 
 async def test_what_does_not_fit_together_is_refused(evaluated: Evaluate, recordings: Path, tmp_path: Path) -> None:
