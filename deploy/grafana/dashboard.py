@@ -1,7 +1,7 @@
 """Writes dashboards/airtrace.json, the Grafana dashboard of Airtrace's metrics.
 
-`python deploy/grafana/dashboard.py` writes it, `--check` fails when the file is not what is built here. A gauge that
-several processes report for one stream is read with max: the one that let go of the stream keeps its last value.
+`python deploy/grafana/dashboard.py` writes it; `--check` fails if the file differs. A gauge that
+several processes report for one stream is read with max: a process that released it keeps its last value.
 """
 
 from __future__ import annotations
@@ -91,16 +91,16 @@ def _streams() -> build.QueryVariable:
 def _listening() -> list[Panel]:
     up = f"max by (stream) (airtrace_ingest_stream_up{{{ANY}}})"
     return [
-        _stat("Streams up", {"up": f"sum({up})", "of": f"count({up})"}, "none", "Streams that give audio now, of all."),
+        _stat("Streams up", {"up": f"sum({up})", "of": f"count({up})"}, "none", "Streams that send audio now, of all."),
         _stat(
             "Worst delay",
             {"delay": f"max({DELAY})"},
             "s",
-            "How far the matching of the slowest stream is behind its audio.",
+            "How far matching lags behind the audio of the slowest stream.",
         ),
         _timeline("Streams", {"stream {{stream}}": up}, "Up while audio is coming in."),
         _chart(
-            "Audio heard",
+            "Audio received",
             {"stream {{stream}}": f"sum by (stream) (rate(airtrace_ingest_audio_seconds_total{{{ANY}}}{PER}))"},
             "none",
             "Seconds of audio per second: 1 is real time, more is a burst after a connect, less is trouble.",
@@ -141,7 +141,7 @@ def _listening() -> list[Panel]:
                 ),
             },
             "none",
-            "Not taken: brokers were away for longer than the buffer lasts; gaps now. Of a lost lease: no harm.",
+            "Not taken: brokers were away for longer than the buffer lasts, so gaps. Of a lost lease: harmless.",
         ),
     ]
 
@@ -156,14 +156,14 @@ def _matching() -> list[Panel]:
                 "matched": f"sum(rate(airtrace_worker_windows_total{{{ANY}}}{PER}))",
             },
             "ops",
-            "The two lines lie on each other while the workers keep up.",
+            "The two lines coincide while the workers keep up.",
         ),
         _chart("Delay", {"stream {{stream}}": DELAY}, "s", "From the end of the newest window to its commit."),
         _chart(
             "Segments embedded",
             {"{{detector}}": f"sum by (detector) (rate(airtrace_worker_segments_total{PER}))"},
             "ops",
-            "Segments a second, over all streams.",
+            "Segments per second, over all streams.",
         ),
         _chart(
             "Step duration, median",
@@ -181,7 +181,7 @@ def _matching() -> list[Panel]:
             "Time spent, by step",
             {"{{step}}": f"sum by (step) (rate(airtrace_worker_step_seconds_sum{PER}))"},
             "none",
-            "Seconds per second, over all workers: which step the machines are for.",
+            "Seconds per second, over all workers: where the processor time goes.",
             stacked=True,
         ),
         _chart(
@@ -191,7 +191,7 @@ def _matching() -> list[Panel]:
                 "records refused": "sum(increase(airtrace_bus_rejected_total[1h]))",
             },
             "none",
-            "Batches given up and read again: nothing is lost, but the delay grows. Refused: gone to the dead letters.",
+            "Batches given up and read again: nothing is lost, but the delay grows. Refused: sent to the dead letters.",
         ),
         _chart(
             "Records behind",
@@ -200,13 +200,13 @@ def _matching() -> list[Panel]:
                 "paused {{instance}}": "max by (instance) (airtrace_bus_paused)",
             },
             "none",
-            "In Kafka and not worked off. Paused is 1 while a worker waits for PostgreSQL or Milvus.",
+            "In Kafka and not yet processed. Paused is 1 while a worker waits for PostgreSQL or Milvus.",
         ),
         _chart(
             "Seconds skipped in an hour",
             {"stream {{stream}}": f"sum by (stream) (increase(airtrace_worker_skipped_seconds_total{{{ANY}}}[1h]))"},
             "s",
-            "Came too late to be matched, where matching.backlog is skip; gaps in the coverage.",
+            "Too late to be matched, if matching.backlog is skip; gaps in the coverage.",
         ),
         _chart(
             "Matches opened in an hour",
@@ -216,7 +216,7 @@ def _matching() -> list[Panel]:
                 )
             },
             "none",
-            "Plays that were recognised.",
+            "Plays that were recognized.",
         ),
         _chart(
             "Matches on air",
@@ -228,21 +228,21 @@ def _matching() -> list[Panel]:
 
 
 def _sounds() -> list[Panel]:
-    """Empty where PANNs is not in use."""
+    """Empty if PANNs is not in use."""
     buckets = f"sum by (le) (rate(airtrace_panns_batch_seconds_bucket{PER}))"
     return [
         _chart(
             "What streams sound like",
             {"{{kind}}": f"sum by (kind) (rate(airtrace_panns_passages_total{PER})) * 10"},
             "none",
-            "Seconds per second, over all streams: what PANNs takes them for.",
+            "Seconds per second, over all streams, by PANNs' label.",
             stacked=True,
         ),
         _chart(
             "Similar matches in an hour",
             {"stream {{stream}}": f"sum by (stream) (increase(airtrace_similar_total{{{ANY}}}[1h]))"},
             "none",
-            "Sounds like a track, to be reviewed; no plays.",
+            "Audio that sounds like a track, to be reviewed; these are not plays.",
         ),
         _chart(
             "PANNs behind",
@@ -251,7 +251,7 @@ def _sounds() -> list[Panel]:
                 "seconds dropped in an hour": "sum(increase(airtrace_panns_dropped_seconds_total[1h]))",
             },
             "none",
-            "More than a few waiting: it needs a GPU, more threads or fewer streams. Fingerprints never wait for it.",
+            "If more than a few wait, PANNs needs a GPU, more threads or fewer streams. Fingerprints never wait.",
         ),
         _chart(
             "PANNs batch, 95th percentile",
@@ -263,7 +263,7 @@ def _sounds() -> list[Panel]:
             "Searches saved by the gate",
             {"segments": f"sum(rate(airtrace_worker_gated_segments_total{PER}))"},
             "ops",
-            "Segments a second that were not searched, because PANNs heard speech alone (panns.gate).",
+            "Segments per second that were not searched because PANNs heard speech alone (panns.gate).",
         ),
     ]
 
@@ -288,13 +288,13 @@ def _alerts() -> list[Panel]:
             "Events waiting",
             {"waiting": "max(airtrace_events_waiting)"},
             "none",
-            "Not sent yet. They wait while the brokers are away, and none is lost.",
+            "Not sent yet. They wait while the brokers are away; none is lost.",
         ),
         _chart(
             "Monitoring rules that fire",
             {"{{alertname}}": 'sum by (alertname) (ALERTS{alertname=~"Airtrace.*", alertstate="firing"})'},
             "none",
-            "Of deploy/prometheus/alerts.yml: about Airtrace itself, not about what it heard.",
+            "From deploy/prometheus/alerts.yml: about Airtrace itself, not about matches.",
             stacked=True,
         ),
     ]
@@ -304,8 +304,8 @@ def _catalog() -> list[Panel]:
     # A worker counts only when it starts; the API, or the one process of `airtrace run`, counts at every change.
     ready = 'max(airtrace_catalog_tracks{job!="airtrace-worker"})'
     return [
-        _stat("Tracks", {"ready": ready}, "none", "Tracks that can be recognised now."),
-        _chart("Tracks over time", {"ready": ready}, "none", "Tracks that can be recognised."),
+        _stat("Tracks", {"ready": ready}, "none", "Tracks that can be recognized now."),
+        _chart("Tracks over time", {"ready": ready}, "none", "Tracks that can be recognized."),
     ]
 
 
@@ -343,7 +343,7 @@ def _processes() -> list[Panel]:
         _table(
             "What is running",
             "max by (job, instance, version, detector, model) (airtrace_build_info)",
-            "All rows name one detector and model, or matches cannot be compared.",
+            "All rows must name the same detector and model; otherwise matches cannot be compared.",
         ),
         _chart(
             "Processor",
@@ -355,7 +355,7 @@ def _processes() -> list[Panel]:
             "Memory",
             {"{{job}} {{instance}}": f"process_resident_memory_bytes{{{jobs}}}"},
             "bytes",
-            "Resident memory. ffmpeg runs in processes of its own and is not in it.",
+            "Resident memory, without ffmpeg, which runs in processes of its own.",
         ),
     ]
 
@@ -436,7 +436,7 @@ def _query(expression: str) -> Dataquery:
 
 
 def text() -> str:
-    """The file's text, the same for the same code."""
+    """The text of the file."""
     return JSONEncoder(sort_keys=True, indent=2).encode(dashboard()) + "\n"
 
 
