@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from monitor.alerts.events import Event
-from monitor.settings import PREFIX, Settings
+from monitor.settings import Settings, variable
 
 FOLDER = Path(__file__).parent
 HEAD = """# Settings
@@ -35,8 +35,7 @@ def documents() -> dict[str, str]:
     schema, events = Settings.model_json_schema(), Event.model_json_schema(mode="serialization")
     schema["properties"]["home"].pop("default", None)
     rows = "".join(
-        f"| `{PREFIX}{key.upper().replace('.', '__')}` | `{key}` | {_shown(field)} | {field.description} |\n"
-        for key, field in _fields(Settings)
+        f"| `{variable(key)}` | `{key}` | {_shown(field)} | {field.description} |\n" for key, field in _fields(Settings)
     )
     return {
         "settings.schema.json": json.dumps(schema, indent=2, sort_keys=True) + "\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +144,22 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def needs_home(self) -> bool:
+        """Whether the database or the vectors are left to the embedded mode, which keeps them in the home."""
+        return self.database.dsn is None or self.milvus.uri is None
+
+    def require(self, command: str, *keys: str) -> None:
+        """Refuses to run a command of the full mode without the servers that it uses.
+
+        Raises:
+            SettingsError: one of the keys ("kafka.bootstrap") is empty.
+        """
+        if not all(reduce(getattr, key.split("."), self) for key in keys):
+            *others, last = (variable(key) for key in keys)
+            names = f"{', '.join(others)} and {last}" if others else last
+            raise SettingsError(f"`{command}` needs {names}")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -182,6 +199,11 @@ def load(**flags: Any) -> Settings:
         raise SettingsError(f"{key}: {first['msg']}") from error
     except Exception as error:  # PyYAML's parse errors and pydantic-settings' own share no base class
         raise SettingsError(f"settings cannot be read: {' '.join(str(error).split())}") from error
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + key.upper().replace(".", "__")
 
 
 def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[str]:

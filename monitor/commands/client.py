@@ -1,6 +1,6 @@
-"""How a command reaches the parts: through the running `airtrace run`, or by opening them itself for a while.
+"""How a command reaches the API: that of the running `airtrace run`, or one that it serves itself meanwhile.
 
-Either way it speaks HTTP to the same API, so that there is one way in.
+Either way a command speaks HTTP, so there is only one way in.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from monitor.errors import AirtraceError, DependencyError, HomeBusy
 from monitor.local import home
 from monitor.settings import Settings
 
-# Long enough to decode and embed a ten-hour recording on a slow machine; a dead server is noticed by its connection.
+# Long enough to decode and embed a ten-hour recording on a slow machine. A dead server breaks the connection.
 READ_TIMEOUT_S = 3600.0
-# Other commands take a second or two, and an `airtrace run` that starts or stops a few.
+# Other commands use the home for a second or two; `airtrace run` needs a few seconds to start or stop.
 BUSY_S = 15.0
 BUSY_POLL_S = 0.1
 
 
 class ApiError(AirtraceError):
-    """The API answered with a problem."""
+    """The API answered with a problem (RFC 9457). `is_unavailable`: a dependency is unreachable, so others fail too."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(str(problem.get("detail") or problem.get("title") or "the API refused"))
+        super().__init__(str(problem.get("detail") or problem.get("title") or "the API refused the request"))
         self.problem = problem
-        self.exit_code = 4 if problem.get("status") == 503 else 1  # type: ignore[misc]
+        self.is_unavailable = problem.get("status") == 503
+        self.exit_code = 4 if self.is_unavailable else 1  # type: ignore[misc]
 
 
 class Client:
-    """The API, with problems as exceptions."""
+    """The API's methods. Every problem is raised as an ApiError, a broken connection as a DependencyError."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
@@ -57,7 +58,7 @@ class Client:
         return await self._call("DELETE", path)
 
     async def raw_lines(self, path: str) -> AsyncIterator[bytes]:
-        """The lines of a long answer as they come, each with its end."""
+        """The lines of a streamed answer as they arrive, each with its line break."""
         try:
             async with self._http.stream("GET", f"/api/v1{path}") as response:
                 if response.is_error:
@@ -72,7 +73,7 @@ class Client:
             raise _unreachable(error) from error
 
     async def lines(self, path: str, **options: Any) -> AsyncIterator[dict[str, Any]]:
-        """The JSON lines of a long answer, as they come; a problem among them is raised."""
+        """The JSON lines of a streamed answer, as they arrive. A line that is a problem is raised."""
         try:
             async with self._http.stream(
                 "POST", f"/api/v1{path}", headers={"Accept": "application/x-ndjson"}, **options
@@ -100,7 +101,7 @@ class Client:
 
 @asynccontextmanager
 async def at(url: str) -> AsyncIterator[Client]:
-    """A client of the API at an address."""
+    """A client of the API at `url`."""
     timeout = httpx2.Timeout(10.0, read=READ_TIMEOUT_S, write=READ_TIMEOUT_S)
     async with httpx2.AsyncClient(base_url=url, timeout=timeout, trust_env=False) as http:
         yield Client(http)
@@ -108,22 +109,21 @@ async def at(url: str) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connect(settings: Settings, *, recover: bool = True) -> AsyncIterator[Client]:
-    """A client of whatever has the home: the running monitor, or this process for now.
+    """A client of the process that owns the home: the running monitor, or else this process, meanwhile.
 
     Raises:
-        HomeBusy: another command has the home, and does not let go of it within BUSY_S.
+        HomeBusy: another command owned the home for BUSY_S.
         HomeError: the home cannot be used.
-        DependencyError: a part cannot be reached.
+        DependencyError: a dependency is unreachable.
     """
-    embedded = settings.database.dsn is None or settings.milvus.uri is None
     async with AsyncExitStack() as stack:
-        found = await _running_or_held(settings.home, stack) if embedded else None
+        found = await _running_or_held(settings.home, stack) if settings.needs_home else None
         url = found if isinstance(found, str) else await _serve(settings, found, stack, recover=recover)
         yield await stack.enter_async_context(at(url))
 
 
 async def _running_or_held(path: Path, stack: AsyncExitStack) -> str | home.Home:
-    """Address of the running monitor, or else the home, held until the stack ends."""
+    """The URL of the running monitor; or else the home, owned until the stack is closed."""
     deadline_s = asyncio.get_running_loop().time() + BUSY_S
     while True:
         try:
@@ -135,7 +135,7 @@ async def _running_or_held(path: Path, stack: AsyncExitStack) -> str | home.Home
 
 
 async def _serve(settings: Settings, held: home.Home | None, stack: AsyncExitStack, *, recover: bool) -> str:
-    from monitor import parts as app  # opens servers and models: only where nobody else has
+    from monitor import parts as app  # heavy: only imported if nobody else serves the API
     from monitor.processes import http_server
 
     parts = await stack.enter_async_context(app.open_parts(settings, held, recover=recover))
@@ -143,7 +143,9 @@ async def _serve(settings: Settings, held: home.Home | None, stack: AsyncExitSta
 
 
 def _unreachable(error: Exception) -> DependencyError:
-    return DependencyError(f"the running airtrace does not answer ({type(error).__name__}): see its log, or restart it")
+    return DependencyError(
+        f"the running airtrace does not answer ({type(error).__name__}): check its log or restart it"
+    )
 
 
 def _problem(response: httpx2.Response) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""From windows to plays: hear, match, decide, write. `worker.py` has the steps."""
+"""From windows to plays. `worker.py` lists the steps."""

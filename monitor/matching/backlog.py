@@ -1,7 +1,7 @@
-"""How far each stream is behind the air, and what the worker does about one that is too far: catch up, or skip.
+"""How far each stream lags behind real time, and what the worker does when the lag is too long: catch up, or skip.
 
-Says so once when a stream falls behind and once when it is back. Catching up loses nothing and matches late; skipping
-books what is too old as lost, record by record, so that the ledger stays exact, and is with the newest in no time.
+Logs once when a stream falls behind and once when it has caught up. Catching up loses nothing but matches late.
+Skipping accounts each record that is too old as lost, so that coverage stays exact, and reaches the newest one at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from monitor.settings import BacklogPolicy
 
 log = structlog.get_logger(__name__)
 
-# What is this near is the newest: a window's length, and what it takes to fill and send one.
+# A record of this age counts as the newest: it takes a window's length, and the time to send it, to arrive.
 CAUGHT_UP_S = 10.0
 
 
 @dataclass(slots=True)
 class BacklogMonitor:
-    """`behind_most_s`: what is older than that, since it came into the log, is too far behind."""
+    """`max_behind_s`: a record that was logged longer ago is too far behind."""
 
     policy: BacklogPolicy = BacklogPolicy.CATCH_UP
     max_behind_s: float = 60.0
@@ -32,22 +32,22 @@ class BacklogMonitor:
     _behind: set[int] = field(default_factory=set)
 
     def is_late(self, delivery: Delivery) -> bool:
-        """Whether a new window is to be skipped; to be asked of all of them, in order."""
-        stream, age_s = delivery.record.stream_id, self.now() - came_s(delivery)
+        """Whether to skip a new window. Call this for every window, in order."""
+        stream, age_s = delivery.record.stream_id, self.now() - logged_at_s(delivery)
         if age_s > self.max_behind_s and stream not in self._behind:
             self._behind.add(stream)
             facts = {"stream": stream, "behind_s": round(age_s, 1), "policy": self.policy.value}
-            log.warning("worker.behind", **facts, hint="more workers, at most as many as the topic has partitions")
+            log.warning("worker.behind", **facts, hint="add workers, up to the number of partitions of the topic")
         elif age_s < min(CAUGHT_UP_S, self.max_behind_s) and stream in self._behind:
             self._behind.discard(stream)
             log.info("worker.caught_up", stream=stream)
         return self.policy is BacklogPolicy.SKIP and stream in self._behind
 
     def forget(self, stream: int) -> None:
-        """Of a stream that is no longer ours."""
+        """Drops the state of a stream that left this worker."""
         self._behind.discard(stream)
 
 
-def came_s(delivery: Delivery) -> float:
-    """When a record came into the log (Unix time); where that is not known, when its sound was over."""
+def logged_at_s(delivery: Delivery) -> float:
+    """When a record was logged (Unix time), or when its audio ended if that is unknown."""
     return delivery.record.end / SAMPLE_RATE_HZ if delivery.published_s is None else delivery.published_s

@@ -1,4 +1,4 @@
-"""Hears a recording for a calibration: where plays could open, and with how much evidence. Opens and stores nothing."""
+"""Collects the peaks of a recording for a calibration: where plays could open, and with which LLR. Stores nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.matching.scan import BLOCK_SEGMENTS
 
 @dataclass(frozen=True, slots=True)
 class CalibrationAudio:
-    """How far a recording was heard, and how much of that is sound, in samples; its peaks once it is over."""
+    """Progress through a recording, in samples, and how many of them are not silent. The last one has the peaks."""
 
     n_samples: int
     sound_samples: int
@@ -26,29 +26,30 @@ class CalibrationAudio:
 
 
 def noted_from(default: Thresholds) -> float:
-    """Least evidence of a peak; `default` is the detector's own, so that no calibration changes what the next sees."""
+    """Minimum LLR of a peak. Pass the detector's own thresholds, so that no calibration affects the next one."""
     return NOTED_SHARE * default.open_llr
 
 
-async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:
-    """The peaks of a recording; their stream clock starts at its beginning.
+async def collect_peaks(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:
+    """Yields progress, then the peaks of a recording, on a stream clock that starts with the recording.
 
     Raises:
         AudioError: the file cannot be used.
     """
-    memory, cutter, n_samples, n_sounding = Memory(), Segmenter(), 0, 0
+    memory, segmenter, n_samples, n_audible = Memory(), Segmenter(), 0, 0
     thresholds = matcher.thresholds_at(noted_from(matcher.detector.thresholds))
     found: list[Peak] = []
     async with aclosing(decode.blocks(path)) as blocks:
         async for block in blocks:
             n_samples += len(block)
-            start, pcm = cutter.feed(block)
+            start, pcm = segmenter.feed(block)
             for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
                 last = memory.last_start()
-                memory, new = await matcher.openings(memory, start + first, part, f"calibrate {path.name}", thresholds)
-                found += new
-                n_sounding += memory.sounding_since(last)
-                yield CalibrationAudio(start + first + len(part), n_sounding * HOP_SAMPLES)
-    peaks = merge_peaks(found, thresholds.max_gap_samples)
-    yield CalibrationAudio(n_samples, n_sounding * HOP_SAMPLES, tuple(peaks))
+                name = f"calibrate {path.name}"
+                memory, peaks = await matcher.opening_peaks(memory, start + first, part, name, thresholds)
+                found += peaks
+                n_audible += memory.count_audible_since(last)
+                yield CalibrationAudio(start + first + len(part), n_audible * HOP_SAMPLES)
+    merged = merge_peaks(found, thresholds.max_gap_samples)
+    yield CalibrationAudio(n_samples, n_audible * HOP_SAMPLES, tuple(merged))

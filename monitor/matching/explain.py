@@ -143,7 +143,7 @@ class Explainer:
         last = None
         for run in runs:
             first, pcm = Segmenter(run.first_sample).feed(run.pcm)
-            memory = await self._matcher.remember(Memory(), run.anchor + first, pcm)
+            memory = await self._matcher.replay(Memory(), run.anchor + first, pcm)
             for segment in memory.recent:
                 if last is None or segment.start > last:
                     last = segment.start

@@ -1,4 +1,4 @@
-"""From PCM to plays: embed, search, fetch the exact vectors, decide. What the worker and `scan` share."""
+"""From PCM to plays: embed, search, fetch the exact vectors, decide. The worker and `scan` share this."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from monitor.settings import MatchingSettings
 from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 
-# Plays are named by what they are, so that a replay after a crash finds the rows it wrote before.
+# A play's id follows from its content, so that a replay after a crash finds the rows that were written before.
 PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one stream: the segments of the last minute, oldest first, the plays on air, and ended."""
+    """The memory of one stream: the segments of the last minute, oldest first, and the open and the ended plays."""
 
     recent: tuple[Segment, ...] = ()
     open: tuple[Play, ...] = ()
@@ -45,13 +45,22 @@ class Memory:
         """Stream clock of the newest segment."""
         return self.recent[-1].start if self.recent else None
 
-    def sounding_since(self, start: int | None) -> int:
-        """How many segments later than that are no silence."""
+    def count_audible_since(self, start: int | None) -> int:
+        """How many segments after this stream clock value (None: all) are not silent."""
         return sum(one.vector is not None for one in self.recent if start is None or one.start > start)
 
 
+def always_search(_: str, __: int) -> bool:
+    """Searches everything that is not silent."""
+    return True
+
+
 class Matcher:
-    """The detector, the index and the exact vectors, put together. Holds no stream's state."""
+    """Combines the detector, the index and the exact vectors. Holds no state of any stream.
+
+    needs_search: whether a stream, by its name, is worth a search starting at a stream clock value
+    (`StreamTagger.needs_search`).
+    """
 
     def __init__(
         self,
@@ -61,18 +70,27 @@ class Matcher:
         executor: Executor,
         settings: MatchingSettings,
         thresholds: Thresholds,
+        needs_search: Callable[[str, int], bool] = always_search,
     ) -> None:
         self.detector = detector
         self._searches = SearchBatcher(index, settings.top_k)
         self._references = ReferenceCache(store, detector)
         self._executor = executor
-        # Whether a stream, by its name, is worth a search from a stream clock value on (sounds/watch.py).
-        self.needs_search: Callable[[str, int], bool] = lambda name, start: True
+        self._needs_search = needs_search
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
-        self.thresholds = replace(thresholds, memory_samples=self.memory_samples)
+        self._thresholds = replace(thresholds, memory_samples=self.memory_samples)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds that `match` decides by."""
+        return self._thresholds
+
+    def set_open_threshold(self, open_llr: float) -> None:
+        """Sets the LLR at which plays open, from the next batch on."""
+        self._thresholds = self.thresholds_at(open_llr)
 
     def thresholds_at(self, open_llr: float) -> Thresholds:
-        """The detector's for plays that open at another evidence: at less, lines with fewer votes are worth a look."""
+        """The detector's thresholds with another opening LLR. A lower one also considers lines with fewer votes."""
         default = self.detector.thresholds
         votes = default.vote_llr * min(1.0, open_llr / default.open_llr)
         memory = self.memory_samples
@@ -81,11 +99,17 @@ class Matcher:
     async def match(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
     ) -> tuple[Memory, TrackerUpdate]:
-        """Takes a block of whole segments that starts at stream clock `start`; `name` tells streams apart."""
-        is_searched = bool(memory.open) or self.needs_search(name, start)
-        memory, proposals, references = await self._proposed(memory, start, pcm, self.thresholds, is_searched)
+        """Matches a block of whole segments that starts at stream clock `start`; `name` identifies the stream.
+
+        pcm: (n,) int16 mono at SAMPLE_RATE_HZ.
+
+        Raises:
+            DependencyError: PostgreSQL or Milvus is unreachable.
+        """
+        is_searched = bool(memory.open) or self._needs_search(name, start)
+        memory, proposals, references = await self._propose(memory, start, pcm, self.thresholds, is_searched)
         with step_timer("align"):
-            step = await asyncio.get_running_loop().run_in_executor(
+            update = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
                 lambda: advance(
                     memory.recent,
@@ -97,13 +121,13 @@ class Matcher:
                     lambda *of: self._play_id(name, *of),
                 ),
             )
-        return replace(memory, open=step.open, ended=step.ended), step
+        return replace(memory, open=update.open, ended=update.ended), update
 
-    async def openings(
+    async def opening_peaks(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, thresholds: Thresholds
     ) -> tuple[Memory, list[Peak]]:
-        """Like `listen`, but opens nothing: says each play that could open by these thresholds, at each segment."""
-        memory, proposals, references = await self._proposed(memory, start, pcm, thresholds)
+        """Like `match`, but opens nothing: returns, for each segment, the plays that these thresholds would open."""
+        memory, proposals, references = await self._propose(memory, start, pcm, thresholds)
         with step_timer("align"):
             found = await asyncio.get_running_loop().run_in_executor(
                 self._executor,
@@ -113,36 +137,36 @@ class Matcher:
             )
         return memory, found
 
-    async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
-        """Like `listen`, for audio that was decided on before: it only comes back to memory."""
-        memory, _ = await self._remember(memory, start, pcm)
+    async def replay(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
+        """Like `match`, for audio that was decided on before: only restores the memory."""
+        memory, _ = await self._extend(memory, start, pcm)
         return memory
 
-    async def _proposed(
+    async def _propose(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds, is_searched: bool = True
     ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
-        """With the block in memory: the lines that its segments propose, and the vectors to judge them by."""
-        memory, n_new = await self._remember(memory, start, pcm, is_searched)
+        """Adds the block to memory; returns it with the alignments that are proposed, and the vectors to judge them."""
+        memory, n_new = await self._extend(memory, start, pcm, is_searched)
         with step_timer("align"):
             proposals = await asyncio.get_running_loop().run_in_executor(
                 self._executor, propose, memory.recent, n_new, thresholds
             )
             needed = tracks_needed(proposals, memory.open)
         with step_timer("fetch"):
-            references = await self._references.of(needed)
+            references = await self._references.get(needed)
         return memory, proposals, references
 
-    async def _remember(
+    async def _extend(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], is_searched: bool = True
     ) -> tuple[Memory, int]:
         last = memory.last_start()
-        found = await self._segments(start, pcm, is_searched)
-        segments = [segment for segment in found if last is None or segment.start > last]
+        embedded = await self._segments(start, pcm, is_searched)
+        segments = [segment for segment in embedded if last is None or segment.start > last]
         if not segments:
             return memory, 0
         horizon = segments[0].start - self.memory_samples
-        remembered = (segment for segment in memory.recent if segment.start >= horizon)
-        return replace(memory, recent=(*remembered, *segments)), len(segments)
+        kept = (segment for segment in memory.recent if segment.start >= horizon)
+        return replace(memory, recent=(*kept, *segments)), len(segments)
 
     async def _segments(self, start: int, pcm: NDArray[np.int16], is_searched: bool) -> list[Segment]:
         with step_timer("embed"):
@@ -163,7 +187,7 @@ class Matcher:
         ]
 
     async def _hits(self, vectors: NDArray[np.float32], is_searched: bool) -> list[tuple[Hit, ...]]:
-        if not is_searched:  # the vectors stay: a play that is found later reaches back over them
+        if not is_searched:  # the vectors stay, so that a play that is found later can extend back over them
             metrics.GATED.inc(len(vectors))
             return [()] * len(vectors)
         return await self._searches.hits(vectors) if len(vectors) else []
@@ -175,11 +199,11 @@ class Matcher:
 
 @contextmanager
 def step_timer(step: str) -> Iterator[None]:
-    """Observes how long one step of a batch took, and counts its failures."""
+    """Observes the duration of one step of a batch, and counts its failures. Cancellation is not a failure."""
     begun = time.perf_counter()
     try:
         yield
-    except Exception:  # no cancellation
+    except Exception:
         metrics.FAILURES.labels(step).inc()
         raise
     finally:

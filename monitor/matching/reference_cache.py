@@ -1,4 +1,4 @@
-"""Keeps references in memory, bounded by bytes, as long as their tracks stay as they are."""
+"""Caches references in memory, up to a number of bytes, for as long as their tracks do not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 
 
 class ReferenceCache:
-    """Exact vectors by track, cached; a track that has left the catalog is never given."""
+    """Exact vectors by track. Never returns a track that has left the catalog."""
 
     def __init__(self, store: Store, detector: Detector, max_bytes: int = CACHED_BYTES) -> None:
         self._store = store
@@ -22,22 +22,26 @@ class ReferenceCache:
         self._bytes = 0
         self._cache: OrderedDict[int, tuple[int, Reference]] = OrderedDict()
 
-    async def of(self, tracks: Collection[int]) -> dict[int, Reference]:
-        """The vectors of those of the tracks that are in the catalog now."""
+    async def get(self, tracks: Collection[int]) -> dict[int, Reference]:
+        """References of the given tracks; those that are not in the catalog now are left out.
+
+        Raises:
+            DependencyError: PostgreSQL is unreachable.
+        """
         if not tracks:
             return {}
-        there = await self._store.revisions(tracks)
-        kept = {track: self._cache[track] for track in there if track in self._cache}
-        found = {track: reference for track, (revision, reference) in kept.items() if revision == there[track]}
-        if missing := there.keys() - found.keys():
-            # Should a track change in between, these are newer than their revision, and fetched again next time.
+        revisions = await self._store.revisions(tracks)
+        cached = {track: self._cache[track] for track in revisions if track in self._cache}
+        found = {track: reference for track, (revision, reference) in cached.items() if revision == revisions[track]}
+        if missing := revisions.keys() - found.keys():
+            # If a track changes in between, its vectors are newer than its revision and are fetched again next time.
             found |= await self._store.references(missing, self._info)
         for track, reference in found.items():
-            self._keep(track, there[track], reference)
+            self._put(track, revisions[track], reference)
         return found
 
-    def _keep(self, track: int, revision: int, reference: Reference) -> None:
-        """As the one that was used last; those that were not used for longest make room."""
+    def _put(self, track: int, revision: int, reference: Reference) -> None:
+        """Stores a reference as the most recently used one, and evicts the least recently used ones."""
         if (known := self._cache.pop(track, None)) is not None:
             self._bytes -= known[1].nbytes
         self._cache[track] = revision, reference

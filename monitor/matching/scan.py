@@ -1,4 +1,4 @@
-"""Scans a recording: the same matching as for a stream, as fast as it goes. Stores nothing."""
+"""Scans a recording with the same matching as a stream, faster than real time. Stores nothing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.matching.matcher import Matcher, Memory
 
-# Segments decided on at once: enough to search in one call, few enough to report progress often.
+# Segments matched at a time: enough for an efficient search, few enough to report progress often.
 BLOCK_SEGMENTS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """How far a scan is, in samples, and the plays that ended since it last said so.
+    """Progress of a scan, in samples, and the plays that ended since the last one.
 
-    reported: when there was enough to say so first, in samples, of plays that opened since then.
+    reported: for each play that opened since then, the sample at which it could first be reported.
     """
 
     n_samples: int
@@ -31,23 +31,23 @@ class Scanned:
 
 
 async def scan(matcher: Matcher, path: Path) -> AsyncGenerator[Scanned, None]:
-    """Plays of a recording; their stream clock starts at its beginning.
+    """Yields the plays of a recording, on a stream clock that starts with the recording.
 
     Raises:
         AudioError: the file cannot be used.
     """
-    memory, cutter, n_samples = Memory(), Segmenter(), 0
+    memory, segmenter, n_samples = Memory(), Segmenter(), 0
     async with aclosing(decode.blocks(path)) as blocks:
         async for block in blocks:
             n_samples += len(block)
-            start, pcm = cutter.feed(block)
+            start, pcm = segmenter.feed(block)
             for first in range(0, max(0, len(pcm) - HOP_SAMPLES), BLOCK_SEGMENTS * HOP_SAMPLES):
                 part = pcm[first : first + (BLOCK_SEGMENTS + 1) * HOP_SAMPLES]
-                memory, step = await matcher.match(memory, start + first, part, f"scan {path.name}")
-                yield Scanned(start + first + len(part), step.closed, step.opened_at)
+                memory, update = await matcher.match(memory, start + first, part, f"scan {path.name}")
+                yield Scanned(start + first + len(part), update.closed, update.opened_at)
     yield Scanned(n_samples, memory.open, {})
 
 
 def seconds(n_samples: int) -> float:
-    """Samples in seconds, to the millisecond."""
+    """Converts samples to seconds, rounded to milliseconds."""
     return round(n_samples / SAMPLE_RATE_HZ, 3)

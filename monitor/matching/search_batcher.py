@@ -1,7 +1,7 @@
-"""Searches of several streams in one call: what is asked for while a call is under way goes together into the next.
+"""Searches for several streams in one call: requests that arrive during a call go together into the next one.
 
-A call to a server costs about as much for a hundred vectors as for four, so with many streams this is most of the gain
-of a batch; a stream alone never waits.
+A call to a server takes about as long for a hundred vectors as for four, so batching pays off with many streams. A
+single stream never waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Hits = list[tuple[Hit, ...]]
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
+class _Request:
     vectors: NDArray[np.float32]
     hits: Hits | None = None
     error: Exception | None = None
@@ -32,37 +32,37 @@ class SearchBatcher:
         self._index = index
         self._top_k = top_k
         self._calling = asyncio.Lock()
-        self._waiting: list[_Question] = []
+        self._waiting: list[_Request] = []
 
     async def hits(self, vectors: NDArray[np.float32]) -> Hits:
-        """The candidates of each vector, shape (n, dimensions), best first.
+        """Searches vectors, (n, dimensions) float32; returns the hits of each one, best first.
 
         Raises:
-            DependencyError: Milvus does not answer.
+            DependencyError: Milvus is unreachable.
         """
-        question = _Question(vectors)
-        self._waiting.append(question)
+        request = _Request(vectors)
+        self._waiting.append(request)
         try:
             async with self._calling:
-                if question.hits is None and question.error is None:
-                    await self._answer()
+                if request.hits is None and request.error is None:
+                    await self._search_waiting()
         finally:
-            if question in self._waiting:  # cancelled
-                self._waiting.remove(question)
-        if question.error is not None:
-            raise question.error
-        assert question.hits is not None  # noqa: S101 - it was among the waiting
-        return question.hits
+            if request in self._waiting:  # cancelled
+                self._waiting.remove(request)
+        if request.error is not None:
+            raise request.error
+        assert request.hits is not None  # noqa: S101 - it was waiting
+        return request.hits
 
-    async def _answer(self) -> None:
-        """Asks for all that wait; if this is cancelled, the next of them does."""
-        asked = list(self._waiting)
+    async def _search_waiting(self) -> None:
+        """Answers all waiting requests; if this is cancelled, the next of them takes over."""
+        requests = list(self._waiting)
         try:
-            found = await self._index.search(np.concatenate([each.vectors for each in asked]), self._top_k)
+            found = await self._index.search(np.concatenate([each.vectors for each in requests]), self._top_k)
         except Exception as error:
-            for each in asked:
+            for each in requests:
                 each.error = error
         else:
-            for each in asked:
+            for each in requests:
                 each.hits, found = found[: len(each.vectors)], found[len(each.vectors) :]
         self._waiting = [each for each in self._waiting if each.hits is None and each.error is None]

@@ -1,7 +1,7 @@
-"""One stream's listening: accounts for every record, and matches the audio. Writes nothing.
+"""The state of one stream: accounts for every record and matches the audio. Writes nothing.
 
-Contiguous windows of a batch are heard as one run: a worker that catches up is many times as fast as the air. How a
-batch is cut changes nothing.
+Contiguous windows of a batch are matched as one run, so that a worker that catches up runs many times faster than
+real time. The result does not depend on how the records are divided into batches.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _never(_: Delivery) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch came to; nothing of it has happened until it is written.
+    """The result of a batch. It takes effect only when the worker writes it.
 
-    skipped: samples that were too late to be matched. fenced: records of a reader whose claim on the stream had ended.
+    skipped: samples that were too late to be matched. fenced: records of a reader whose lease on the stream had ended.
     """
 
-    listener: StreamState
+    state: StreamState
     progress: Progress
     coverage: tuple[Interval, ...]
     opened: tuple[Play, ...]
@@ -47,14 +47,14 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class WindowRun:
-    """Deliveries that are heard at once: contiguous windows of a session, or a single record of another kind."""
+    """Deliveries that are processed together: contiguous windows of a session, or one record of another kind."""
 
     deliveries: tuple[Delivery, ...]
     is_new: bool
     is_skipped: bool = False
 
     def is_contiguous_with(self, other: WindowRun) -> bool:
-        """Whether another run's first window is the next behind our last."""
+        """Whether the other run's first window directly follows our last one."""
         last, first = self.deliveries[-1].record, other.deliveries[0].record
         return (
             isinstance(last, Window)
@@ -66,50 +66,53 @@ class WindowRun:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream's memory between batches: a value; hearing a batch gives the next one."""
+    """A stream's memory between batches. Immutable: processing a batch returns the next state.
+
+    offsets: (offset, end) of each record that the memory was built from. epoch: the highest one processed so far.
+    """
 
     name: str
     matcher: Matcher
     progress: Progress | None
     memory: Memory
     session: uuid.UUID | None = None
-    cutter: Segmenter = field(default_factory=Segmenter)
-    marks: tuple[tuple[int, int], ...] = ()  # (offset, end) of the records that the memory is made of
-    epoch: int = 0  # the newest among the records that were heard or remembered
-
-    @classmethod
-    def recalled(cls, name: str, matcher: Matcher, progress: Progress | None, plays: Memory) -> StreamState:
-        """A listener with the plays that are stored; its recent audio comes back with the replayed records."""
-        return cls(name, matcher, progress, plays)
+    segmenter: Segmenter = field(default_factory=Segmenter)
+    offsets: tuple[tuple[int, int], ...] = ()
+    epoch: int = 0
 
     @property
     def detector(self) -> DetectorInfo:
         return self.matcher.detector.info
 
     def refreshed(self, progress: Progress | None, plays: Memory) -> StreamState:
-        """The listener where another worker has written meanwhile: what was heard stays, the rest is as stored."""
+        """The state after another worker has written: keeps the recent segments, takes the rest as stored."""
         return replace(self, progress=progress, memory=replace(plays, recent=self.memory.recent))
 
-    async def hear(self, deliveries: Sequence[Delivery], is_late: Callable[[Delivery], bool] = _never) -> BatchResult:
-        """Takes a batch in. Records that end before the stored position are only remembered.
+    async def process(
+        self, deliveries: Sequence[Delivery], is_late: Callable[[Delivery], bool] = _never
+    ) -> BatchResult:
+        """Processes a batch. Records that end before the stored position only restore the memory.
 
-        What `is_late` says of new windows is not matched but booked as lost.
+        New windows for which `is_late` is true are not matched but accounted as lost.
+
+        Raises:
+            ValueError: the batch has no records.
         """
         if not deliveries:
-            raise ValueError("a batch without records has no outcome")
+            raise ValueError("a batch without records has no result")
         ledger = BatchLedger(*((self.progress.position, self.progress.epoch) if self.progress else (None, 0)))
-        listener, last = replace(self, cutter=copy.copy(self.cutter)), self.progress
+        state, progress = replace(self, segmenter=copy.copy(self.segmenter)), self.progress
         for run in self._runs(deliveries, ledger, is_late):
-            listener = await listener._take(run, ledger)
+            state = await state._process_run(run, ledger)
             if run.is_new and ledger.position is not None:
                 newest = run.deliveries[-1]
-                replay_offset = listener.marks[0][0] if listener.marks else newest.offset + 1
-                last = Progress(ledger.position, newest.partition, newest.offset, replay_offset, ledger.epoch)
-        if last is None:
+                replay_offset = state.offsets[0][0] if state.offsets else newest.offset + 1
+                progress = Progress(ledger.position, newest.partition, newest.offset, replay_offset, ledger.epoch)
+        if progress is None:
             raise ValueError("the first record of a stream is always new")
         return BatchResult(
-            listener=replace(listener, progress=last),
-            progress=last,
+            state=replace(state, progress=progress),
+            progress=progress,
             coverage=tuple(ledger.coverage),
             opened=tuple(ledger.opened.values()),
             closed=tuple(ledger.closed.values()),
@@ -121,7 +124,7 @@ class StreamState:
     def _runs(
         self, deliveries: Sequence[Delivery], ledger: BatchLedger, is_late: Callable[[Delivery], bool]
     ) -> Iterator[WindowRun]:
-        """What of the batch is to be heard, in as few runs as possible; each must be taken before the next is asked."""
+        """The records to process, in as few runs as possible. Process each run before asking for the next one."""
         run, seen = None, self.epoch
         for delivery in deliveries:
             record = delivery.record
@@ -133,7 +136,7 @@ class StreamState:
                 ledger.fenced += is_new
                 continue
             seen = max(seen, record.epoch)
-            if not is_new and (self._is_forgotten(delivery) or self._is_remembered(delivery)):
+            if not is_new and (self._is_before_memory(delivery) or self._is_in_memory(delivery)):
                 continue
             late = is_new and isinstance(record, Window) and is_late(delivery)
             alone = WindowRun((delivery,), is_new, late)
@@ -146,8 +149,8 @@ class StreamState:
         if run is not None:
             yield run
 
-    def _is_forgotten(self, delivery: Delivery) -> bool:
-        """Whether a record lies before what the memory was made of when it was left."""
+    def _is_before_memory(self, delivery: Delivery) -> bool:
+        """Whether a record lies before those that the memory was built from."""
         progress = self.progress
         return (
             progress is not None
@@ -155,73 +158,78 @@ class StreamState:
             and delivery.offset < progress.replay_offset
         )
 
-    def _is_remembered(self, delivery: Delivery) -> bool:
-        """Whether a record is in memory already, as it comes again although nobody else has had its partition."""
-        progress, marks = self.progress, self.marks
+    def _is_in_memory(self, delivery: Delivery) -> bool:
+        """Whether a record is in memory already: one that is read again although its partition stayed with us."""
+        progress, offsets = self.progress, self.offsets
         is_ours = progress is not None and delivery.partition == progress.partition
-        return is_ours and bool(marks) and delivery.offset <= marks[-1][0]
+        return is_ours and bool(offsets) and delivery.offset <= offsets[-1][0]
 
-    async def _take(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
+    async def _process_run(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
         record = run.deliveries[-1].record
         if run.is_new:
             ledger.epoch = max(ledger.epoch, record.epoch)
         if run.is_skipped:
-            listener = self._skipped(run, ledger)
+            state = self._skip(run, ledger)
         elif isinstance(record, Window):
-            listener = (await self._windows(run, ledger))._marked(run)
+            state = (await self._match(run, ledger))._with_offsets(run)
         elif run.is_new:
-            listener = self._gap(record, ledger)._marked(run)
+            state = self._account_gap(record, ledger)._with_offsets(run)
         else:
-            listener = self._marked(run)
-        return replace(listener, epoch=max(self.epoch, record.epoch))
+            state = self._with_offsets(run)
+        return replace(state, epoch=max(self.epoch, record.epoch))
 
-    def stopped(self) -> BatchResult:
-        """All plays closed, for a monitor that stops; the position stays."""
+    def close_plays(self) -> BatchResult:
+        """Closes all open plays, for a monitor that stops; the position stays.
+
+        Raises:
+            ValueError: the stream has no stored position yet.
+        """
         if self.progress is None:
-            raise ValueError("a stream that was never heard has nothing to stop")
-        listener = replace(self, memory=replace(self.memory, open=()))
-        return BatchResult(listener, self.progress, (), (), self.memory.open, 0)
+            raise ValueError("a stream without a stored position has no plays to close")
+        state = replace(self, memory=replace(self.memory, open=()))
+        return BatchResult(state, self.progress, (), (), self.memory.open, 0)
 
-    async def _windows(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
-        """A run of audio; what was decided on before only comes back to memory."""
+    async def _match(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
+        """Matches a run of windows; audio that was decided on before only restores the memory."""
         windows = [each.record for each in run.deliveries if isinstance(each.record, Window)]
-        window, end, cutter = windows[0], windows[-1].end, self.cutter
-        if window.session_id != self.session or cutter.next_sample != window.first_sample:
-            cutter = Segmenter(window.first_sample)
-        first, pcm = cutter.feed(np.concatenate([np.frombuffer(each.pcm, "<i2") for each in windows]))
+        window, end, segmenter = windows[0], windows[-1].end, self.segmenter
+        if window.session_id != self.session or segmenter.next_sample != window.first_sample:
+            segmenter = Segmenter(window.first_sample)
+        first, pcm = segmenter.feed(np.concatenate([np.frombuffer(each.pcm, "<i2") for each in windows]))
         start, memory = window.anchor + first, self.memory
         if not run.is_new:
-            memory = await self.matcher.remember(memory, start, pcm)
+            memory = await self.matcher.replay(memory, start, pcm)
         else:
-            if ledger.position is not None and window.start > ledger.position:  # what was lost is a gap too
-                memory = self._expired(memory, window.start, ledger)
-            memory, step = await self.matcher.match(memory, start, pcm, self.name)
-            ledger.opened.update({play.id: play for play in step.opened})
-            ledger.closed.update({play.id: play for play in step.closed})
+            if ledger.position is not None and window.start > ledger.position:  # lost audio is a gap, too
+                memory = self._close_expired(memory, window.start, ledger)
+            memory, update = await self.matcher.match(memory, start, pcm, self.name)
+            ledger.opened.update({play.id: play for play in update.opened})
+            ledger.closed.update({play.id: play for play in update.closed})
             ledger.account(window.start, end, None)
             ledger.windows += len(windows)
-        return replace(self, session=window.session_id, cutter=cutter, memory=memory)
+        return replace(self, session=window.session_id, segmenter=segmenter, memory=memory)
 
-    def _skipped(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
-        """Without what was heard before: no play may reach over what was not listened to, nor a replay go there."""
+    def _skip(self, run: WindowRun, ledger: BatchLedger) -> StreamState:
+        """Accounts a run as lost and forgets the recent segments: no play and no replay may cross what was skipped."""
         start, end = run.deliveries[0].record.start, run.deliveries[-1].record.end
         before = start if ledger.position is None else ledger.position
         ledger.account(start, end, GapReason.LOST.value)
         ledger.skipped += end - max(start, before)
-        memory = replace(self._expired(self.memory, end, ledger), recent=())
-        return replace(self, session=None, cutter=Segmenter(), memory=memory, marks=())
+        memory = replace(self._close_expired(self.memory, end, ledger), recent=())
+        return replace(self, session=None, segmenter=Segmenter(), memory=memory, offsets=())
 
-    def _gap(self, gap: Gap, ledger: BatchLedger) -> StreamState:
+    def _account_gap(self, gap: Gap, ledger: BatchLedger) -> StreamState:
         ledger.account(gap.start, gap.end, gap.reason.value)
-        return replace(self, memory=self._expired(self.memory, gap.end, ledger))
+        return replace(self, memory=self._close_expired(self.memory, gap.end, ledger))
 
-    def _expired(self, memory: Memory, heard_until: int, ledger: BatchLedger) -> Memory:
-        """The memory without the plays that a gap up to here has ended."""
-        kept, closed = expire(memory.open, heard_until, self.matcher.thresholds)
+    def _close_expired(self, memory: Memory, gap_end: int, ledger: BatchLedger) -> Memory:
+        """The memory without the plays that a gap up to this stream clock value has ended."""
+        open_plays, closed = expire(memory.open, gap_end, self.matcher.thresholds)
         ledger.closed.update({play.id: play for play in closed})
-        return replace(memory, open=kept, ended=(*memory.ended, *closed))
+        return replace(memory, open=open_plays, ended=(*memory.ended, *closed))
 
-    def _marked(self, run: WindowRun) -> StreamState:
+    def _with_offsets(self, run: WindowRun) -> StreamState:
+        """The state with a run's offsets, and without those of records that have left the memory."""
         end = run.deliveries[-1].record.end
-        marks = (*self.marks, *((each.offset, each.record.end) for each in run.deliveries))
-        return replace(self, marks=tuple(mark for mark in marks if mark[1] > end - self.matcher.memory_samples))
+        offsets = (*self.offsets, *((each.offset, each.record.end) for each in run.deliveries))
+        return replace(self, offsets=tuple(one for one in offsets if one[1] > end - self.matcher.memory_samples))

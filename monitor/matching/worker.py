@@ -1,22 +1,22 @@
-"""The worker: from the bus to one transaction per stream and batch. Owns the streams' memories, never their truth.
+"""The worker: from the bus to one transaction per stream and batch. Owns the state of its streams in memory.
 
-A stream's state is a pure function of the last minute of records and of what is stored: after a crash or a rebalance
-the worker reads that minute again without deciding anything (`Matcher.remember`), then goes on. A partition that it had
-before a rebalance, and nobody else since, it goes on with at once: what is stored is what it wrote itself.
+A stream's state is a pure function of the last minute of records and of what is stored. After a crash or a rebalance
+the worker replays that minute without deciding anything (`Matcher.replay`), then continues. If it gets a partition back
+that no other worker has had in between, it continues at once: it wrote itself what is stored.
 
-The steps of a batch, for each stream in it, several at a time:
-    1. recall    the stream's memory; on the first batch from PostgreSQL: where it is, which plays are on air
-    2. account   every record for the coverage ledger: listened to, a gap with its reason, or lost (`pace.py`)
+The steps of a batch, for each stream in it, several streams at a time:
+    1. recall    the stream's state; on the first batch, its position and its open plays come from PostgreSQL
+    2. account   every record for the coverage ledger: covered, a gap with its reason, or lost (`backlog.py`)
     3. match     embed, search, fetch exact vectors, decide (`matcher.py`)
     4. write     matches, alerts, coverage and progress in one transaction
-    5. remember  only now does the new memory replace the old one
+    5. keep      the new state replaces the old one, only now
 then, for all streams of the batch together:
-    6. commit    the offsets; records read again later lie before the stored progress and change nothing
+    6. commit    the offsets; records that are read again lie before the stored progress and change nothing
 
-What cannot be done now is tried again, for those streams that are not done, while the bus takes nothing more in; what
-can never be done is tried record by record, and the record that it is due to is left out: the ledger books it as lost.
-What belongs to another worker by then is left to it: of two that write a stream, the second finds it elsewhere than
-it began from (`StaleProgress`), and goes on from there with what it has heard.
+What fails for a reason that will pass is retried, for the streams that are not done, while the bus reads nothing more.
+What can never succeed is retried record by record, and the record at fault is rejected: the ledger accounts it as lost.
+Records of partitions that went to another worker are left to it. If two workers write the same stream, the second finds
+that the stored position is not the one it started from (`StaleProgress`), reads it again and continues from there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import TypeVar
 import asyncpg
 import structlog
 
-from ingest.backoff import Backoff
+from ingest.backoff import Backoff, retry
 from ingest.bus.port import Bus, Delivery
 from ingest.errors import BusError
 from monitor import metrics
@@ -48,12 +48,12 @@ from monitor.storage.records import Batch, Progress
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-ORPHANS_EVERY_S = 15
+ORPHANS_EVERY_S = 15.0
 RETRY_FIRST_S = 0.5
 MAX_RETRY_S = 10.0
-# Their searches go together into one call, and their transactions share the connections (database.pool_most).
-STREAMS_AT_ONCE = 8
-# So many records in a row that cannot be matched are not the records' fault: better to stop while the bus keeps them.
+# Their searches go together into one call, and their transactions share the connections (database.max_connections).
+MAX_CONCURRENT_STREAMS = 8
+# When this many records in a row cannot be matched, the records are not at fault: stop while the bus keeps them.
 MAX_REJECTED = 20
 
 # PostgreSQL, Milvus or the bus may be away for a while, and another worker may have had the stream until now.
@@ -63,77 +63,84 @@ LASTING = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 class Worker:
-    """One consumer of the bus."""
+    """One consumer of the bus.
+
+    tagger: labels the audio of the streams beside the matching; None: nothing does.
+    """
 
     def __init__(
         self,
         bus: Bus,
         store: Store,
         matcher: Matcher,
-        pace: BacklogMonitor | None = None,
-        watch: StreamTagger | None = None,
+        backlog: BacklogMonitor | None = None,
+        tagger: StreamTagger | None = None,
+        *,
+        retry_first_s: float = RETRY_FIRST_S,
+        orphans_every_s: float = ORPHANS_EVERY_S,
     ) -> None:
         self._bus = bus
         self._store = store
         self._matcher = matcher
-        self._pace = pace or BacklogMonitor()
-        self._watch = watch
-        self._listeners: dict[int, StreamState] = {}
+        self._backlog = backlog or BacklogMonitor()
+        self._tagger = tagger
+        self._retry_first_s = retry_first_s
+        self._orphans_every_s = orphans_every_s
+        self._states: dict[int, StreamState] = {}
         self._stale: set[int] = set()  # streams that another worker has written
-        self._rejected = 0  # records in a row
-        self._working = asyncio.Semaphore(STREAMS_AT_ONCE)
+        self._n_rejected = 0  # records in a row
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_STREAMS)
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_stopping = False
 
     async def run(self) -> None:
-        """Until cancelled. What a cancelled batch did not write is read again by the next worker."""
+        """Runs until cancelled. What a cancelled batch did not write is read again by the next worker."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._close_orphans(), name="close-orphans")
-            if self._watch is not None:
-                group.create_task(self._watch.run(), name="sounds")
-            backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
-            while True:
-                try:
-                    await self._consume(backoff)
-                except BusError as error:  # its replay begins anew
-                    wait_s = backoff.next_s()
-                    log.warning("worker.no_records", error=str(error), wait_s=round(wait_s, 1))
-                    await asyncio.sleep(wait_s)
+            if self._tagger is not None:
+                group.create_task(self._tagger.run(), name="sounds")
+            backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
 
-    async def drained(self) -> None:
-        """Begins no other batch; returns when the one in hand is written and committed."""
+            def log_failure(error: Exception, wait_s: float) -> None:
+                log.warning("worker.bus_unavailable", error=str(error), wait_s=round(wait_s, 1))
+
+            # Each attempt asks again where to start.
+            await retry(lambda: self._consume(backoff), backoff=backoff, retry_on=BusError, on_error=log_failure)
+
+    async def drain(self) -> None:
+        """Starts no other batch; returns when the current one is written and committed."""
         self._is_stopping = True
         await self._idle.wait()
 
     async def close_all(self) -> None:
-        """Closes the plays of all streams: for a monitor that stops listening altogether."""
-        for stream, listener in self._listeners.items():
-            if listener.memory.open and listener.progress is not None:
+        """Closes the open plays of all streams, for a monitor that stops altogether."""
+        for stream, state in self._states.items():
+            if state.memory.open and state.progress is not None:
                 try:
-                    await self._write(stream, listener, listener.stopped())
-                except PASSING as error:  # they are as they were when it comes back
+                    await self._write(stream, state, state.close_plays())
+                except PASSING as error:  # they stay open until the next start
                     log.warning("worker.not_closed", stream=stream, error=str(error) or type(error).__name__)
 
     async def _start_at(self, partition: int) -> int | None:
-        """A partition was given to us: its last minute must come again, unless nobody has had it since we had it."""
-        stored = await _until_done(lambda: self._store.progress_in(partition))
+        """Where to start a partition: its last minute is replayed, unless no other worker has had it since we had."""
+        stored = await self._until_done(lambda: self._store.progress_in(partition))
         known = self._in_partition(partition)
         if stored and all(known.get(stream) == progress for stream, progress in stored.items()):
             return None
         for stream in known:
             self._forget(stream)
-        return await _until_done(lambda: self._store.replay_from(partition))
+        return await self._until_done(lambda: self._store.replay_from(partition))
 
     def _in_partition(self, partition: int) -> dict[int, Progress]:
-        """How far the streams are that we remember of a partition."""
-        places = {stream: listener.progress for stream, listener in self._listeners.items()}
+        """The progress of the streams in memory that belong to a partition."""
+        places = {stream: state.progress for stream, state in self._states.items()}
         return {stream: at for stream, at in places.items() if at is not None and at.partition == partition}
 
     def _forget_others(self) -> None:
-        """Of streams whose partitions went elsewhere, nothing stays."""
-        for stream, listener in list(self._listeners.items()):
-            if listener.progress is None or not self._bus.holds(listener.progress.partition):
+        """Drops the state of streams whose partitions went to another worker."""
+        for stream, state in list(self._states.items()):
+            if state.progress is None or not self._bus.holds(state.progress.partition):
                 self._forget(stream)
 
     async def _consume(self, backoff: Backoff) -> None:
@@ -144,21 +151,21 @@ class Worker:
                 self._idle.clear()
                 self._forget_others()
                 try:
-                    await self._take(deliveries)
+                    await self._process_batch(deliveries)
                 finally:
                     self._idle.set()
                 backoff.reset()
 
-    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+    async def _process_batch(self, deliveries: Sequence[Delivery]) -> None:
         waiting = _by_stream(deliveries)
-        await _until_done(lambda: self._take_streams(waiting))
-        await _until_done(lambda: self._commit(deliveries))
+        await self._until_done(lambda: self._process_streams(waiting))
+        await self._until_done(lambda: self._commit(deliveries))
 
-    async def _take_streams(self, waiting: dict[int, list[Delivery]]) -> None:
-        """Takes each stream's records, and out of `waiting` what is done: a second try does nothing twice."""
+    async def _process_streams(self, waiting: dict[int, list[Delivery]]) -> None:
+        """Processes each stream's records and removes it from `waiting` when done, so that a retry repeats nothing."""
         streams = sorted(waiting)
-        taking = (self._take_ours(stream, waiting[stream]) for stream in streams)
-        results = await asyncio.gather(*taking, return_exceptions=True)
+        processing = (self._process_owned(stream, waiting[stream]) for stream in streams)
+        results = await asyncio.gather(*processing, return_exceptions=True)
         for stream, result in zip(streams, results, strict=True):
             if result is None:
                 del waiting[stream]
@@ -166,12 +173,12 @@ class Worker:
         for error in sorted(failed, key=_is_passing):  # a bug is not hidden behind a database that is away
             raise error
 
-    async def _take_ours(self, stream: int, deliveries: Sequence[Delivery]) -> None:
-        async with self._working:
+    async def _process_owned(self, stream: int, deliveries: Sequence[Delivery]) -> None:
+        async with self._slots:
             if ours := [delivery for delivery in deliveries if self._bus.holds(delivery.partition)]:
-                await self._take_stream(stream, ours)
+                await self._process_stream(stream, ours)
 
-    async def _take_stream(self, stream: int, deliveries: Sequence[Delivery]) -> None:
+    async def _process_stream(self, stream: int, deliveries: Sequence[Delivery]) -> None:
         try:
             await self._match(stream, deliveries)
         except Exception as error:
@@ -179,20 +186,20 @@ class Worker:
                 raise
             if len(deliveries) > 1:
                 for delivery in deliveries:
-                    await self._take_stream(stream, [delivery])
+                    await self._process_stream(stream, [delivery])
             else:
                 await self._reject(deliveries[0], error)
         else:
-            self._rejected = 0
+            self._n_rejected = 0
 
     async def _reject(self, delivery: Delivery, error: Exception) -> None:
-        self._rejected += 1
-        if self._rejected > MAX_REJECTED:
+        self._n_rejected += 1
+        if self._n_rejected > MAX_REJECTED:
             raise error
         place = {"partition": delivery.partition, "offset": delivery.offset}
         log.error("worker.rejected", stream=delivery.record.stream_id, **place, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
-        await _until_done(lambda: self._bus.reject(delivery, reason))
+        await self._until_done(lambda: self._bus.reject(delivery, reason))
 
     async def _commit(self, deliveries: Sequence[Delivery]) -> None:
         with step_timer("commit"):
@@ -200,96 +207,94 @@ class Worker:
 
     async def _match(self, stream: int, deliveries: Sequence[Delivery]) -> None:
         with step_timer("recall"):
-            listener = await self._recall(stream)
-        if listener is None:
+            state = await self._recall(stream)
+        if state is None:
             log.warning("worker.unknown_stream", stream=stream, records=len(deliveries))
             return
-        outcome = await listener.hear(deliveries, self._pace.is_late)
-        if outcome.progress != listener.progress:
+        result = await state.process(deliveries, self._backlog.is_late)
+        if result.progress != state.progress:
             try:
-                await self._write(stream, listener, outcome)
+                await self._write(stream, state, result)
             except StaleProgress:
                 self._stale.add(stream)
                 raise
-        self._listeners[stream] = outcome.listener
-        if self._watch is not None:
-            self._watch.hear(stream, deliveries)
+        self._states[stream] = result.state
+        if self._tagger is not None:
+            self._tagger.hear(stream, deliveries)
 
     async def _recall(self, stream: int) -> StreamState | None:
-        listener = self._listeners.get(stream)
-        if listener is not None and stream not in self._stale:
-            return listener
+        """The stream's state, from memory or as stored; None if there is no such stream."""
+        state = self._states.get(stream)
+        if state is not None and stream not in self._stale:
+            return state
         if not await self._store.stream_exists(stream):
             return None
-        progress = await self._store.progress(stream)  # first: plays that are newer make our write stale, not wrong
+        # Progress first: if plays are stored after it is read, our write becomes stale instead of wrong.
+        progress = await self._store.progress(stream)
         info, thresholds = self._matcher.detector.info, self._matcher.thresholds
         open_plays = await self._store.open_plays(stream, info, thresholds.max_gap_samples)
         since = 0 if progress is None else progress.position - thresholds.memory_samples
         plays = Memory(open=open_plays, ended=await self._store.ended_plays(stream, info, since))
         self._stale.discard(stream)
-        if listener is not None:
-            # Kept before the batch is heard: should it fail, this is still what is stored.
-            self._listeners[stream] = listener.refreshed(progress, plays)
-            return self._listeners[stream]
-        return StreamState.recalled(str(stream), self._matcher, progress, plays)
+        if state is not None:
+            # Kept before the batch is processed: if that fails, this is still what is stored.
+            self._states[stream] = state.refreshed(progress, plays)
+            return self._states[stream]
+        return StreamState(str(stream), self._matcher, progress, plays)
 
-    async def _write(self, stream: int, listener: StreamState, outcome: BatchResult) -> None:
+    async def _write(self, stream: int, state: StreamState, result: BatchResult) -> None:
         info = self._matcher.detector.info
         batch = Batch(
             stream_id=stream,
-            expected=None if listener.progress is None else listener.progress.position,
-            progress=outcome.progress,
-            coverage=outcome.coverage,
-            opened=outcome.opened,
-            open=outcome.listener.memory.open,
-            closed=outcome.closed,
+            expected=None if state.progress is None else state.progress.position,
+            progress=result.progress,
+            coverage=result.coverage,
+            opened=result.opened,
+            open=result.state.memory.open,
+            closed=result.closed,
             severity=severity(info.name),
         )
         with step_timer("write"):
             await self._store.write(batch, info)
-        _report(batch, outcome)
+        _report(batch, result)
 
     async def _close_orphans(self) -> None:
+        """Closes plays that no worker extends any more, and forgets streams that were removed."""
         while True:
             try:
                 await self._store.close_orphans()
-                remembered = set(self._listeners)
+                known = set(self._states)
                 counts = await self._store.open_counts()
                 for stream, count in counts.items():
                     metrics.MATCHES_OPEN.labels(stream).set(count)
-                for stream in remembered - counts.keys():
+                for stream in known - counts.keys():
                     self._forget(stream)
             except UNREACHABLE as error:
                 log.warning("worker.orphans_not_closed", error=str(error) or type(error).__name__)
-            await asyncio.sleep(ORPHANS_EVERY_S)
+            await asyncio.sleep(self._orphans_every_s)
 
     def _forget(self, stream: int) -> None:
-        """Of a stream that was removed, or went to another worker, neither a minute of vectors nor its metrics stay."""
-        self._listeners.pop(stream, None)
+        """Drops the state and the metrics of a stream that was removed or went to another worker."""
+        self._states.pop(stream, None)
         self._stale.discard(stream)
-        self._pace.forget(stream)
-        if self._watch is not None:
-            self._watch.forget(stream)
+        self._backlog.forget(stream)
+        if self._tagger is not None:
+            self._tagger.forget(stream)
         for metric in (metrics.MATCHES_OPEN, metrics.DELAY_SECONDS):
             metric.remove(stream)
 
+    async def _until_done(self, action: Callable[[], Awaitable[T]]) -> T:
+        """The action's result, retried while it fails for a reason that will pass: nothing is skipped."""
+        backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
+        return await retry(action, backoff=backoff, retry_on=_will_pass, on_error=_log_retry)
 
-async def _until_done(action: Callable[[], Awaitable[T]]) -> T:
-    """The action's result, tried again for as long as it fails for a reason that will pass: nothing is skipped."""
-    backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
-    while True:
-        try:
-            return await action()
-        except PASSING as error:
-            if not _will_pass(error):
-                raise
-            wait_s = backoff.next_s()
-            log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
-            await asyncio.sleep(wait_s)
+
+def _log_retry(error: Exception, wait_s: float) -> None:
+    log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
 
 
 def _will_pass(error: Exception) -> bool:
-    if isinstance(error, asyncpg.ForeignKeyViolationError):  # a track was deleted in this moment
+    if isinstance(error, asyncpg.ForeignKeyViolationError):  # a track was deleted at this moment
         return True
     return isinstance(error, PASSING) and not isinstance(error, LASTING)
 
@@ -312,24 +317,24 @@ def _next_offsets(deliveries: Sequence[Delivery]) -> dict[int, int]:
     return offsets
 
 
-def _report(batch: Batch, outcome: BatchResult) -> None:
-    metrics.WINDOWS.labels(batch.stream_id).inc(outcome.windows)
-    metrics.FENCED.labels(batch.stream_id).inc(outcome.fenced)
-    if outcome.skipped:
-        skipped_s = outcome.skipped / SAMPLE_RATE_HZ
+def _report(batch: Batch, result: BatchResult) -> None:
+    metrics.WINDOWS.labels(batch.stream_id).inc(result.windows)
+    metrics.FENCED.labels(batch.stream_id).inc(result.fenced)
+    if result.skipped:
+        skipped_s = result.skipped / SAMPLE_RATE_HZ
         metrics.SKIPPED_SECONDS.labels(batch.stream_id).inc(skipped_s)
         log.info("worker.skipped", stream=batch.stream_id, skipped_s=round(skipped_s, 1))
-    for play in outcome.opened:
+    for play in result.opened:
         log.info("match.opened", stream=batch.stream_id, track=play.track, score=round(play.score, 3))
-    for play in outcome.closed:
+    for play in result.closed:
         length_s = round((play.end - play.start) / SAMPLE_RATE_HZ, 1)
         log.info(
             "match.closed", stream=batch.stream_id, track=play.track, score=round(play.score, 3), length_s=length_s
         )
-    info = outcome.listener.detector
-    metrics.MATCHES.labels(batch.stream_id, info.name).inc(len(outcome.opened))
-    metrics.ALERTS.labels(batch.severity).inc(len(outcome.opened))
+    info = result.state.detector
+    metrics.MATCHES.labels(batch.stream_id, info.name).inc(len(result.opened))
+    metrics.ALERTS.labels(batch.severity).inc(len(result.opened))
     metrics.MATCHES_OPEN.labels(batch.stream_id).set(len(batch.open))
-    if outcome.windows:
+    if result.windows:
         now = time.time() * SAMPLE_RATE_HZ
-        metrics.DELAY_SECONDS.labels(batch.stream_id).set((now - outcome.progress.position) / SAMPLE_RATE_HZ)
+        metrics.DELAY_SECONDS.labels(batch.stream_id).set((now - result.progress.position) / SAMPLE_RATE_HZ)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -324,9 +325,24 @@ async def open_index(uri: str, token: str | None, info: DetectorInfo, kind: str 
         executor.shutdown(wait=True)
 
 
+def import_client() -> None:
+    """Imports pymilvus, which takes a second: call this in a thread while other parts start."""
+    import pymilvus  # noqa: F401
+
+
+def _require_lite() -> None:
+    if find_spec("milvus_lite") is None:
+        raise DependencyError(
+            "Milvus Lite is not installed: pip install 'airtrace[embedded]', or name a server in AIRTRACE_MILVUS__URI"
+        )
+
+
 def _connect(uri: str, token: str | None) -> Any:
     from pymilvus import MilvusClient  # a second of import: only where it is used
     from pymilvus.exceptions import MilvusException
+
+    if _is_file(uri):
+        _require_lite()
 
     # All three log a traceback for every failed call, which we raise as an error anyway, and Milvus Lite's server for
     # each that it lacks and pymilvus does without; it warns where a system has no runtime directory.

@@ -23,7 +23,8 @@ from ingest.bus.spool_history import SpoolHistory
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Window, encode
-from monitor.parts import recorder
+from monitor.parts import window_history
+from monitor.settings import Settings
 from tests.broker import Broker, kafka_settings
 
 DEADLINE_S = 30
@@ -38,7 +39,7 @@ class Log:
     """A log that is open, and how it is read beside its consumer."""
 
     bus: Bus
-    recorder: WindowHistory
+    history: WindowHistory
 
 
 @pytest.fixture(params=["spool", "kafka"])
@@ -54,7 +55,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Abstr
 async def log(opened: Callable[[], AbstractAsyncContextManager[Bus]], tmp_path: Path) -> AsyncIterator[Log]:
     async with opened() as bus:
         settings = bus._settings if isinstance(bus, KafkaBus) else KafkaSettings()
-        yield Log(bus, recorder(settings, tmp_path / "spool"))
+        yield Log(bus, window_history(Settings(home=tmp_path, kafka=settings)))
 
 
 def window(stream: int, number: int, length: int = LENGTH) -> Window:
@@ -73,9 +74,9 @@ def clock(windows: float, length: int = LENGTH) -> int:
 
 async def test_the_windows_that_touch_an_interval_are_found_in_order(log: Log) -> None:
     await put(log.bus, [window(1, number) for number in range(20)])
-    found = await log.recorder.windows(1, 0, clock(5.5), clock(8))
+    found = await log.history.windows(1, 0, clock(5.5), clock(8))
     assert found.windows == tuple(window(1, number) for number in (5, 6, 7))
-    whole = await log.recorder.windows(1, 0, clock(-100), clock(100))
+    whole = await log.history.windows(1, 0, clock(-100), clock(100))
     assert [each.sequence for each in whole.windows] == list(range(20))
 
 
@@ -90,16 +91,16 @@ async def test_other_streams_gaps_and_what_cannot_be_read_are_passed_over(log: L
             )
     await put(log.bus, [Gap(1, clock(1), clock(2), GapReason.CONNECTING), window(1, 2), window(2, 2)])
     rejected = metrics.REJECTED._value.get()
-    found = await log.recorder.windows(1, 0, clock(0), clock(10))
+    found = await log.history.windows(1, 0, clock(0), clock(10))
     assert found.windows == (window(1, 0), window(1, 2))
     assert metrics.REJECTED._value.get() == rejected, "that is the consumer's to do"
 
 
 async def test_what_the_log_has_not_is_nothing(log: Log) -> None:
-    assert (await log.recorder.windows(1, 0, clock(0), clock(10))).windows == ()
+    assert (await log.history.windows(1, 0, clock(0), clock(10))).windows == ()
     await put(log.bus, [window(1, number) for number in range(3)])
     for stream, begin, end in ((1, -20, 0), (1, 3, 10), (2, 0, 3), (1, 10**9, 10**9 + 1)):
-        assert (await log.recorder.windows(stream, 0, clock(begin), clock(end))).windows == ()
+        assert (await log.history.windows(stream, 0, clock(begin), clock(end))).windows == ()
 
 
 async def test_the_consumer_does_not_notice(log: Log) -> None:
@@ -113,14 +114,14 @@ async def test_the_consumer_does_not_notice(log: Log) -> None:
         taken: list[Delivery] = []
         async for batch in batches:
             taken += batch
-            assert (await log.recorder.windows(1, 0, clock(0), clock(6))).windows == tuple(records[:6])
+            assert (await log.history.windows(1, 0, clock(0), clock(6))).windows == tuple(records[:6])
             await log.bus.commit({0: batch[-1].offset + 1})
             if len(taken) == 6:
                 await put(log.bus, records[6:])
             if len(taken) == 12:
                 break
     assert [delivery.record for delivery in taken] == records
-    assert (await log.recorder.windows(1, 0, clock(0), clock(20))).windows == tuple(records)
+    assert (await log.history.windows(1, 0, clock(0), clock(20))).windows == tuple(records)
 
 
 # The spool
@@ -189,13 +190,15 @@ async def test_kafka_is_read_from_the_time_of_the_interval_on(
         seen: list[int] = []
         decode = kafka_history.decode
         monkeypatch.setattr(kafka_history, "decode", lambda *of: (seen.append(1), decode(*of))[1])
-        found = await recorder(settings, Path("/nowhere")).windows(1, 0, minutes[6].start, minutes[6].end)
+        history = window_history(Settings(home=Path("/nowhere"), kafka=settings))
+        found = await history.windows(1, 0, minutes[6].start, minutes[6].end)
     assert found.windows == (minutes[6],)
     assert len(seen) <= 4, "it read what lies long before"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "someone:hunter2@127.0.0.1:9"])
 async def test_kafka_that_is_away_is_an_error_without_secrets(address: str) -> None:
+    history = window_history(Settings(home=Path("/nowhere"), kafka=KafkaSettings(bootstrap=address)))
     with pytest.raises(BusError, match=r"Kafka at 127\.0\.0\.1:9 cannot be asked") as raised:
-        await recorder(KafkaSettings(bootstrap=address), Path("/nowhere")).windows(1, 0, clock(0), clock(1))
+        await history.windows(1, 0, clock(0), clock(1))
     assert "hunter2" not in str(raised.value)

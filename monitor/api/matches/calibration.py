@@ -19,7 +19,7 @@ from monitor.api.uploads import on_disk
 from monitor.core import calibration as core
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import CalibrationError
-from monitor.matching.calibration import hear, noted_from
+from monitor.matching.calibration import collect_peaks, noted_from
 from monitor.matching.scan import seconds
 from monitor.parts import Airtrace
 from monitor.storage import records
@@ -66,7 +66,7 @@ async def put(parts: App, wanted: shapes.CalibrationRequest) -> shapes.Calibrate
     made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_llr, await parts.store.count_tracks())
     if not wanted.dry_run:
         made = await parts.store.add_calibration(made, parts.matcher.detector.info)
-        parts.matcher.thresholds = parts.matcher.thresholds_at(made.open_llr)
+        parts.matcher.set_open_threshold(made.open_llr)
     largest = found.unknown[:MAX_SHOWN]
     tracks = await _tracks(parts, {where.peak.track for where in (*found.real, *largest)})
     return shapes.Calibrated(
@@ -84,11 +84,11 @@ async def delete(parts: App) -> None:
     """Back to the detector's own: here at once, elsewhere at the next start."""
     detector = parts.matcher.detector
     await parts.store.delete_calibrations(detector.info)
-    parts.matcher.thresholds = parts.matcher.thresholds_at(detector.thresholds.open_llr)
+    parts.matcher.set_open_threshold(detector.thresholds.open_llr)
 
 
 async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[ScanProgress | shapes.CalibrationAudio, None]:
-    async with on_disk(file) as path, aclosing(hear(parts.matcher, path)) as steps:
+    async with on_disk(file) as path, aclosing(collect_peaks(parts.matcher, path)) as steps:
         async for step in steps:
             yield ScanProgress(done_s=seconds(step.n_samples))
         yield _heard(path.name, step.n_samples, step.sound_samples, step.peaks)

@@ -16,9 +16,8 @@ from monitor.api.matches import explain_schemas as shapes
 from monitor.api.uploads import on_disk
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import NotFound
-from monitor.local.home import Home
 from monitor.matching.explain import Explained, Explainer, ExplainQuery
-from monitor.parts import Airtrace, recorder
+from monitor.parts import Airtrace, window_history
 from monitor.storage.records import StreamStatus
 
 router = APIRouter(tags=["explain"])
@@ -60,7 +59,7 @@ async def explain_stream(
     """The same of a stream, for as long as the log has that moment; seconds in the answer count from `at`."""
     stream = await _stream(parts, name)
     begin = timeline.to_clock(at)
-    log = recorder(parts.settings.kafka, Home(parts.settings.home).spool)
+    log = window_history(parts.settings)
     explainer = Explainer(parts.matcher, parts.store, parts.executor)
     found = await explainer.of_stream(log, stream, ExplainQuery(begin, begin + timeline.samples(for_s), track))
     return await _answer(parts, found, stream.name, begin, with_picture=picture)

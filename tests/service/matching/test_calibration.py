@@ -92,7 +92,7 @@ async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
     assert maximum["llr"] > REAL_TIMES * DEFAULT, "so much that it is taken for a play"
     assert all(peak["llr"] >= MIN for peak in heard["peaks"])
 
-    parts.matcher.thresholds = replace(parts.matcher.thresholds, open_llr=1000.0)
+    parts.matcher.set_open_threshold(1000.0)
     assert (await posted(client, path))[-1] == heard
 
 

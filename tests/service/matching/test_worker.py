@@ -619,7 +619,7 @@ async def test_a_bus_that_gives_nothing_for_a_while_is_asked_again(
     bus.deliveries = deliveries  # type: ignore[method-assign]
     with capture_logs() as logs:
         await work_off(Worker(bus, store, matcher), bus)
-    assert [entry["event"] for entry in logs].count("worker.no_records") == 2
+    assert [entry["event"] for entry in logs].count("worker.bus_unavailable") == 2
     assert len(bus.asked) == 3, "the replay begins anew"
     assert len(await store.matches()) == 1
 
@@ -638,7 +638,7 @@ async def test_a_worker_that_is_to_stop_finishes_what_is_in_hand_and_begins_noth
     worker = Worker(bus, Wrapped(store, write=write), matcher)
     async with working(worker):
         await writing.wait()
-        drained = asyncio.create_task(worker.drained(), name="drained")
+        drained = asyncio.create_task(worker.drain(), name="drained")
         await asyncio.sleep(0)
         assert not drained.done()
         going_on.set()
@@ -699,12 +699,12 @@ async def test_exact_vectors_in_memory_are_bounded_and_what_is_asked_for_is_give
     tracks = [(await catalog.add(path, Metadata(path.stem, str(path)))).track.id for path in paths]
     size = (await store.references(tracks, detector.info))[tracks[0]].nbytes
     references = ReferenceCache(store, detector, max_bytes=2 * size)
-    assert (await references.of(tracks)).keys() == set(tracks)
+    assert (await references.get(tracks)).keys() == set(tracks)
     assert len(references._cache) == 2
-    assert (await references.of(tracks[:1])).keys() == {tracks[0]}
+    assert (await references.get(tracks[:1])).keys() == {tracks[0]}
     assert tracks[0] in references._cache
     await catalog.delete(tracks[0])
-    assert await references.of(tracks[:1]) == {}
+    assert await references.get(tracks[:1]) == {}
 
 
 def test_failures_are_counted_by_step_and_cancellations_are_none() -> None:

@@ -233,7 +233,7 @@ class Studio:
         matcher = Matcher(
             self.remembering, index, store, self.executor, MatchingSettings(), self.remembering.thresholds
         )
-        listen = trap.around(matcher, match="embed", remember="embed")
+        listen = trap.around(matcher, match="embed", replay="embed")
         return Worker(trap.around(reader, commit="commit"), store, listen)
 
     async def found(self, stream: int) -> list[list[tuple[Any, ...]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +20,14 @@ from ingest.bus.port import Delivery
 from ingest.wire import Record
 from monitor.catalog.catalog import Catalog
 from monitor.detect.checkpoints import PANNS, Checkpoint
+from monitor.detect.logmel import LogMelDetector
 from monitor.detect.panns import Panns, PannsOutput
 from monitor.errors import AudioError, DependencyError, ModelUnavailable
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
-from monitor.parts import Airtrace, stream_tagger
+from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
-from monitor.settings import Settings
+from monitor.settings import MatchingSettings, Settings
 from monitor.similarity import panns_service as sounds_module
 from monitor.similarity import stream_tagger as watch_module
 from monitor.similarity.panns_service import Loaded, PannsService, open_panns
@@ -129,11 +131,11 @@ async def test_tracks_get_their_vectors_later_from_their_files(
     other = await registered(catalog, tmp_path / "other.wav", panns.tune(3))
     (tmp_path / "gone.wav").unlink()
     written(tmp_path / "other.wav", panns.tune(3, 4.0))
-    found = {each.track.id: each.error async for each in sounds.enrol_all()}
+    found = {each.track.id: each.error async for each in sounds.enroll_all()}
     assert found[there.id] is None
     assert "No such file" in (found[gone.id] or "")
     assert "another recording" in (found[other.id] or "")
-    assert [each.track.id async for each in sounds.enrol_all()] == [gone.id, other.id]  # the first has them
+    assert [each.track.id async for each in sounds.enroll_all()] == [gone.id, other.id]  # the first has them
 
 
 async def test_what_is_excluded_of_a_track_sounds_like_nothing(
@@ -502,13 +504,23 @@ async def test_the_gate_is_off_by_default(watch: StreamTagger, stream: int) -> N
 
 
 async def test_what_the_gate_keeps_from_the_index_is_found_back_later(
-    catalog: Catalog, matcher: Matcher, store: Store, stream: int, tmp_path: Path
+    catalog: Catalog,
+    index: Index,
+    store: Store,
+    detector: LogMelDetector,
+    executor: Executor,
+    stream: int,
+    tmp_path: Path,
 ) -> None:
     """The first 8 s are not searched; when they are, the play reaches back over them."""
     track = await registered(catalog, tmp_path / "tune.wav", panns.tune(41, 24.0))
     air = Air(stream)
     gated_until = air.clock + seconds(8)
-    matcher.needs_search = lambda name, start: start >= gated_until
+
+    def needs_search(name: str, start: int) -> bool:
+        return start >= gated_until
+
+    matcher = Matcher(detector, index, store, executor, MatchingSettings(), detector.thresholds, needs_search)
     before = REGISTRY.get_sample_value("airtrace_worker_gated_segments_total") or 0
     bus = Batches(air.play(panns.tune(41, 24.0)), size=2)
     await work_off(Worker(bus, store, matcher), bus)
@@ -603,14 +615,7 @@ async def test_the_api_says_what_is_missing_where_the_checkpoint_is(
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost/api/v1/") as http:
         clip = written(tmp_path / "clip.wav", panns.tune(1, 2.0))
-        for answer in (await http.post("sounds/search", files=upload(clip)), await http.post("sounds/enrol")):
+        for answer in (await http.post("sounds/search", files=upload(clip)), await http.post("sounds/enroll")):
             assert answer.status_code == 409
             assert "airtrace models fetch panns" in answer.json()["detail"]
         assert (await http.get("similar")).json() == (await http.get("sounds")).json() == []
-
-
-def test_a_watched_worker_gates_its_matcher(parts: Airtrace) -> None:
-    watch = stream_tagger(parts)
-    assert watch is not None
-    assert parts.matcher.needs_search == watch.needs_search
-    assert stream_tagger(replace(parts, sounds=None)) is None

@@ -38,7 +38,7 @@ class _NoMatches:
 
     def __init__(self) -> None:
         self.decided: list[int] = []
-        self.remembered: list[int] = []
+        self.replayed: list[int] = []
 
     async def match(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
@@ -47,9 +47,9 @@ class _NoMatches:
         self.decided += starts
         return self._grown(memory, starts), TrackerUpdate(memory.open, memory.ended, (), (), {})
 
-    async def remember(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
+    async def replay(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
         starts = [start + i * HOP_SAMPLES for i in range(count_segments(len(pcm)))]
-        self.remembered += starts
+        self.replayed += starts
         return self._grown(memory, starts)
 
     def _grown(self, memory: Memory, starts: Sequence[int]) -> Memory:
@@ -57,7 +57,7 @@ class _NoMatches:
 
 
 def _listener(matcher: _NoMatches, progress: Progress | None = None) -> StreamState:
-    return StreamState.recalled("1", matcher, progress, Memory())  # type: ignore[arg-type]
+    return StreamState("1", matcher, progress, Memory())  # type: ignore[arg-type]
 
 
 def _windows(lengths: Sequence[int], session: int = 0, anchor: int = ANCHOR) -> list[Record]:
@@ -75,7 +75,7 @@ def _deliveries(records: Sequence[Record], first_offset: int = 0) -> list[Delive
 
 
 def _hear(listener: StreamState, records: Sequence[Record], first_offset: int = 0):  # type: ignore[no-untyped-def]
-    return asyncio.run(listener.hear(_deliveries(records, first_offset)))
+    return asyncio.run(listener.process(_deliveries(records, first_offset)))
 
 
 def test_windows_are_covered_from_their_first_to_their_last_sample() -> None:
@@ -121,7 +121,7 @@ def test_replayed_records_are_remembered_and_change_nothing() -> None:
     again = _hear(_listener(matcher, before.progress), records[:3])
     assert (again.progress, again.coverage, again.windows) == (before.progress, (), 0)
     assert matcher.decided == []
-    onward = _hear(again.listener, records[3:], first_offset=3)
+    onward = _hear(again.state, records[3:], first_offset=3)
     assert onward.coverage == (Interval(ANCHOR + 6 * SECOND, ANCHOR + 8 * SECOND),)
     assert matcher.decided[0] == ANCHOR + 5 * SECOND + HOP_SAMPLES
 
@@ -132,10 +132,10 @@ def test_the_replay_starts_at_the_record_that_began_the_last_minute() -> None:
 
 
 def test_hearing_a_batch_leaves_the_listener_as_it_was() -> None:
-    listener = _hear(_listener(_NoMatches()), _windows([SECOND + 77])).listener
+    listener = _hear(_listener(_NoMatches()), _windows([SECOND + 77])).state
     more = _windows([SECOND + 77] * 2)[1:]
     assert _hear(listener, more, 1).coverage == _hear(listener, more, 1).coverage
-    assert _hear(listener, more, 1).listener.memory == _hear(listener, more, 1).listener.memory
+    assert _hear(listener, more, 1).state.memory == _hear(listener, more, 1).state.memory
 
 
 @settings(max_examples=60, deadline=None)
@@ -162,7 +162,7 @@ def test_any_batching_books_every_sample_once(pieces: list[tuple[int, bool]], cu
     for begin, end in itertools.pairwise(edges):
         if begin < end:
             outcome = _hear(listener, records[begin:end], begin)
-            listener, booked = outcome.listener, booked + list(outcome.coverage)
+            listener, booked = outcome.state, booked + list(outcome.coverage)
     assert sum(interval.ends - interval.starts for interval in booked) == clock - ANCHOR
     assert all(one.ends == two.starts for one, two in itertools.pairwise(booked))
     assert parted.decided == whole.decided
@@ -187,7 +187,7 @@ def test_what_is_late_is_booked_as_lost_and_no_later_replay_goes_there() -> None
     records = _windows([2 * SECOND] * 6)
     matcher = _NoMatches()
     late = {2, 3}
-    outcome = asyncio.run(_listener(matcher).hear(_deliveries(records), lambda delivery: delivery.offset in late))
+    outcome = asyncio.run(_listener(matcher).process(_deliveries(records), lambda delivery: delivery.offset in late))
     assert outcome.coverage == (
         Interval(ANCHOR, ANCHOR + 4 * SECOND),
         Interval(ANCHOR + 4 * SECOND, ANCHOR + 8 * SECOND, GapReason.LOST),
@@ -198,21 +198,21 @@ def test_what_is_late_is_booked_as_lost_and_no_later_replay_goes_there() -> None
     assert outcome.progress.replay_offset == 4
     again = _NoMatches()
     replayed = _hear(_listener(again, outcome.progress), records)
-    assert replayed.listener.memory.recent == outcome.listener.memory.recent
-    assert replayed.listener.marks == outcome.listener.marks
+    assert replayed.state.memory.recent == outcome.state.memory.recent
+    assert replayed.state.offsets == outcome.state.offsets
 
 
 def test_where_another_worker_has_written_what_was_heard_stays_remembered() -> None:
     """Else a play that began before would be found later, or not at all, by what is left of it."""
     records = _windows([2 * SECOND] * 6)
-    heard = _hear(_listener(_NoMatches()), records[:3]).listener
+    heard = _hear(_listener(_NoMatches()), records[:3]).state
     theirs = _hear(_listener(_NoMatches()), records[:5]).progress
     refreshed = heard.refreshed(theirs, Memory())
     matcher = _NoMatches()
     outcome = _hear(replace(refreshed, matcher=matcher), records[3:], 3)
     undisturbed = _hear(_listener(_NoMatches()), records)
     assert outcome.coverage == (Interval(ANCHOR + 10 * SECOND, ANCHOR + 12 * SECOND),)
-    assert outcome.listener.memory == undisturbed.listener.memory
+    assert outcome.state.memory == undisturbed.state.memory
     assert outcome.progress == undisturbed.progress
     assert min(matcher.decided) > ANCHOR + 8 * SECOND
 
@@ -220,10 +220,10 @@ def test_where_another_worker_has_written_what_was_heard_stays_remembered() -> N
 def test_records_that_come_again_to_who_remembers_them_change_nothing() -> None:
     records = _windows([SECOND // 3] * 12)
     heard = _hear(_listener(_NoMatches()), records[:8])
-    again = _hear(heard.listener, records[5:8], 5)
-    assert (again.listener.memory, again.listener.marks) == (heard.listener.memory, heard.listener.marks)
+    again = _hear(heard.state, records[5:8], 5)
+    assert (again.state.memory, again.state.offsets) == (heard.state.memory, heard.state.offsets)
     whole, parted = _NoMatches(), _NoMatches()
     _hear(_listener(whole), records)
-    _hear(replace(again.listener, matcher=parted), records[8:], 8)
+    _hear(replace(again.state, matcher=parted), records[8:], 8)
     assert parted.decided == whole.decided[-len(parted.decided) :]
-    assert parted.decided[0] == whole.decided[len(heard.listener.memory.recent)]
+    assert parted.decided[0] == whole.decided[len(heard.state.memory.recent)]
