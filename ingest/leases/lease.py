@@ -1,8 +1,9 @@
-"""Who may publish a stream and until when, and how many streams are one process's share. Knows no database.
+"""Who may publish a stream and until when, and how many streams are one process's fair share. Uses no database.
 
-A claim is a row in PostgreSQL (`leases.py`) that runs out when it is not renewed. Its holder counts by its own
-monotonic clock from before it asked, so that it always stops before the row runs out. What a paused process or a
-broker's buffer still sends behind that is of an older epoch than the next holder's: the worker drops it.
+A lease is a row in PostgreSQL (`postgres.py`) that expires unless it is renewed. Its holder measures it by its own
+monotonic clock, starting before it sends the request, so that it always stops before the row expires. Records that a
+paused process or a broker's buffer still sends after that carry an older epoch than the next holder's: workers drop
+them.
 """
 
 from __future__ import annotations
@@ -16,34 +17,35 @@ from typing import TypeVar
 
 Process = TypeVar("Process", bound=object)
 
-TURNS = 5  # in the time of a lease, at least: one that fails, or is late, loses nothing
-# Of a claim that its holder does not use: clocks differ by far less, the rest is for the record that is under way.
+MIN_TURNS = 5  # within the takeover time, so that one turn that fails or is late loses nothing
+# The share of a lease that its holder leaves unused. Clocks differ by far less; the rest is for a record in flight.
 MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTiming:
-    """Durations of claims. The streams of a process that dies are taken over within length_s + turn_s."""
+    """Durations of a lease. The streams of a process that dies are taken over within length_s + turn_s."""
 
-    length_s: float  # for which a claim is good, from when the database renewed it
+    length_s: float  # how long a lease is valid after the database renewed it
     turn_s: float  # from one renewal to the next
+    margin: float = MARGIN
 
     @classmethod
     def within(cls, takeover_s: float, poll_s: float) -> LeaseTiming:
-        """Terms by which a dead process's streams are taken over in `takeover_s`."""
-        turn_s = min(poll_s, takeover_s / TURNS)
+        """The timing by which a dead process's streams are taken over within `takeover_s`."""
+        turn_s = min(poll_s, takeover_s / MIN_TURNS)
         return cls(takeover_s - turn_s, turn_s)
 
-    def until_s(self, asked_s: float) -> float:
-        """Up to when one may publish by a claim that was asked for at this moment of the own clock."""
-        return asked_s + self.length_s * (1 - MARGIN)
+    def until_s(self, requested_s: float) -> float:
+        """Until when a lease requested at `requested_s` may be used; both by this process's monotonic clock."""
+        return requested_s + self.length_s * (1 - self.margin)
 
 
 class Lease:
-    """Whether this process may publish a stream, by its own clock. Without arguments: for ever, nobody else can."""
+    """Whether this process may publish a stream, by its own clock. Without arguments it never expires."""
 
     def __init__(self, epoch: int = 0, until_s: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
-        """`until_s`: by `clock`."""
+        """`until_s`: when it expires, by `clock`."""
         self.epoch = epoch
         self.is_revoked = False
         self._until_s = until_s
@@ -56,18 +58,18 @@ class Lease:
         return not self.is_revoked and self._clock() < self._until_s
 
     def extend(self, epoch: int, until_s: float) -> None:
-        """The claim was renewed, or made again before anybody else had the stream."""
+        """The lease was renewed, or claimed again before any other process had the stream."""
         self.epoch = epoch
         self._until_s = until_s
         self._changed.set()
 
     def revoke(self) -> None:
-        """The stream is another process's."""
+        """Another process has the stream now."""
         self.is_revoked = True
         self._changed.set()
 
     async def wait_until_valid(self) -> int | None:
-        """The epoch to publish under, as soon as there is one; None when the stream is another process's."""
+        """The epoch to publish under, as soon as the lease is valid; None once another process has the stream."""
         while not self.is_valid:
             if self.is_revoked:
                 return None
@@ -77,10 +79,10 @@ class Lease:
 
 
 def fair_share(n_streams: int, held: Mapping[Process, int], process: Process) -> int:
-    """How many of the streams one of the living processes takes.
+    """How many of `n_streams` the process may hold; `held` counts the leases of each live process, including it.
 
-    The shares differ by one at most; those who hold most have the larger ones, so that the fewest streams move.
+    Shares differ by at most one. Processes that hold most get the larger ones, so that the fewest streams move.
     """
     ranks = sorted(held, key=lambda each: (-held[each], str(each)))
-    minimum, more = divmod(n_streams, len(held))
-    return minimum + (ranks.index(process) < more)
+    minimum, remainder = divmod(n_streams, len(held))
+    return minimum + (ranks.index(process) < remainder)

@@ -1,12 +1,12 @@
-"""Claims on streams, in PostgreSQL: every process asks in turns, and reads what it holds.
+"""Leases in PostgreSQL: every process takes turns to renew its own, claim free ones, and read what it holds.
 
 A turn is one transaction:
-    1. seen      this process lives (and no longer, when it is leaving)
-    2. release   what it has stopped to read
-    3. renew     what it holds and has not run out
-    4. regain    what it held and nobody has taken since: the database was away
-    5. claim     what is free, or ran out, up to its share; or choose what to give up
-The database's clock decides who holds a claim, this process's own how long it makes use of it (`lease.py`).
+    1. seen      record that this process is alive (or that it leaves)
+    2. release   give up the streams that it has stopped reading
+    3. renew     extend the leases that have not expired
+    4. regain    take back expired leases that nobody has claimed since: the database was unreachable
+    5. claim     take what is free or expired, up to the fair share; or choose what to give up
+The database's clock decides who holds a lease, this process's own clock how long it makes use of it (`lease.py`).
 """
 
 from __future__ import annotations
@@ -24,75 +24,19 @@ import asyncpg
 import structlog
 
 from ingest import metrics
-from ingest.leases.assignment import ANSWER_TIMEOUT_S, Connection, Stream
+from ingest.leases.assignment import Stream
+from ingest.leases.connection import ANSWER_TIMEOUT_S, Connection
 from ingest.leases.lease import Lease, LeaseTiming, fair_share
+from ingest.leases.queries import queries
 
 log = structlog.get_logger(__name__)
-
-SEEN = """
-    insert into ingest_processes (id, name, expires_at) values ($1, $2, now() + $3)
-    on conflict (id) do update set expires_at = excluded.expires_at
-"""
-LEFT = "delete from ingest_processes where id = $1 or expires_at < now() - interval '1 day'"
-KNOWN = """
-    insert into leases (stream_id)
-    select s.id from streams s
-    where s.enabled and s.removed_at is null and not exists (select from leases where stream_id = s.id)
-    on conflict do nothing
-"""
-RELEASE = """
-    update leases l set holder = null, expires_at = now()
-    where l.holder = $1 and not l.stream_id = any ($2::bigint[])
-      and ($4 or l.stream_id = any ($3::bigint[])
-           or not exists (
-               select from streams s where s.id = l.stream_id and s.enabled and s.removed_at is null))
-    returning l.stream_id
-"""
-RENEW = "update leases set expires_at = now() + $2 where holder = $1 and expires_at > now() returning stream_id, epoch"
-REGAIN = """
-    with own as (
-        select stream_id from leases where holder = $1 and expires_at <= now() for update skip locked
-    )
-    update leases l set epoch = l.epoch + 1, expires_at = now() + $2
-    from own where l.stream_id = own.stream_id
-    returning l.stream_id, l.epoch
-"""
-HELD = """
-    select p.id, count(s.id) as streams
-    from ingest_processes p
-    left join leases l on l.holder = p.id and l.expires_at > now()
-    left join streams s on s.id = l.stream_id and s.enabled and s.removed_at is null
-    where p.expires_at > now()
-    group by p.id
-"""
-COUNT = "select count(*) from streams s where s.enabled and s.removed_at is null"
-CLAIM = """
-    with free as (
-        select l.stream_id, l.holder
-        from leases l join streams s on s.id = l.stream_id
-        where s.enabled and s.removed_at is null
-          and (l.holder is null or (l.expires_at <= now() and $3))
-        order by l.stream_id
-        limit $4
-        for update of l skip locked
-    )
-    update leases l set holder = $1, epoch = l.epoch + 1, expires_at = now() + $2
-    from free where l.stream_id = free.stream_id
-    returning l.stream_id, l.epoch, free.holder as before
-"""
-OURS = """
-    select s.id, s.url, p.position
-    from leases l join streams s on s.id = l.stream_id left join progress p on p.stream_id = s.id
-    where l.holder = $1 and s.enabled and s.removed_at is null
-    order by s.id
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """What one transaction came to. Epochs by stream; `before`: of those that were claimed, who had them."""
+    """The result of one transaction. Epochs are by stream; `before`: who held the claimed leases before."""
 
-    kept: dict[int, int]
+    renewed: dict[int, int]
     regained: dict[int, int]
     claimed: dict[int, int]
     before: dict[int, uuid.UUID | None]
@@ -102,110 +46,109 @@ class _Turn:
 
 
 class LeasedStreams:
-    """The streams that this process holds a claim on; see `Streams`."""
+    """The streams that this process holds a lease on; see `StreamAssignment`."""
 
-    def __init__(self, dsn: str, terms: LeaseTiming, clock: Callable[[], float] = time.monotonic) -> None:
-        self.turn_s = terms.turn_s
-        self._terms = terms
-        self._length = timedelta(seconds=terms.length_s)
+    def __init__(self, dsn: str, timing: LeaseTiming, clock: Callable[[], float] = time.monotonic) -> None:
+        self.turn_s = timing.turn_s
+        self._timing = timing
+        self._length = timedelta(seconds=timing.length_s)
         self._clock = clock
-        # One question that hangs must leave time for another before the claims run out.
-        self._database = Connection(dsn, min(ANSWER_TIMEOUT_S, terms.length_s / 2))
+        # A turn that hangs must leave time for another one before the leases expire.
+        self._connection = Connection(dsn, min(ANSWER_TIMEOUT_S, timing.length_s / 2))
         self._id = uuid.uuid4()
         self._name = f"{socket.gethostname()}/{os.getpid()}"
-        self._permits: dict[int, Lease] = {}
+        self._leases: dict[int, Lease] = {}
         self._giving_up: set[int] = set()
         self._watching_since_s: float | None = None
-        self._asked_s = 0.0
+        self._requested_s = 0.0
 
     async def read(self, running: Collection[int], *, is_leaving: bool) -> dict[int, Stream] | None:
-        """One turn. See `Streams`."""
-        asked_s = self._clock()
-        if asked_s - self._asked_s > self._terms.length_s:  # we were paused, or this is the first turn
+        """One turn. See `StreamAssignment`."""
+        requested_s = self._clock()
+        if requested_s - self._requested_s > self._timing.length_s:  # we were paused, or this is the first turn
             self._watching_since_s = None
-        self._asked_s = asked_s
-        turn = await self._database.run(lambda connection: self._turn(connection, running, is_leaving))
+        self._requested_s = requested_s
+        turn = await self._connection.run(lambda connection: self._turn(connection, running, is_leaving))
         if turn is None:
             self._watching_since_s = None
             return None
         if self._watching_since_s is None:
-            self._watching_since_s = asked_s
-        self._settle(turn, asked_s)
+            self._watching_since_s = requested_s
+        self._update_leases(turn, requested_s)
         if not is_leaving:
-            self._choose({row["id"] for row in turn.streams}, turn.share)
-        metrics.LEASES.set(len(self._permits))
+            self._give_up_excess({row["id"] for row in turn.streams}, turn.share)
+        metrics.LEASES.set(len(self._leases))
         return {
-            row["id"]: Stream(row["id"], row["url"], row["position"], self._permits[row["id"]])
+            row["id"]: Stream(row["id"], row["url"], row["position"], self._leases[row["id"]])
             for row in turn.streams
-            if row["id"] in self._permits and row["id"] not in self._giving_up
+            if row["id"] in self._leases and row["id"] not in self._giving_up
         }
 
     def close(self) -> None:
-        """See `Streams`."""
-        self._database.close()
+        """See `StreamAssignment`."""
+        self._connection.close()
 
     async def _turn(self, connection: asyncpg.Connection, running: Collection[int], is_leaving: bool) -> _Turn:
-        ours, length = self._id, self._length
+        sql, own_id, length = queries(), self._id, self._length
         async with connection.transaction():
             if is_leaving:
-                await connection.execute(LEFT, ours)
+                await connection.execute(sql["left"], own_id)
             else:
-                await connection.execute(SEEN, ours, self._name, length)
-                await connection.execute(KNOWN)
-            released = await connection.fetch(RELEASE, ours, list(running), list(self._giving_up), is_leaving)
-            kept = await connection.fetch(RENEW, ours, length)
-            regained = await connection.fetch(REGAIN, ours, length)
-            part, claimed = 0, []
+                await connection.execute(sql["seen"], own_id, self._name, length)
+                await connection.execute(sql["add_missing"])
+            released = await connection.fetch(sql["release"], own_id, list(running), list(self._giving_up), is_leaving)
+            renewed = await connection.fetch(sql["renew"], own_id, length)
+            regained = await connection.fetch(sql["regain"], own_id, length)
+            share, claimed = 0, []
             if not is_leaving:
-                held = {row["id"]: row["streams"] for row in await connection.fetch(HELD)}
-                part = fair_share(await connection.fetchval(COUNT), held, ours)
-                if (missing := part - held[ours]) > 0:
-                    claimed = await connection.fetch(CLAIM, ours, length, self._may_take_over(), missing)
-            streams = await connection.fetch(OURS, ours)
+                held = {row["id"]: row["streams"] for row in await connection.fetch(sql["held"])}
+                share = fair_share(await connection.fetchval(sql["count_streams"]), held, own_id)
+                if (missing := share - held[own_id]) > 0:
+                    claimed = await connection.fetch(sql["claim"], own_id, length, self._may_take_over(), missing)
+            streams = await connection.fetch(sql["own_streams"], own_id)
         before = {row["stream_id"]: row["before"] for row in claimed}
         gone = tuple(row["stream_id"] for row in released)
-        return _Turn(_epochs(kept), _epochs(regained), _epochs(claimed), before, gone, part, tuple(streams))
+        return _Turn(_epochs(renewed), _epochs(regained), _epochs(claimed), before, gone, share, tuple(streams))
 
     def _may_take_over(self) -> bool:
-        """Only who could have renewed claims of his own meanwhile knows that another has failed to."""
+        """Whether this process could have renewed leases of its own all the while: then others could have, too."""
         since_s = self._watching_since_s
-        return since_s is not None and self._clock() - since_s >= self._terms.length_s
+        return since_s is not None and self._clock() - since_s >= self._timing.length_s
 
-    def _settle(self, turn: _Turn, asked_s: float) -> None:
-        """Brings the permits in line with the claims."""
-        until_s = self._terms.until_s(asked_s)
+    def _update_leases(self, turn: _Turn, requested_s: float) -> None:
+        until_s = self._timing.until_s(requested_s)
         for stream in turn.released:
-            self._forget(stream, "released")
-        for stream in self._permits.keys() - turn.kept.keys() - turn.regained.keys():
-            self._forget(stream, "lost")
-        for stream, epoch in {**turn.kept, **turn.regained, **turn.claimed}.items():
-            if stream in self._permits:
-                self._permits[stream].extend(epoch, until_s)
+            self._revoke(stream, "released")
+        for stream in self._leases.keys() - turn.renewed.keys() - turn.regained.keys():
+            self._revoke(stream, "lost")
+        for stream, epoch in {**turn.renewed, **turn.regained, **turn.claimed}.items():
+            if stream in self._leases:
+                self._leases[stream].extend(epoch, until_s)
             else:
-                self._permits[stream] = Lease(epoch, until_s, self._clock)
+                self._leases[stream] = Lease(epoch, until_s, self._clock)
         for stream, epoch in turn.regained.items():
-            _tell("regained", stream, epoch=epoch)
+            _report("regained", stream, epoch=epoch)
         for stream, epoch in turn.claimed.items():
             before = turn.before[stream]
-            _tell("claimed" if before is None else "taken_over", stream, epoch=epoch)
+            _report("claimed" if before is None else "taken_over", stream, epoch=epoch)
 
-    def _forget(self, stream: int, change: str) -> None:
+    def _revoke(self, stream: int, change: str) -> None:
         self._giving_up.discard(stream)
-        if (permit := self._permits.pop(stream, None)) is not None:
-            permit.revoke()
-            _tell(change, stream, epoch=permit.epoch)
+        if (lease := self._leases.pop(stream, None)) is not None:
+            lease.revoke()
+            _report(change, stream, epoch=lease.epoch)
 
-    def _choose(self, enabled: Collection[int], part: int) -> None:
-        """Gives up what is above the share, the newest first: they have the least to lose."""
-        staying = [stream for stream in self._permits if stream in enabled and stream not in self._giving_up]
-        self._giving_up.update(staying[part:])
+    def _give_up_excess(self, enabled: Collection[int], share: int) -> None:
+        """Marks what exceeds the share to be given up, the newest first: those have the least to lose."""
+        staying = [stream for stream in self._leases if stream in enabled and stream not in self._giving_up]
+        self._giving_up.update(staying[share:])
 
 
 def _epochs(rows: Iterable[Any]) -> dict[int, int]:
     return {row["stream_id"]: row["epoch"] for row in rows}
 
 
-def _tell(change: str, stream: int, epoch: int) -> None:
+def _report(change: str, stream: int, epoch: int) -> None:
     metrics.LEASE_CHANGES.labels(change).inc()
-    tell = log.warning if change in ("lost", "taken_over") else log.info
-    tell("lease.changed", change=change, stream=stream, epoch=epoch)
+    write = log.warning if change in ("lost", "taken_over") else log.info
+    write("lease.changed", change=change, stream=stream, epoch=epoch)

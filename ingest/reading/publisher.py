@@ -31,11 +31,11 @@ MAX_RETRY_S = 5.0  # half of the time that a stopping reader gives us
 class Publisher:
     """`put` records, `run` as a task of its own, `close` when there will be no more."""
 
-    def __init__(self, stream_id: int, bus: Bus, max_waiting: int = MAX_WAITING, permit: Lease | None = None) -> None:
-        """`waiting_most`: samples of audio that may wait for the bus. `permit`: without one nobody else publishes."""
+    def __init__(self, stream_id: int, bus: Bus, max_waiting: int = MAX_WAITING, lease: Lease | None = None) -> None:
+        """`waiting_most`: samples of audio that may wait for the bus. `lease`: without one nobody else publishes."""
         self._stream_id = stream_id
         self._bus = bus
-        self._permit = permit or Lease()
+        self._lease = lease or Lease()
         self._behind: tuple[uuid.UUID, int] | None = None  # session and sample at which the next window should begin
         self._max_waiting = max_waiting
         self._queue: deque[Record] = deque()
@@ -74,7 +74,7 @@ class Publisher:
         """
         while True:
             while self._sending is not None or self._queue:
-                if not self._permit.is_valid and await self._permit.wait_until_valid() is None:
+                if not self._lease.is_valid and await self._lease.wait_until_valid() is None:
                     self._forget()
                     return
                 if self._sending is None:
@@ -93,10 +93,10 @@ class Publisher:
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
         record = self._marked(record)
         while True:
-            if not self._permit.is_valid:
+            if not self._lease.is_valid:
                 return False
             try:
-                await self._bus.publish(replace(record, epoch=self._permit.epoch))
+                await self._bus.publish(replace(record, epoch=self._lease.epoch))
                 return True
             except BusError as error:
                 wait_s = backoff.next_s()

@@ -57,11 +57,11 @@ class Reader:
         settings: IngestSettings,
         heard_until: int | None = None,
         now: Callable[[], int] = clock_now,
-        permit: Lease | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard.
 
-        `permit`: without one nobody else publishes the stream.
+        `lease`: without one nobody else publishes the stream.
         """
         self._stream_id = stream_id
         self._url = url
@@ -69,7 +69,7 @@ class Reader:
         self._now = now
         self._was_heard = heard_until is not None
         self._ledger = GapLedger(stream_id, now() if heard_until is None else heard_until)
-        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), permit)
+        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), lease)
         self._max_burst = timeline.samples(settings.max_burst_s)
         self._backoff = Backoff(settings.backoff_first_s, settings.max_backoff_s)
 

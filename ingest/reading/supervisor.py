@@ -29,7 +29,7 @@ MAX_RESTART_S = 60.0
 @dataclass(frozen=True, slots=True)
 class _Running:
     url: str
-    permit: Lease
+    lease: Lease
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -79,14 +79,14 @@ class Supervisor:
                 log.info("stream.removed" if stream is None else "stream.changed", stream=stream_id)
         for stream in wanted.values():
             if stream.id not in self._running:  # one with a new address waits until its old reader has ended
-                running = self._running[stream.id] = _Running(stream.url, stream.permit)
+                running = self._running[stream.id] = _Running(stream.url, stream.lease)
                 reader = self._reader(stream)
                 group.create_task(self._keep(stream.id, reader, running), name=f"stream-{stream.id}")
 
     def _reader(self, stream: Stream) -> Reader:
         known = [until for until in (stream.position, self._heard_until.get(stream.id)) if until is not None]
         heard_until = max(known, default=None)
-        return Reader(stream.id, stream.url, self._bus, self._settings, heard_until, permit=stream.permit)
+        return Reader(stream.id, stream.url, self._bus, self._settings, heard_until, lease=stream.lease)
 
     async def _keep(self, stream_id: int, reader: Reader, running: _Running) -> None:
         """Runs a reader until it is stopped, and again when it breaks: that is a bug, but one stream's only."""
@@ -102,7 +102,7 @@ class Supervisor:
                     log.exception("stream.crashed", stream=stream_id, wait_s=round(wait_s, 1))
                     await stopped_within(stop, wait_s)
         finally:
-            if running.permit.is_revoked:  # what it heard last was not published: the next reader tells of it
+            if running.lease.is_revoked:  # what it heard last was not published: the next reader tells of it
                 self._heard_until.pop(stream_id, None)
             else:
                 self._heard_until[stream_id] = reader.heard_until
@@ -111,4 +111,4 @@ class Supervisor:
 
 
 def _is_same(stream: Stream, running: _Running) -> bool:
-    return stream.url == running.url and stream.permit is running.permit
+    return stream.url == running.url and stream.lease is running.lease

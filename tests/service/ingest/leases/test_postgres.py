@@ -1,4 +1,4 @@
-"""Claims in a real PostgreSQL: shared out fairly, followed in time, never two at once, given up at once."""
+"""Leases in a real PostgreSQL: shared fairly, taken over in time, never held twice, given up at once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 
 TAKEOVER_S = 3.0
-TERMS = LeaseTiming.within(TAKEOVER_S, 0.1)
+TIMING = LeaseTiming.within(TAKEOVER_S, 0.1)
 DEADLINE_S = 60
 
 
 class Process:
-    """What the supervisor does: turns, and readers that run as they are told to."""
+    """Does what the supervisor does: takes turns, and runs exactly the readers that it should."""
 
-    def __init__(self, dsn: str, terms: LeaseTiming = TERMS) -> None:
-        self.leases = LeasedStreams(dsn, terms)
+    def __init__(self, dsn: str, timing: LeaseTiming = TIMING) -> None:
+        self.leases = LeasedStreams(dsn, timing)
         self.reading: dict[int, Stream] = {}
 
     async def turn(self, *, is_leaving: bool = False) -> set[int]:
@@ -37,7 +37,7 @@ class Process:
 
     @property
     def may_publish(self) -> set[int]:
-        return {stream for stream, read in self.reading.items() if read.permit.is_valid}
+        return {stream for stream, read in self.reading.items() if read.lease.is_valid}
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ async def turns(processes: list[Process], times: int) -> None:
 
 
 async def turns_until(processes: list[Process], truth: Callable[[], bool]) -> None:
-    """On a busy machine a turn may come to nothing."""
+    """On a busy machine a turn may fail."""
     async with asyncio.timeout(DEADLINE_S):
         while not truth():
             await turns(processes, 1)
-            await asyncio.sleep(TERMS.turn_s)
+            await asyncio.sleep(TIMING.turn_s)
 
 
 async def test_one_process_reads_all_streams_and_each_that_joins_takes_its_share(
@@ -99,7 +99,9 @@ async def test_one_process_reads_all_streams_and_each_that_joins_takes_its_share
     assert [set(process.reading) for process in processes] == before, "nothing moves without a reason"
 
 
-async def test_who_leaves_gives_up_at_once_what_it_has_stopped_to_read(dsn: str, processes: list[Process]) -> None:
+async def test_a_process_that_leaves_gives_up_at_once_what_it_has_stopped_reading(
+    dsn: str, processes: list[Process]
+) -> None:
     streams = set(await add_streams(dsn, 4))
     one, two, _ = processes
     await turns([one, two], 3)
@@ -107,7 +109,7 @@ async def test_who_leaves_gives_up_at_once_what_it_has_stopped_to_read(dsn: str,
     ours = set(two.reading)
     two.reading = {last: two.reading[last]}  # the other reader has ended, this one publishes its rest
     await two.leases.read(two.reading.keys(), is_leaving=True)
-    assert two.may_publish == {last}, "while it drains it may publish"
+    assert two.may_publish == {last}, "it may publish while it drains"
     assert await one.turn() == streams - {last}
     two.reading = {}
     await two.turn(is_leaving=True)
@@ -121,73 +123,71 @@ async def test_the_streams_of_a_dead_process_are_taken_over_in_time_and_not_befo
     streams = set(await add_streams(dsn, 4))
     one, two, _ = processes
     begun_s = time.monotonic()
-    while time.monotonic() < begun_s + TERMS.length_s + 0.2:  # long enough that each knows the other to live
+    while time.monotonic() < begun_s + TIMING.length_s + 0.2:  # long enough that each knows that the other is alive
         await turns([one, two], 1)
-        await asyncio.sleep(TERMS.turn_s)
+        await asyncio.sleep(TIMING.turn_s)
     assert len(two.reading) == 2
     two.leases.close()
     died_s = time.monotonic()
     while await one.turn() != streams:
         assert time.monotonic() < died_s + TAKEOVER_S + 1  # a second for a busy machine
         assert not set(one.reading) & two.may_publish
-        await asyncio.sleep(TERMS.turn_s)
-    assert time.monotonic() >= died_s + TERMS.length_s - 3 * TERMS.turn_s
+        await asyncio.sleep(TIMING.turn_s)
+    assert time.monotonic() >= died_s + TIMING.length_s - 3 * TIMING.turn_s
     assert two.may_publish == set()
     async with connected(dsn) as connection:
         epochs = dict(await connection.fetch("select stream_id, epoch from leases"))
-    assert all(epochs[stream] > two.reading[stream].permit.epoch for stream in two.reading)
-    assert all(one.reading[stream].permit.epoch == epochs[stream] for stream in streams)
+    assert all(epochs[stream] > two.reading[stream].lease.epoch for stream in two.reading)
+    assert all(one.reading[stream].lease.epoch == epochs[stream] for stream in streams)
 
 
-async def test_who_was_paused_may_no_longer_publish_and_loses_its_streams(dsn: str, processes: list[Process]) -> None:
+async def test_a_paused_process_may_no_longer_publish_and_loses_its_streams(dsn: str, processes: list[Process]) -> None:
     streams = set(await add_streams(dsn, 2))
     one, two, _ = processes
     await turns([one, two], 3)
     (paused,) = two.reading
-    permit = two.reading[paused].permit
+    lease = two.reading[paused].lease
     begun_s = time.monotonic()
     while await one.turn() != streams:
         assert time.monotonic() < begun_s + DEADLINE_S
-        await asyncio.sleep(TERMS.turn_s)
-    assert not permit.is_valid
+        await asyncio.sleep(TIMING.turn_s)
+    assert not lease.is_valid
     with capture_logs() as logs:
         await two.turn()
-    assert permit.is_revoked
+    assert lease.is_revoked
     assert paused not in two.reading
-    assert {"change": "lost", "stream": paused, "epoch": permit.epoch} in [
+    assert {"change": "lost", "stream": paused, "epoch": lease.epoch} in [
         {name: entry.get(name) for name in ("change", "stream", "epoch")} for entry in logs
     ]
 
 
-async def test_who_is_paused_in_the_middle_of_a_turn_keeps_nobody_from_its_streams(
-    dsn: str, processes: list[Process]
-) -> None:
+async def test_a_process_paused_in_the_middle_of_a_turn_blocks_no_takeover(dsn: str, processes: list[Process]) -> None:
     streams = set(await add_streams(dsn, 2))
     one, two, _ = processes
     await turns([one, two], 3)
-    connection = one.leases._database._connection
+    connection = one.leases._connection._connection
     assert connection is not None
     await connection.execute("begin")
     await connection.execute("update leases set epoch = epoch where holder = $1", one.leases._id)
     begun_s = time.monotonic()
     while await two.turn() != streams:
         assert time.monotonic() < begun_s + DEADLINE_S
-        await asyncio.sleep(TERMS.turn_s)
+        await asyncio.sleep(TIMING.turn_s)
     assert one.may_publish == set()
     await one.turn()  # the server has ended its connection
     await turns([one, two], 3)
     assert len(one.reading) == 1
 
 
-async def test_while_the_database_is_away_the_claims_run_out_and_each_gets_its_own_back(
+async def test_while_the_database_is_away_leases_expire_and_each_process_gets_its_own_back(
     dsn: str, processes: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add_streams(dsn, 6)
     one, two, _ = processes
     begun_s = time.monotonic()
-    while time.monotonic() < begun_s + TERMS.length_s + 0.2:
+    while time.monotonic() < begun_s + TIMING.length_s + 0.2:
         await turns([one, two], 1)
-        await asyncio.sleep(TERMS.turn_s)
+        await asyncio.sleep(TIMING.turn_s)
     before = [dict(one.reading), dict(two.reading)]
 
     async def refused(*_: object) -> asyncpg.Connection:
@@ -198,18 +198,18 @@ async def test_while_the_database_is_away_the_claims_run_out_and_each_gets_its_o
         for process in (one, two):
             process.leases.close()
         begun_s = time.monotonic()
-        while time.monotonic() < begun_s + TERMS.length_s + 0.5:
+        while time.monotonic() < begun_s + TIMING.length_s + 0.5:
             await turns([one, two], 1)
-            await asyncio.sleep(TERMS.turn_s)
+            await asyncio.sleep(TIMING.turn_s)
     assert one.may_publish == two.may_publish == set(), "they stop of their own accord"
     await turns_until([one], lambda: bool(one.may_publish))
-    assert one.may_publish == set(before[0]), "and takes nothing of the other, who could not renew either"
+    assert one.may_publish == set(before[0]), "it takes none of the other's, which could not renew either"
     await turns_until([two], lambda: bool(two.may_publish))
     for process, reading in zip((one, two), before, strict=True):
-        assert process.reading == reading, "the same permits: what waited goes on"
+        assert process.reading == reading, "the same leases: queued records are published"
         async with connected(dsn) as connection:
             epochs = dict(await connection.fetch("select stream_id, epoch from leases"))
-        assert {stream: read.permit.epoch for stream, read in reading.items()} == {
+        assert {stream: read.lease.epoch for stream, read in reading.items()} == {
             stream: epochs[stream] for stream in reading
         }
 
@@ -228,22 +228,22 @@ async def test_a_stream_that_is_removed_is_released_once_its_reader_has_ended(
         assert await connection.fetchval("select holder from leases where stream_id = $1", stays) is not None
 
 
-async def test_a_claim_whose_answer_was_lost_is_found_by_the_next_turn(dsn: str, processes: list[Process]) -> None:
+async def test_a_lease_whose_answer_was_lost_is_found_by_the_next_turn(dsn: str, processes: list[Process]) -> None:
     (stream,) = await add_streams(dsn, 1)
     one = processes[0]
     await one.turn()
     one.reading = {}
-    one.leases._permits.clear()  # as after a turn whose answer was lost
+    one.leases._leases.clear()  # as after a turn whose answer was lost
     assert await one.turn() == {stream}
     assert one.may_publish == {stream}
 
 
 async def test_whatever_happens_no_stream_may_be_published_by_two(dsn: str) -> None:
-    """Seeded chaos: concurrent turns, pauses longer than a claim, deaths and births; watched all the time."""
+    """Seeded chaos: concurrent turns, pauses longer than a lease, deaths and births; watched all the time."""
     rng = random.Random(6)
-    terms = LeaseTiming.within(1.0, 0.1)
+    timing = LeaseTiming.within(1.0, 0.1)
     streams = await add_streams(dsn, 7)
-    alive: list[Process] = [Process(dsn, terms) for _ in range(3)]
+    alive: list[Process] = [Process(dsn, timing) for _ in range(3)]
     everyone, epochs = list(alive), dict.fromkeys(streams, 0)
     over = asyncio.Event()
 
@@ -252,7 +252,7 @@ async def test_whatever_happens_no_stream_may_be_published_by_two(dsn: str) -> N
             holders = [process for process in everyone if stream in process.may_publish]
             assert len(holders) <= 1
             for holder in holders:
-                epoch = holder.reading[stream].permit.epoch
+                epoch = holder.reading[stream].lease.epoch
                 assert epoch >= epochs[stream], "an older epoch after a newer one"
                 epochs[stream] = epoch
 
@@ -263,7 +263,7 @@ async def test_whatever_happens_no_stream_may_be_published_by_two(dsn: str) -> N
             chance = rng.random()
             if chance < 0.05:  # dies; another is born
                 process.leases.close()
-                born = Process(dsn, terms)
+                born = Process(dsn, timing)
                 everyone.append(born)
                 group.create_task(live(born), name="born")
                 return
@@ -274,7 +274,7 @@ async def test_whatever_happens_no_stream_may_be_published_by_two(dsn: str) -> N
         for process in alive:
             group.create_task(live(process), name="process")
         await asyncio.sleep(6)  # of chaos; more on a machine that is too busy for it
-        while len(everyone) == 3 or min(epochs.values()) < 3:  # noqa: ASYNC110 - many have a part in it
+        while len(everyone) == 3 or min(epochs.values()) < 3:  # noqa: ASYNC110 - many tasks take part in it
             await asyncio.sleep(0.1)
         over.set()
     for process in everyone:

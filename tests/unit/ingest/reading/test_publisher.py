@@ -177,10 +177,10 @@ async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belo
     assert len({record.trace for record in sent}) == 4
 
 
-async def test_nothing_is_published_while_the_permit_has_run_out_and_all_of_it_once_it_is_renewed() -> None:
+async def test_nothing_is_published_while_the_lease_has_run_out_and_all_of_it_once_it_is_renewed() -> None:
     bus, now = Bus(), [100.0]
-    permit = Lease(7, 105.0, lambda: now[0])
-    publisher = Publisher(1, bus, permit=permit)
+    lease = Lease(7, 105.0, lambda: now[0])
+    publisher = Publisher(1, bus, lease=lease)
     async with running(publisher):
         publisher.put(window(0))
         await bus.has(lambda bus: bus.records)
@@ -190,20 +190,20 @@ async def test_nothing_is_published_while_the_permit_has_run_out_and_all_of_it_o
         for _ in range(10):
             await asyncio.sleep(0)  # every chance to publish
         assert len(bus.tried) == 1
-        permit.extend(8, 120.0)
+        lease.extend(8, 120.0)
     assert bus.records == [window(0), window(1), window(2)]
     assert [record.epoch for record in bus.marked] == [7, 8, 8]
 
 
 async def test_what_waits_is_forgotten_once_the_stream_is_another_process_s() -> None:
     bus = Bus()
-    permit = Lease(7)
-    publisher = Publisher(1, bus, permit=permit)
+    lease = Lease(7)
+    publisher = Publisher(1, bus, lease=lease)
     bus.errors = [BusError("away")] * 1000
     async with asyncio.timeout(20), running(publisher):
         publisher.put(window(0))
         publisher.put(window(1))
         await bus.has(lambda bus: bus.tried)
-        permit.revoke()
+        lease.revoke()
     assert bus.records == []
     assert publisher.waiting_s == 0
