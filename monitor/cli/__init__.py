@@ -1,1 +1,1 @@
-"""The command line: declarations only; what commands do is in `monitor/commands/`."""
+"""The command line: only declarations. The bodies are in `monitor/commands/`, which is imported when a command runs."""

@@ -1,4 +1,4 @@
-"""The command line's root, and what every command needs: settings, and its exit code."""
+"""The root of the command line, and what every command needs: its settings and its exit code."""
 
 from __future__ import annotations
 
@@ -7,15 +7,32 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
+
+from monitor.cli.options import Home
 
 if TYPE_CHECKING:
     from monitor.settings import Settings
-from monitor.cli.options import Home
 
-FULL = "Full mode: processes over Kafka, PostgreSQL and Milvus"
+FULL_MODE = "Full mode: separate processes that share Kafka, PostgreSQL and Milvus"
+# The order in which `airtrace --help` lists the commands: from the first command one types to the last.
+ORDER = (
+    *("run", "demo", "tracks", "catalog", "streams", "matches", "coverage", "alerts"),
+    *("scan", "explain", "calibrate", "evaluate", "similar", "review", "sounds", "models", "model", "version"),
+    *("ingest", "worker", "api", "topics"),
+)
+
+
+class InOrder(TyperGroup):
+    """Lists the commands in ORDER; Typer would list every group before or after every command."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
 
 app = typer.Typer(
-    help="Listens to broadcast streams and says which recording was played where, from when to when, how surely.",
+    cls=InOrder,
+    help="Monitor broadcast streams and identify the recordings they play: which, where, and from when to when.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,20 +41,21 @@ app = typer.Typer(
 
 @app.callback()
 def common(context: typer.Context, home: Home = None) -> None:
-    """Options that stand before the command."""
+    """Options that precede the command."""
     context.obj = home
 
 
-def load_settings(context: typer.Context, minimum: str = "warning") -> Settings:
-    """The settings; `least` is the level from which this command logs when they name none."""
+def load_settings(context: typer.Context, min_log_level: str = "warning") -> Settings:
+    """The settings. `min_log_level` is this command's log level unless the settings name one."""
     from ingest import logs
     from monitor.settings import load
 
     settings = load(home=context.obj)
-    named = "level" in settings.log.model_fields_set
-    logs.configure(settings.log.level if named else minimum, settings.log.format)
+    is_level_set = "level" in settings.log.model_fields_set
+    logs.configure(settings.log.level if is_level_set else min_log_level, settings.log.format)
     return settings
 
 
 def finish(command: Coroutine[Any, Any, int]) -> None:
+    """Runs a command's body to its end; the exit code is what it returns."""
     raise typer.Exit(asyncio.run(command))

@@ -10,12 +10,12 @@ import typer
 from monitor.cli.app import finish, load_settings
 from monitor.cli.options import Json
 
-catalog = typer.Typer(help="The catalog as a whole: in step with its index, carried elsewhere.", no_args_is_help=True)
+catalog = typer.Typer(help="Check, rebuild, export and import the whole catalog.", no_args_is_help=True)
 
 
 @catalog.command("about")
 def catalog_about(context: typer.Context, json: Json = False) -> None:
-    """Say what the catalog and its index have."""
+    """Show how many tracks and vectors the catalog and its index hold."""
     from monitor.commands import catalog as commands
 
     finish(commands.about(load_settings(context), as_json=json))
@@ -24,18 +24,18 @@ def catalog_about(context: typer.Context, json: Json = False) -> None:
 @catalog.command("verify")
 def catalog_verify(
     context: typer.Context,
-    mend: Annotated[bool, typer.Option("--mend", help="Mend what is found, from PostgreSQL.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair the differences from PostgreSQL.")] = False,
     json: Json = False,
 ) -> None:
-    """Compare the index with PostgreSQL, vector by vector."""
+    """Compare the index with PostgreSQL, vector by vector; the exit code is 1 if differences remain."""
     from monitor.commands import catalog as commands
 
-    finish(commands.verify(load_settings(context), mend=mend, as_json=json))
+    finish(commands.verify(load_settings(context), repair=repair, as_json=json))
 
 
 @catalog.command("rebuild")
 def catalog_rebuild(context: typer.Context, json: Json = False) -> None:
-    """Build the index anew from the stored vectors; no audio is needed, and searches go on."""
+    """Rebuild the index from the stored vectors. Needs no audio; searches continue meanwhile."""
     from monitor.commands import catalog as commands
 
     finish(commands.rebuild(load_settings(context), as_json=json))
@@ -43,7 +43,7 @@ def catalog_rebuild(context: typer.Context, json: Json = False) -> None:
 
 @catalog.command("prune")
 def catalog_prune(context: typer.Context, json: Json = False) -> None:
-    """Delete the vectors that models of the past have left, once no process uses them."""
+    """Delete the vectors of previous models. Run it when no process uses them any more."""
     from monitor.commands import catalog as commands
 
     finish(commands.prune(load_settings(context), as_json=json))
@@ -52,10 +52,10 @@ def catalog_prune(context: typer.Context, json: Json = False) -> None:
 @catalog.command("export")
 def catalog_export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; packed where it ends in .gz.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write; compressed if it ends in .gz.")],
     json: Json = False,
 ) -> None:
-    """Write the whole catalog with its fingerprints into one file."""
+    """Write the whole catalog, including its fingerprints, to a file."""
     from monitor.commands import catalog as commands
 
     finish(commands.export(load_settings(context), file, as_json=json))
@@ -64,10 +64,10 @@ def catalog_export(
 @catalog.command("import")
 def catalog_import(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What an export wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `airtrace catalog export` wrote.")],
     json: Json = False,
 ) -> None:
-    """Take recordings over from an export, without their audio; what is known already stays as it is."""
+    """Import tracks from an export, without their audio. Tracks that are in the catalog already do not change."""
     from monitor.commands import catalog as commands
 
     finish(commands.import_(load_settings(context), file, as_json=json))

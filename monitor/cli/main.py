@@ -1,4 +1,11 @@
-"""`airtrace`: the command line. Declares the commands; what they do, and all heavy imports, are in `commands/`."""
+"""`airtrace`: the command line's entry point. Errors become one line on standard error and an exit code.
+
+0  success
+1  some input could not be used, or a bug (with a traceback)
+2  wrong usage
+3  wrong configuration
+4  a dependency is unreachable, or the disk is full
+"""
 
 from __future__ import annotations
 
@@ -10,24 +17,26 @@ from errno import EDQUOT, ENOSPC
 
 import typer
 
-from monitor.cli import recordings, results  # noqa: F401 - they declare commands of the root
-from monitor.cli.app import FULL, app
+from monitor.cli import demo, matching, processes, results, similarity  # noqa: F401 - they declare commands of the root
+from monitor.cli.app import FULL_MODE, app
 from monitor.cli.catalog import catalog
-from monitor.cli.models import model, models
-from monitor.cli.processes import topics
+from monitor.cli.model import model
+from monitor.cli.models import models
 from monitor.cli.streams import streams
+from monitor.cli.topics import topics
 from monitor.cli.tracks import tracks
 
-# Files and streams are embedded beside one another as it is: more threads of BLAS only spin, for twice the processor
-# time. numpy reads it when it is first imported, which every command does later.
+# Several files and streams are embedded in parallel already. More BLAS threads only spin and double the CPU time.
+# numpy reads this when it is first imported, which every command does after this line.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-INTERRUPTED = 128  # and more: exit codes of commands that a signal ended
+BUG, CONFIGURATION, DEPENDENCY = 1, 3, 4
+SIGNALED = 128  # plus the signal's number: the exit code of a command that a signal ended
 app.add_typer(tracks, name="tracks")
 app.add_typer(catalog, name="catalog")
 app.add_typer(streams, name="streams")
-app.add_typer(model, name="model")
 app.add_typer(models, name="models")
-app.add_typer(topics, name="topics", rich_help_panel=FULL)
+app.add_typer(model, name="model")
+app.add_typer(topics, name="topics", rich_help_panel=FULL_MODE)
 
 
 @app.command()
@@ -39,49 +48,68 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point: one clear line and an exit code for what is expected, a traceback only for a bug."""
+    """Runs the command line and exits."""
     try:
         code = app(standalone_mode=False) or 0
     except typer.TyperException as error:
-        sys.exit(_explain_usage(error))
+        sys.exit(report_usage_error(error))
     except Exception as error:
-        sys.exit(_explain(error))
-    if code > INTERRUPTED:
-        print("airtrace: interrupted", file=sys.stderr)
+        sys.exit(report_error(error))
+    if code > SIGNALED:
+        _print_error("interrupted")
     sys.exit(code)
 
 
-def _explain_usage(error: typer.TyperException) -> int:
+def report_usage_error(error: typer.TyperException) -> int:
+    """Prints a usage error with the command whose help describes the right usage; returns the exit code."""
     context: typer.Context | None = getattr(error, "ctx", None)
-    if message := error.format_message().strip():  # else it was a help page, which has been printed
+    if message := error.format_message().strip():  # empty for `no_args_is_help`, which has printed the help already
         hint = f" (see {context.command_path} --help)" if context else ""
-        print(f"airtrace: {' '.join(message.split())}{hint}", file=sys.stderr)
+        _print_error(f"{message}{hint}")
     return error.exit_code
 
 
-def _explain(error: Exception) -> int:
-    from ingest.errors import BusError, IngestError, UnfitBroker
+def report_error(error: Exception) -> int:
+    """Prints an error, with a traceback if it is a bug; returns the exit code. Of a group, the first error counts."""
+    from ingest.errors import IngestError
     from monitor.errors import AirtraceError
 
-    told = list(_leaves(error))
-    if all(isinstance(each, AirtraceError | IngestError) for each in told):
-        first = told[0]
-        print(f"airtrace: {' '.join(str(first).split())}", file=sys.stderr)
-        if isinstance(first, AirtraceError):
-            return first.exit_code
-        return 3 if isinstance(first, UnfitBroker) else 4 if isinstance(first, BusError) else 1
-    if isinstance(told[0], OSError) and told[0].errno in (ENOSPC, EDQUOT):
-        print("airtrace: the disk is full: make room on it, then run this again", file=sys.stderr)
-        return 4
+    errors = list(_leaves(error))
+    first = errors[0]
+    if all(isinstance(each, AirtraceError | IngestError) for each in errors):
+        _print_error(str(first))
+        return _exit_code(first)
+    if isinstance(first, OSError) and first.errno in (ENOSPC, EDQUOT):
+        _print_error("the disk is full: free some space, then run this again")
+        return DEPENDENCY
     traceback.print_exception(error)
-    print("airtrace: this is a bug; please report the lines above", file=sys.stderr)
-    return 1
+    _print_error("this is a bug; please report the lines above")
+    return BUG
+
+
+def _exit_code(error: BaseException) -> int:
+    from ingest.errors import BusError, UnfitBroker
+    from monitor.errors import AirtraceError
+
+    match error:
+        case AirtraceError():
+            return error.exit_code
+        case UnfitBroker():
+            return CONFIGURATION
+        case BusError():
+            return DEPENDENCY
+        case _:
+            return BUG
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What a TaskGroup's group is about."""
+    """The errors in a TaskGroup's group, however deeply nested; or the error itself."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
             yield from _leaves(inner)
     else:
         yield error
+
+
+def _print_error(message: str) -> None:
+    print(f"airtrace: {' '.join(message.split())}", file=sys.stderr)

@@ -9,16 +9,16 @@ import typer
 from monitor.cli.app import finish, load_settings
 from monitor.cli.options import Json
 
-streams = typer.Typer(help="The feeds that are monitored.", no_args_is_help=True)
+streams = typer.Typer(help="Manage the monitored streams.", no_args_is_help=True)
 
 
 @streams.command("add")
 def streams_add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What you call it.")],
-    url: Annotated[str, typer.Argument(help="http(s), HLS, rtmp, rtsp, srt, udp or rtp.")],
+    name: Annotated[str, typer.Argument(help="A name of your choice.")],
+    url: Annotated[str, typer.Argument(help="URL of the stream: http, https, HLS, rtmp, rtsp, srt, udp or rtp.")],
 ) -> None:
-    """Monitor a feed."""
+    """Start monitoring a stream."""
     from monitor.commands import streams as commands
 
     finish(commands.add(load_settings(context), name, url))
@@ -26,15 +26,15 @@ def streams_add(
 
 @streams.command("list")
 def streams_list(context: typer.Context, json: Json = False) -> None:
-    """List the feeds and how they are."""
+    """List the monitored streams and their state."""
     from monitor.commands import streams as commands
 
     finish(commands.list_(load_settings(context), as_json=json))
 
 
 @streams.command("remove")
-def streams_remove(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
-    """Stop to monitor a feed; its matches and coverage stay."""
+def streams_remove(context: typer.Context, name: Annotated[str, typer.Argument(help="Name of the stream.")]) -> None:
+    """Stop monitoring a stream; its matches and coverage are kept."""
     from monitor.commands import streams as commands
 
     finish(commands.remove(load_settings(context), name))

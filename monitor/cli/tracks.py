@@ -10,24 +10,24 @@ import typer
 from monitor.cli.app import finish, load_settings
 from monitor.cli.options import Json, Limit, TrackId
 
-tracks = typer.Typer(help="The catalog of reference recordings.", no_args_is_help=True)
+tracks = typer.Typer(help="Manage the catalog of reference recordings.", no_args_is_help=True)
 
 
 @tracks.command("add")
 def tracks_add(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE|DIR...", help="Audio files, or directories of them.")
+        list[Path] | None, typer.Argument(metavar="FILE|DIR...", help="Audio files or directories.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="CSV or JSON with `file` and what is known of it: title, artist, isrc, ...")
+        Path | None, typer.Option(help="CSV or JSON file with a column `file` and metadata: title, artist, isrc, ...")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of a CSV manifest, where it is not UTF-8 or UTF-16.")] = "utf-8",
-    report: Annotated[Path | None, typer.Option(help="Write a row for each file here: .csv or .json.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of a CSV manifest that is not UTF-8 or UTF-16.")] = "utf-8",
+    report: Annotated[Path | None, typer.Option(help="Write a row per file to this .csv or .json file.")] = None,
     json: Json = False,
 ) -> None:
-    """Register recordings; audio that is there already is recognised, so it can be broken off and run again."""
-    from monitor.commands import add_tracks as commands
+    """Register recordings. Known audio is skipped, so an interrupted run can be repeated."""
+    from monitor.commands.tracks import add as commands
 
     if not paths and manifest is None:
         raise typer.BadParameter("give files, directories or a manifest", context)
@@ -42,33 +42,33 @@ def tracks_add(
 def tracks_list(
     context: typer.Context,
     query: Annotated[
-        str | None, typer.Argument(help="Part of a title, artist, album, label, rights holder, code or own id.")
+        str | None,
+        typer.Argument(help="Part of a title, artist, album, label, rights holder, identifier or your own id."),
     ] = None,
     status: Annotated[
-        Literal["pending", "ready", "failed", "retiring", "retired"] | None, typer.Option(help="Only those.")
+        Literal["pending", "ready", "failed", "retiring", "retired"] | None,
+        typer.Option(help="Only tracks with this status."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the catalog."""
-    from monitor.commands import tracks as commands
+    """List the tracks in the catalog, or those that match QUERY."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.list_(load_settings(context), query, status, as_json=json))
 
 
 @tracks.command("show")
-def tracks_show(
-    context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")], json: Json = False
-) -> None:
-    """Show what is known of a recording, and its family."""
-    from monitor.commands import tracks as commands
+def tracks_show(context: typer.Context, track: TrackId, json: Json = False) -> None:
+    """Show a track's metadata, excluded intervals and family."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.show(load_settings(context), track, as_json=json))
 
 
 @tracks.command("families")
 def tracks_families(context: typer.Context, limit: Limit = 100, json: Json = False) -> None:
-    """List the recordings that are near-identical to one another: edits, other tempos, stems, excerpts."""
-    from monitor.commands import tracks as commands
+    """List groups of nearly identical tracks: edits, other tempos, stems, excerpts."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.families(load_settings(context), limit, as_json=json))
 
@@ -88,24 +88,29 @@ def tracks_edit(
     territories: Annotated[str | None, typer.Option(help="ISO 3166-1 codes: DE,AT,CH.")] = None,
     valid_from: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
     valid_until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
-    own_id: Annotated[str | None, typer.Option(help="What you call it.")] = None,
+    own_id: Annotated[str | None, typer.Option(help="Your own id for the track.")] = None,
     field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A field of your own.")] = None,
     json: Json = False,
 ) -> None:
-    """Change what is known of a recording besides its sound; an empty text takes it away."""
-    from monitor.commands import tracks as commands
+    """Change a track's metadata; an empty value removes the old one."""
+    from monitor.commands.tracks import tracks as commands
 
-    named = {"title": title, "artist": artist, "album": album, "label": label, "rights_holder": rights_holder}
-    codes = {"isrc": isrc, "iswc": iswc, "upc": upc, "territories": territories}
+    names = {"title": title, "artist": artist, "album": album, "label": label, "rights_holder": rights_holder}
+    identifiers = {"isrc": isrc, "iswc": iswc, "upc": upc, "territories": territories}
     others = {"valid_from": valid_from, "valid_until": valid_until, "own_id": own_id}
-    said = {name: value for name, value in {**named, **codes, **others}.items() if value is not None}
-    finish(commands.edit(load_settings(context), track, said, field or [], as_json=json))
+    given = {name: value for name, value in {**names, **identifiers, **others}.items() if value is not None}
+    finish(commands.edit(load_settings(context), track, given, field or [], as_json=json))
 
 
 @tracks.command("replace")
-def tracks_replace(context: typer.Context, track: TrackId, file: Path, json: Json = False) -> None:
-    """Give a recording's entry another recording: its excluded intervals go, its past matches stay."""
-    from monitor.commands import tracks as commands
+def tracks_replace(
+    context: typer.Context,
+    track: TrackId,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The new audio file.")],
+    json: Json = False,
+) -> None:
+    """Replace a track's audio. Its excluded intervals are removed; its past matches are kept."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.replace(load_settings(context), track, file, as_json=json))
 
@@ -115,18 +120,18 @@ def tracks_exclude(
     context: typer.Context,
     track: TrackId,
     intervals: Annotated[
-        list[str] | None, typer.Argument(metavar="FROM-TO...", help="In the recording: 0-12.5 or 1:02-1:10.5.")
+        list[str] | None, typer.Argument(metavar="FROM-TO...", help="Intervals of the track: 0-12.5 or 1:02-1:10.5.")
     ] = None,
-    note: Annotated[str | None, typer.Option(help="Why: a sample library's intro, a news sting.")] = None,
-    none: Annotated[bool, typer.Option("--none", help="Let all of it match again.")] = False,
+    note: Annotated[str | None, typer.Option(help="The reason: a sample library's intro, a news sting.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Remove all excluded intervals.")] = False,
     json: Json = False,
 ) -> None:
-    """Say which parts of a recording never match, instead of those that were said before."""
-    from monitor.commands import tracks as commands
+    """Set the excluded intervals of a track, replacing earlier ones. Excluded audio never matches."""
     from monitor.commands.times import interval
+    from monitor.commands.tracks import tracks as commands
 
     if bool(intervals) == none:
-        raise typer.BadParameter("give intervals, or else --none", context)
+        raise typer.BadParameter("give either intervals or --none", context)
     try:
         parsed = [interval(each) for each in intervals or []]
     except ValueError as error:
@@ -136,39 +141,39 @@ def tracks_exclude(
 
 @tracks.command("retire")
 def tracks_retire(context: typer.Context, track: TrackId, json: Json = False) -> None:
-    """Take a recording out of matching and keep all that is known of it."""
-    from monitor.commands import tracks as commands
+    """Stop matching a track, but keep it in the catalog."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.retire(load_settings(context), track, as_json=json))
 
 
 @tracks.command("restore")
 def tracks_restore(context: typer.Context, track: TrackId, json: Json = False) -> None:
-    """Take a retired recording back into matching; its audio is not needed."""
-    from monitor.commands import tracks as commands
+    """Match a retired track again. Needs no audio."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.restore(load_settings(context), track, as_json=json))
 
 
 @tracks.command("delete")
-def tracks_delete(context: typer.Context, track: Annotated[int, typer.Argument(min=1, metavar="ID")]) -> None:
-    """Take a recording out of the catalog."""
-    from monitor.commands import tracks as commands
+def tracks_delete(context: typer.Context, track: TrackId) -> None:
+    """Delete a track from the catalog; its past matches are kept."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.delete(load_settings(context), track))
 
 
 @tracks.command("rebuild")
 def tracks_rebuild(context: typer.Context, json: Json = False) -> None:
-    """Re-embed recordings of other models from their files, and fill the index anew."""
-    from monitor.commands import tracks as commands
+    """Embed the tracks of previous models again, from their files, and rebuild the index."""
+    from monitor.commands.tracks import tracks as commands
 
     finish(commands.rebuild(load_settings(context), as_json=json))
 
 
-@tracks.command("enrol")
-def tracks_enrol(context: typer.Context, json: Json = False) -> None:
-    """Give recordings that have none their PANNs vectors, from their files: for `airtrace similar`."""
-    from monitor.commands import sounds as commands
+@tracks.command("enroll")
+def tracks_enroll(context: typer.Context, json: Json = False) -> None:
+    """Compute the missing PANNs vectors, from the tracks' files, for `airtrace similar`."""
+    from monitor.commands.tracks import tracks as commands
 
-    finish(commands.enrol(load_settings(context), as_json=json))
+    finish(commands.enroll(load_settings(context), as_json=json))

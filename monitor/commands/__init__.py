@@ -1,1 +1,1 @@
-"""What the commands of the command line do. `monitor/cli.py` declares them."""
+"""The bodies of the commands. `monitor/cli/` declares the commands, in files and folders of the same names."""

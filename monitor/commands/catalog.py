@@ -14,12 +14,12 @@ from monitor.commands.client import connect
 from monitor.errors import AirtraceError
 from monitor.settings import Settings
 
-CHUNK_BYTES = 32_000_000  # of a file that is imported: far below what the API takes
+CHUNK_BYTES = 32_000_000  # of an imported file; far below the API's limit
 CHUNK_TRACKS = 64
 
 
 async def about(settings: Settings, *, as_json: bool) -> int:
-    """What the catalog and its index have."""
+    """Prints how many tracks and vectors the catalog and its index hold."""
     async with connect(settings, recover=False) as client:
         found = await client.get("/catalog")
     if as_json:
@@ -31,16 +31,16 @@ async def about(settings: Settings, *, as_json: bool) -> int:
         for each in found["models"]
     ]
     rows.append((f"index {found['index']}", f"{found['vectors_indexed']} of {found['vectors_wanted']} vectors"))
-    output.table(("what", "has"), rows, "")
+    output.table(("catalog", "content"), rows, "")
     return 0
 
 
-async def verify(settings: Settings, *, mend: bool, as_json: bool) -> int:
-    """Compares the index with PostgreSQL; the exit code is 1 when something differs still."""
+async def verify(settings: Settings, *, repair: bool, as_json: bool) -> int:
+    """Compares the index with PostgreSQL; the exit code is 1 if differences remain."""
     differences: list[dict[str, Any]] = []
     async with connect(settings, recover=False) as client:
         progress = _Progress(as_json)
-        async for line in client.lines("/catalog/verify", params={"mend": mend}):
+        async for line in client.lines("/catalog/verify", params={"repair": repair}):
             if "difference" in line:
                 differences.append(line)
             else:
@@ -48,18 +48,16 @@ async def verify(settings: Settings, *, mend: bool, as_json: bool) -> int:
     if as_json:
         output.as_json(differences)
     else:
-        rows = [(d["track"], d["difference"], d["vectors"] or "", "yes" if d["mended"] else "") for d in differences]
-        output.table(("track", "difference", "vectors", "mended"), rows, "catalog and index are in step")
-        if any(not d["mended"] for d in differences):
+        rows = [(d["track"], d["difference"], d["vectors"] or "", "yes" if d["repaired"] else "") for d in differences]
+        output.table(("track", "difference", "vectors", "repaired"), rows, "the index matches the catalog")
+        if any(not d["repaired"] for d in differences):
             embedded = any(d["difference"] == "unembedded" for d in differences)
-            output.print_status(
-                "airtrace tracks rebuild" if embedded else "airtrace catalog verify --mend puts it right"
-            )
-    return 1 if any(not d["mended"] for d in differences) else 0
+            output.print_status(f"to repair: airtrace {'tracks rebuild' if embedded else 'catalog verify --repair'}")
+    return 1 if any(not d["repaired"] for d in differences) else 0
 
 
 async def rebuild(settings: Settings, *, as_json: bool) -> int:
-    """Builds the index anew from the stored vectors."""
+    """Rebuilds the index from the stored vectors."""
     async with connect(settings, recover=False) as client:
         progress, line = _Progress(as_json), {"done": 0, "total": 0}
         async for line in client.lines("/catalog/rebuild"):
@@ -67,12 +65,12 @@ async def rebuild(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         output.as_json(line)
     else:
-        output.print_status(f"the index is new: {line['total']} tracks")
+        output.print_status(f"rebuilt the index of {line['total']} tracks")
     return 0
 
 
 async def prune(settings: Settings, *, as_json: bool) -> int:
-    """Deletes what models of the past have left."""
+    """Deletes the vectors of previous models."""
     async with connect(settings) as client:
         found = await client.post("/catalog/prune")
     if as_json:
@@ -83,7 +81,11 @@ async def prune(settings: Settings, *, as_json: bool) -> int:
 
 
 async def export(settings: Settings, path: Path, *, as_json: bool) -> int:
-    """Writes the whole catalog into a file, which is there when it is whole."""
+    """Writes the whole catalog to a file, which appears only once it is complete.
+
+    Raises:
+        AirtraceError: the file cannot be written.
+    """
     unfinished, n_lines = path.with_name(f"{path.name}.part"), 0
     try:
         async with connect(settings) as client:
@@ -96,19 +98,19 @@ async def export(settings: Settings, path: Path, *, as_json: bool) -> int:
         _check(unfinished)
         unfinished.replace(path)
     except OSError as error:
-        raise AirtraceError(f"{path} cannot be written ({error.strerror})") from error
+        raise AirtraceError(f"cannot write {path} ({error.strerror})") from error
     finally:
         unfinished.unlink(missing_ok=True)
     n_bytes = path.stat().st_size
     if as_json:
         output.as_json({"file": str(path), "tracks": n_lines - 2, "bytes": n_bytes})
     else:
-        output.print_status(f"{n_lines - 2} tracks in {path}, {n_bytes / 1e6:.1f} MB")
+        output.print_status(f"exported {n_lines - 2} tracks to {path}, {n_bytes / 1e6:.1f} MB")
     return 0
 
 
 async def import_(settings: Settings, path: Path, *, as_json: bool) -> int:
-    """Takes tracks over from a file, once its sum is right; the exit code is 1 when one could not be."""
+    """Imports tracks from a file, once its checksum is verified; the exit code is 1 if a track failed."""
     n_tracks, rows = _check(path), []
     async with connect(settings) as client:
         with output.steps(n_tracks, quiet=as_json) as shown:
@@ -131,41 +133,41 @@ async def import_(settings: Settings, path: Path, *, as_json: bool) -> int:
 
 
 def _chunks(path: Path, n_tracks: int) -> Iterator[tuple[bytes, int]]:
-    """The file in files that are not too large to send, each with how many tracks it has."""
+    """The file in smaller files that the API accepts, each with its number of tracks."""
     from monitor.catalog import transfer
 
     waiting: list[bytes] = []
-    with closing(transfer.raw_lines(path)) as lines:  # type: ignore[type-var]  # a generator
+    with closing(transfer.read_lines(path)) as lines:  # type: ignore[type-var]  # a generator
         next(lines)
         for _ in range(n_tracks):
             waiting.append(next(lines))
             if len(waiting) == CHUNK_TRACKS or sum(map(len, waiting)) > CHUNK_BYTES:
-                yield transfer.packed_lines(waiting), len(waiting)
+                yield transfer.pack_lines(waiting), len(waiting)
                 waiting = []
     if waiting:
-        yield transfer.packed_lines(waiting), len(waiting)
+        yield transfer.pack_lines(waiting), len(waiting)
 
 
 def _check(path: Path) -> int:
     from monitor.catalog import transfer
 
-    return transfer.examined(path)
+    return transfer.check_file(path)
 
 
 def _created(path: Path, *, packed: bool) -> BinaryIO:
-    # The fastest level: half-precision vectors are nearly noise, and what base64 adds goes at once.
+    # The fastest level: half-precision vectors are nearly noise, and any level removes the overhead of base64.
     return gzip.open(path, "wb", compresslevel=1) if packed else path.open("wb")  # type: ignore[return-value]
 
 
 class _Progress:
-    """A line on standard error each tenth of a long job."""
+    """Prints a line on standard error for each tenth of a long job."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._told = 0
+        self._tenths_shown = 0
 
     def at(self, done: int, total: int, what: str) -> None:
         tenth = 10 * done // max(1, total)
-        if not self._quiet and done < total and tenth > self._told:
+        if not self._quiet and done < total and tenth > self._tenths_shown:
             output.print_status(f"{done}/{total} {what}")
-            self._told = tenth
+            self._tenths_shown = tenth

@@ -1,4 +1,4 @@
-"""`airtrace model`: train, evaluate and describe the fingerprint. Only training needs torch."""
+"""`airtrace model`: describes, evaluates and trains the fingerprint model. Only training needs torch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from monitor.training.corpus import AudioFile, Split
     from monitor.training.pairs import Pairs
 
-CALIBRATION_BATCHES = 4  # some thousand images tell the ranges of 8 bit
-CACHE, RUN, NEW_WEIGHTS = "cache", "run", "weights"  # within the working folder
+CALIBRATION_BATCHES = 4  # about a thousand images set the ranges of the 8-bit weights
+CACHE, RUN, NEW_WEIGHTS = "cache", "run", "weights"  # in the working directory
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """Where a training set's sound is: the corpus's unpacked packages, or folders of one's own."""
+class TrainingAudio:
+    """Where the audio to train on is: the corpus's unpacked packages, or directories of the user's own."""
 
     corpus: Path | None = None
     fetch: bool = False
@@ -35,7 +35,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train. size: one of monitor.training.model.SIZES; start_from: a checkpoint that a new run begins with."""
+    """How to train. size: a key of monitor.training.model.SIZES; start_from: the checkpoint a new run starts from."""
 
     steps: int
     pairs: int
@@ -45,7 +45,7 @@ class Plan:
 
 
 async def train(
-    sound: Sound,
+    audio: TrainingAudio,
     folder: Path,
     plan: Plan,
     *,
@@ -53,9 +53,13 @@ async def train(
     minutes: float | None,
     int8: bool = False,
 ) -> int:
-    """Makes the cache in `folder`, trains or goes on training there, and writes the weights to its `weights`.
+    """Builds the cache in `folder`, starts or resumes training there, and writes the weights to `folder/weights`.
 
-    int8: convolutions in 8 bit: a third of the size and three times the speed; a change of level moves vectors by 2e-3.
+    int8: quantizes convolutions to 8 bits, which makes the weights a third of the size and three times as fast. A
+    change of the level then moves vectors by 2e-3.
+
+    Raises:
+        SettingsError: the extra `train` is not installed, or there is no audio to train on.
     """
     _need_torch()
     from monitor.training import cache
@@ -65,43 +69,42 @@ async def train(
     from monitor.training.train import Recipe
     from monitor.training.train import train as run
 
-    files = await _files(sound, "train")
+    files = await _files(audio, "train")
     kept = cache.build(folder / CACHE, files, seed=plan.seed)
     recipe = Recipe(steps=plan.steps, pairs=plan.pairs, seed=plan.seed, shape=SIZES[plan.size])
-    if plan.start_from is not None:  # it has no beginner's troubles
+    if plan.start_from is not None:  # trained weights need no easy examples first
         recipe = replace(recipe, easy_share=0.0)
     drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=plan.seed)
     within_s = None if minutes is None else minutes * 60
     checkpoint = run(drawn, recipe, folder / RUN, threads=threads, within_s=within_s, start_from=plan.start_from)
-    calibration = _heard(drawn, recipe.pairs, plan.seed) if int8 else None
+    calibration = _calibration_images(drawn, recipe.pairs, plan.seed) if int8 else None
     facts = {"music_h": round(drawn.music_s / 3600, 1), "tracks": drawn.tracks, "pairs": plan.pairs, "seed": plan.seed}
     export(checkpoint, folder / NEW_WEIGHTS, facts, {}, calibration)
     if any(file.kind == "speech" for file in files):
-        _foresee(files, folder / NEW_WEIGHTS, plan.seed)
-    output.print_status(
-        f"weights in {folder / NEW_WEIGHTS}; measure them with: airtrace model evaluate --weights that folder"
-    )
+        _fit_predictor(files, folder / NEW_WEIGHTS, plan.seed)
+    made = folder / NEW_WEIGHTS
+    output.print_status(f"wrote the weights to {made}; to measure them: airtrace model evaluate --weights {made}")
     return 0
 
 
-async def fit_predictor(sound: Sound, weights: Path, seed: int) -> int:
-    """Fits the foresight of weights that are there, and puts it beside them."""
+async def fit_predictor(audio: TrainingAudio, weights: Path, seed: int) -> int:
+    """Refits the similarity predictor of existing weights and stores it next to them."""
     _need_torch()
-    files = await _files(sound, "train")
-    _foresee(files, weights, seed)
-    output.print_status(f"foresight of the weights in {weights} is made anew")
+    files = await _files(audio, "train")
+    _fit_predictor(files, weights, seed)
+    output.print_status(f"refitted the similarity predictor of the weights in {weights}")
     return 0
 
 
-def _foresee(files: Sequence[AudioFile], weights: Path, seed: int) -> None:
+def _fit_predictor(files: Sequence[AudioFile], weights: Path, seed: int) -> None:
     from monitor.training import expected_similarity
 
     vectors, cosines = expected_similarity.examples(files, NeuralDetector(weights).embed, seed)
     expected_similarity.write(weights, expected_similarity.fit(vectors, cosines, seed))
 
 
-def _heard(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:
-    """Images of both views, by which the ranges of 8 bit are set."""
+def _calibration_images(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:
+    """Log-mel images of both views, float32 of shape (n_images, ...), which set the ranges of the 8-bit weights."""
     from monitor.training.pairs import Strength
 
     rng = np.random.default_rng(seed)
@@ -121,9 +124,9 @@ async def evaluate(
     with_baseline: bool,
     as_json: bool,
 ) -> int:
-    """Prints the retrieval table of the weights, and of the baseline on the same queries.
+    """Prints the retrieval scores of the weights, and of the baseline on the same queries.
 
-    distractors: caches whose music is put into the catalog too.
+    distractors: training caches whose music is added to the catalog.
     """
     from monitor.detect.logmel import LogMelDetector
     from monitor.training import cache
@@ -147,7 +150,11 @@ async def evaluate(
 
 
 async def info(*, as_json: bool, weights: Path = WEIGHTS) -> int:
-    """Says what the installed weights are; an error if they are not what their description says."""
+    """Describes the installed weights.
+
+    Raises:
+        SettingsError: the weights are missing, or differ from their description.
+    """
     card = read_card(weights)
     network = checked_network(weights, card)
     facts: dict[str, Any] = {
@@ -166,22 +173,22 @@ async def info(*, as_json: bool, weights: Path = WEIGHTS) -> int:
         rows += [
             (f"{group}: {name}", value) for group in ("training", "scores") for name, value in facts[group].items()
         ]
-        output.table(("fact", "value"), rows, "nothing is known of these weights")
+        output.table(("fact", "value"), rows, "these weights have no description")
     return 0
 
 
-async def _files(sound: Sound, split: Split) -> list[AudioFile]:
+async def _files(audio: TrainingAudio, split: Split) -> list[AudioFile]:
     from monitor.training import corpus
 
-    if sound.music:
-        return corpus.of_folders(sound.music, sound.speech, sound.noise)
-    if sound.corpus is None:
-        raise SettingsError("there is nothing to train on: use --corpus DIR, or --music DIR (and --speech, --noise)")
-    if sound.fetch:
+    if audio.music:
+        return corpus.of_folders(audio.music, audio.speech, audio.noise)
+    if audio.corpus is None:
+        raise SettingsError("no audio to train on: give --corpus DIR, or --music DIR with --speech and --noise")
+    if audio.fetch:
         from monitor.training.fetch import fetch
 
-        await fetch(corpus.packages(split), sound.corpus)
-    return corpus.of_split(split, sound.corpus)
+        await fetch(corpus.packages(split), audio.corpus)
+    return corpus.of_split(split, audio.corpus)
 
 
 def _need_torch() -> None:

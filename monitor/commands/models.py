@@ -1,4 +1,4 @@
-"""`airtrace models`: which models there are, whether their files are here and whole, and how they come here."""
+"""`airtrace models`: lists the models and the state of their files, and downloads them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from monitor.detect.download import fetch as download
 from monitor.errors import SettingsError
 from monitor.settings import PannsSettings, Settings
 
-LINE_EVERY_S = 10.0  # of progress, where there is no terminal
-NEXT: dict[State, str] = {
+LINE_INTERVAL_S = 10.0  # between lines of progress, without a terminal
+NEXT_STEP: dict[State, str] = {
     "missing": "airtrace models fetch {name}",
     "incomplete": "delete it, then airtrace models fetch {name}",
     "wrong": "delete it, then airtrace models fetch {name}",
@@ -28,21 +28,25 @@ NEXT: dict[State, str] = {
 
 
 async def list_(settings: Settings, *, as_json: bool) -> int:
-    """Prints every model with its file; the exit code is 1 when a file that is there is not what it should be."""
+    """Prints every model with its file; the exit code is 1 if a file is damaged or incomplete."""
     rows = [_built_in(), *(_published(settings, each) for each in CHECKPOINTS.values())]
     if settings.panns.checkpoint is not None:
         rows.append(_own(settings.panns, settings.panns.checkpoint))
     if as_json:
         output.as_json({"panns": _use(settings), "models": rows})
     else:
-        columns = ("model", "what it is for", "state", "file", "bytes", "md5", "next")
+        columns = ("model", "purpose", "state", "file", "bytes", "md5", "next step")
         output.table(columns, [[row[column] for column in COLUMNS] for row in rows], "")
         output.print_status(f"panns: {_use(settings)}")
     return 1 if any(row["state"] in ("wrong", "incomplete") for row in rows) else 0
 
 
 async def fetch(settings: Settings, name: str, url: str | None, *, how: bool) -> int:
-    """Downloads a model's file, or goes on with it; or says what to put where."""
+    """Downloads a model's file, resuming an interrupted download; or, with `how`, prints how to install it by hand.
+
+    Raises:
+        SettingsError: another file is in its place, or the file cannot be written.
+    """
     published = CHECKPOINTS[name]
     path = published.within(settings.home)
     if how:
@@ -50,18 +54,18 @@ async def fetch(settings: Settings, name: str, url: str | None, *, how: bool) ->
         return 0
     found = state(published, path)
     if found == "valid":
-        output.print_status(f"{path} is there, and whole")
+        output.print_status(f"{path} is present and intact")
         return 0
     if found != "missing":
-        raise SettingsError(f"{path} is not the file that was published: delete it or put it elsewhere, then try again")
+        raise SettingsError(f"{path} is not the published file: delete or move it, then retry")
     try:
         with _progress(published) as shown:
             await download(published, path, url or published.url, shown)
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):  # the command line has words for it
+        if error.errno in (ENOSPC, EDQUOT):  # reported by the command line
             raise
-        raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another home") from error
-    output.print_status(f"{path}: {published.size_bytes:,} bytes, md5 as published")
+        raise SettingsError(f"cannot write {path} ({error.strerror}): choose another home") from error
+    output.print_status(f"downloaded {path}: {published.size_bytes:,} bytes, checksum verified")
     if not panns.is_installed():
         output.print_status(f"to use it: {panns.INSTALL}")
     return 0
@@ -74,7 +78,7 @@ def _built_in() -> dict[str, Any]:
     card = fingerprint.read_card()
     path = fingerprint.WEIGHTS / fingerprint.NETWORK_NAME
     network = fingerprint.checked_network(fingerprint.WEIGHTS, card)
-    purpose = "the fingerprint: this recording (see airtrace model info)"
+    purpose = "fingerprint: identifies recordings (see airtrace model info)"
     with path.open("rb") as file:
         return _row("fingerprint", purpose, "valid", path, len(network), digests(file).md5)
 
@@ -82,24 +86,24 @@ def _built_in() -> dict[str, Any]:
 def _published(settings: Settings, each: Checkpoint) -> dict[str, Any]:
     path = each.within(settings.home)
     found = state(each, path)
-    purpose = f"PANNs Cnn14 at {each.rate_hz // 1000} kHz: sounds like this"
+    purpose = f"PANNs Cnn14 at {each.rate_hz // 1000} kHz: finds similar sounds"
     row = _row(each.name, purpose, found, path, each.size_bytes, each.md5)
     part = path.with_name(path.name + ".part")
     if found == "missing" and part.exists():
-        row["state"] = f"missing; {part.stat().st_size:,} bytes of it are fetched"
-    row["next"] = NEXT[found].format(name=each.name)
+        row["state"] = f"missing; {part.stat().st_size:,} bytes downloaded"
+    row["next"] = NEXT_STEP[found].format(name=each.name)
     return row
 
 
 def _own(settings: PannsSettings, path: Path) -> dict[str, Any]:
-    """The checkpoint that the settings name; nobody has published what it should be."""
+    """The checkpoint that the settings name, which has no published checksum."""
     try:
         with path.open("rb") as file:
             size, md5 = path.stat().st_size, digests(file).md5
     except OSError as error:
-        row = _row("own", f"in place of {settings.model}", "missing", path, None, None)
+        row = _row("own", f"replaces {settings.model}", "missing", path, None, None)
         return row | {"next": f"{error.strerror}: set panns.checkpoint"}
-    return _row("own", f"in place of {settings.model}", "there", path, size, md5)
+    return _row("own", f"replaces {settings.model}", "present", path, size, md5)
 
 
 def _row(name: str, purpose: str, state: str, path: Path, size: int | None, md5: str | None) -> dict[str, Any]:
@@ -108,10 +112,10 @@ def _row(name: str, purpose: str, state: str, path: Path, size: int | None, md5:
 
 
 def _use(settings: Settings) -> str:
-    """Whether PANNs is going to be used."""
+    """Whether PANNs is used, and if not, why."""
     chosen = settings.panns
     if not chosen.enabled:
-        return "off: panns.enabled is off"
+        return "off: panns.enabled is false"
     published = CHECKPOINTS[chosen.model]
     path = chosen.checkpoint or published.within(settings.home)
     reason = panns.unavailable_reason(published, path)
@@ -120,7 +124,7 @@ def _use(settings: Settings) -> str:
 
 @contextmanager
 def _progress(published: Checkpoint) -> Iterator[Callable[[int], None]]:
-    """Takes the bytes that are there: a bar on a terminal, a line now and then elsewhere."""
+    """A function that shows the number of bytes downloaded: as a bar on a terminal, otherwise as an occasional line."""
     err = output.console(stderr=True)
     total = published.size_bytes
     if err.is_terminal:
@@ -129,12 +133,12 @@ def _progress(published: Checkpoint) -> Iterator[Callable[[int], None]]:
             task = bar.add_task("", total=total)
             yield lambda have: bar.update(task, completed=have)
         return
-    said_s = 0.0
+    shown_s = 0.0
 
     def line(have: int) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s >= LINE_EVERY_S:
-            said_s = time.monotonic()
+        nonlocal shown_s
+        if time.monotonic() - shown_s >= LINE_INTERVAL_S:
+            shown_s = time.monotonic()
             output.print_status(f"{published.file_name}: {have:,} of {total:,} bytes ({have / total:.0%})")
 
     yield line

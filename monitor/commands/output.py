@@ -1,4 +1,4 @@
-"""How commands speak: results on standard output as a table or JSON, progress on standard error."""
+"""What commands print: results on standard output as a table or JSON, progress on standard error."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-# Where the output goes to a file or a pipe, a row stays one line, however long its paths are.
+# In a file or a pipe, each row stays on one line, however long its paths are.
 PIPE_WIDTH = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that is plain and wide where there is no terminal."""
+    """A console; plain and wide unless it is a terminal."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def printable(text: str) -> str:
-    """Names come from files and from the net: nothing in them may steer a terminal, or be no Unicode."""
+    """The text without control characters: names come from files and the network, and must not control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def print_status(text: str) -> None:
-    """One line on standard error, for a command without a result."""
+    """Prints one line on standard error."""
     console(stderr=True).print(printable(text), markup=False, soft_wrap=True)
 
 
 def utf8_safe(name: str) -> str:
-    """A file name that is not valid Unicode still has to travel."""
+    """A file name as valid Unicode, so that it can be sent and printed."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -46,7 +46,7 @@ def as_json(value: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Prints rows under their headings, or what to do when there are none."""
+    """Prints rows below their column names, or `empty` on standard error if there are none."""
     if not rows:
         print_status(empty)
         return
@@ -74,7 +74,7 @@ def minutes(seconds: float) -> str:
 
 
 def length_s(match: dict[str, Any]) -> float:
-    """How long a match lasted."""
+    """The length of a match in seconds."""
     return (datetime.fromisoformat(match["end"]) - datetime.fromisoformat(match["start"])).total_seconds()
 
 
@@ -84,12 +84,12 @@ def named(track: dict[str, Any]) -> str:
 
 
 def kind(name: str) -> str:
-    """What something sounds like, in words."""
+    """A kind of sound in words."""
     return name.replace("_", " ")
 
 
 def print_summary(rows: Sequence[dict[str, Any]]) -> None:
-    """Says how many of a job's rows came to what."""
+    """Prints how many of a job's rows have which status."""
     counts = {
         status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
     }
@@ -99,9 +99,9 @@ def print_summary(rows: Sequence[dict[str, Any]]) -> None:
 
 
 class Steps:
-    """Progress of a countable job: a bar on a terminal, a line a step elsewhere, nothing when quiet.
+    """Progress of a job with a known number of steps: a bar on a terminal, otherwise a line per step; nothing if quiet.
 
-    With a unit it says how much of it is done a second, and how long the rest takes at that rate.
+    With a unit it also shows the rate per second and the time left at that rate.
     """
 
     def __init__(self, progress: Progress | None, total: int, *, quiet: bool, unit: str | None = None) -> None:
@@ -112,14 +112,14 @@ class Steps:
         self._done = 0
         self._unit = unit
         self._amount = 0.0
-        self._begun = time.monotonic()
+        self._started_s = time.monotonic()
 
     def start(self) -> None:
-        """The rate and the time left count from here."""
-        self._begun = time.monotonic()
+        """Starts the clock of the rate and the time left."""
+        self._started_s = time.monotonic()
 
     def done(self, text: str, amount: float = 0.0) -> None:
-        """One more is done, of so many units."""
+        """One more step is done, which took `amount` units of work."""
         self._done += 1
         self._amount += amount
         text += self._pace()
@@ -131,12 +131,12 @@ class Steps:
     def _pace(self) -> str:
         if self._unit is None or self._done == 0:
             return ""
-        elapsed_s = max(1e-3, time.monotonic() - self._begun)
+        elapsed_s = max(1e-3, time.monotonic() - self._started_s)
         left_s = elapsed_s / self._done * (self._total - self._done)
         return f" ({self._amount / elapsed_s:.0f} {self._unit}, {minutes(left_s)} left)"
 
     def failed(self, text: str) -> None:
-        """One more is done with, in vain: a line that stays."""
+        """One more step has failed: prints a line that stays on a terminal."""
         self._done += 1
         line = f"airtrace: {printable(text)}"
         if self._progress is not None and self._task is not None:
@@ -146,14 +146,14 @@ class Steps:
             print_status(line)
 
     def note(self, text: str) -> None:
-        """What is going on now."""
+        """Describes the current step; only on a terminal."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=escape(printable(text)))
 
 
 @contextmanager
 def steps(total: int, *, quiet: bool, unit: str | None = None) -> Iterator[Steps]:
-    """Shows progress on standard error while it lasts."""
+    """Shows progress on standard error until the block ends."""
     err = console(stderr=True)
     if quiet:
         yield Steps(None, total, quiet=True)

@@ -1,4 +1,4 @@
-"""`airtrace matches`, `coverage` and `alerts`: what was found, and when somebody was listening."""
+"""`airtrace matches`, `coverage` and `alerts`: what was found, and when each stream was monitored."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from monitor.settings import Settings
 
 
 async def matches(settings: Settings, stream: str | None, state: str | None, limit: int, *, as_json: bool) -> int:
+    """Prints matches, newest first."""
     async with connect(settings) as client:
         found = await client.get("/matches", stream=stream, state=state, limit=limit)
         if not found:
@@ -25,6 +26,7 @@ async def matches(settings: Settings, stream: str | None, state: str | None, lim
 
 
 async def coverage(settings: Settings, stream: str | None, limit: int, *, as_json: bool) -> int:
+    """Prints monitored intervals and gaps, newest first."""
     async with connect(settings) as client:
         intervals = await client.get("/coverage", stream=stream, limit=limit)
         if not intervals:
@@ -37,11 +39,12 @@ async def coverage(settings: Settings, stream: str | None, limit: int, *, as_jso
             for i in intervals
         ]
         columns = ("stream", "from (UTC)", "length", "state", "reason")
-        _table(columns, intervals, rows, "nothing was listened to yet")
+        _table(columns, intervals, rows, "no stream has been monitored yet")
     return 0
 
 
 async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: bool) -> int:
+    """Prints alerts, newest first."""
     async with connect(settings) as client:
         raised = await client.get("/alerts", state=state, limit=limit)
     if as_json:
@@ -58,7 +61,7 @@ async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: 
 def _table(
     columns: Sequence[str], found: Sequence[dict[str, Any]], rows: Sequence[tuple[object, ...]], empty: str
 ) -> None:
-    """Prints rows; where PANNs has listened to any of them, with what they sound like."""
+    """Prints rows; with what they sound like, if PANNs has tagged any of them."""
     if any(each["sound"] for each in found):
         columns = (*columns, "sounds like")
         rows = [(*row, _sound(each["sound"])) for row, each in zip(rows, found, strict=True)]
@@ -66,16 +69,16 @@ def _table(
 
 
 def _sound(sound: dict[str, Any] | None) -> str:
-    """For most of it, and for how much of what was listened to."""
+    """The most frequent kind of sound, and its share of what was tagged."""
     if sound is None:
         return ""
     return f"{output.kind(sound['kind'])} ({sound['shares'][sound['kind']]:.0%})"
 
 
 async def _check(client: Client, stream: str | None) -> None:
-    """Nothing of a stream may be the answer, or a misspelt name. What a removed stream left is found by its name."""
+    """Raises NotFound if there is no such stream now. A removed stream's results are still found by its name."""
     if stream is not None and all(known["name"] != stream for known in await client.get("/streams")):
-        raise NotFound(f"there is no stream named {stream!r}: see `airtrace streams list`")
+        raise NotFound(f"there is no stream named {stream!r}; see `airtrace streams list`")
 
 
 def _match(match: dict[str, Any]) -> tuple[object, ...]:

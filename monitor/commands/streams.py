@@ -11,19 +11,25 @@ from monitor.commands.client import connect
 from monitor.errors import AirtraceError
 from monitor.settings import Settings
 
-NAME = re.compile(r"[^\x00-\x1f/]{1,100}")  # what the API takes, said in words
+NAME = re.compile(r"[^\x00-\x1f/]{1,100}")  # what the API accepts, checked here for a readable message
 
 
 async def add(settings: Settings, name: str, url: str) -> int:
+    """Starts monitoring a stream.
+
+    Raises:
+        AirtraceError: the name is not allowed.
+    """
     if not NAME.fullmatch(name):
-        raise AirtraceError("a stream's name has 1 to 100 characters, and no slash or control character among them")
+        raise AirtraceError("a stream's name must have 1 to 100 characters, without slashes and control characters")
     async with connect(settings) as client:
         stream = await client.post("/streams", json={"name": name, "url": url})
-    output.print_status(f"monitoring {stream['name']} at {stream['url']} while `airtrace run` is up")
+    output.print_status(f"added {stream['name']} ({stream['url']}); `airtrace run` monitors it while it runs")
     return 0
 
 
 async def list_(settings: Settings, *, as_json: bool) -> int:
+    """Prints the monitored streams and their state."""
     async with connect(settings) as client:
         streams = await client.get("/streams")
     if as_json:
@@ -38,16 +44,17 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
     return 0
 
 
+async def remove(settings: Settings, name: str) -> int:
+    """Stops monitoring a stream."""
+    async with connect(settings) as client:
+        await client.delete(f"/streams/{quote(name, safe='')}")
+    output.print_status(f"removed {name}; its matches and coverage are kept")
+    return 0
+
+
 def _state(stream: dict[str, Any]) -> str:
     return f"{stream['state']} ({stream['reason']})" if stream["reason"] else str(stream["state"])
 
 
 def _behind(stream: dict[str, Any]) -> str:
     return "" if stream["behind_s"] is None else f"{stream['behind_s']:.0f} s"
-
-
-async def remove(settings: Settings, name: str) -> int:
-    async with connect(settings) as client:
-        await client.delete(f"/streams/{quote(name, safe='')}")
-    output.print_status(f"removed {name}; its matches and coverage stay")
-    return 0

@@ -1,4 +1,4 @@
-"""`airtrace topics`: create, check. Exit codes: 0 all is well, 3 a limit is not as it must be, 4 no broker answers."""
+"""`airtrace topics`: create, check. Exit codes: 0 success, 3 a limit would lose windows, 4 no broker is reachable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.commands import output
 from monitor.errors import SettingsError
 from monitor.settings import Settings
 
-FAULTY = 3
+UNFIT = 3
 
 
 async def create(settings: Settings, *, as_json: bool) -> int:
@@ -33,11 +33,11 @@ async def _report(settings: Settings, made: list[str], *, as_json: bool) -> int:
         output.as_json(_shape(settings, survey, made))
     else:
         _print(survey, made)
-    return FAULTY if survey.problems else 0
+    return UNFIT if survey.problems else 0
 
 
 def _print(survey: Survey, made: list[str]) -> None:
-    columns = ("topic", "partitions", "copies", "kept", "largest record", "compression", "")
+    columns = ("topic", "partitions", "replicas", "retention", "largest record", "compression", "")
     rows = [_row(topic, survey.found[topic.name], made) for topic in survey.wanted]
     output.table(columns, rows, "")
     for problem in survey.problems:
@@ -48,22 +48,22 @@ def _row(topic: Topic, found: TopicState | None, made: list[str]) -> tuple[objec
     if found is None:
         return (topic.name, *5 * ("",), "missing")
     config = found.config
-    kept = _kept(config.get("retention.ms"))
-    facts = (kept, config.get("max.message.bytes"), config.get("compression.type"))
-    return (topic.name, found.partitions, found.copies, *facts, "made" if topic.name in made else "there")
+    retention = _retention(config.get("retention.ms"))
+    facts = (retention, config.get("max.message.bytes"), config.get("compression.type"))
+    return (topic.name, found.partitions, found.copies, *facts, "created" if topic.name in made else "exists")
 
 
-def _kept(milliseconds: str | None) -> str:
+def _retention(milliseconds: str | None) -> str:
     if milliseconds is None:
         return ""
-    return "for ever" if int(milliseconds) < 0 else f"{int(milliseconds) / HOUR_MS:g} h"
+    return "unlimited" if int(milliseconds) < 0 else f"{int(milliseconds) / HOUR_MS:g} h"
 
 
 def _shape(settings: Settings, survey: Survey, made: list[str]) -> dict[str, Any]:
     wanted = [
         {
             "name": topic.name,
-            "made": topic.name in made,
+            "created": topic.name in made,
             "wanted": {"partitions": topic.partitions, **topic.config},
             "found": _found_shape(survey.found[topic.name], topic),
         }
@@ -82,4 +82,4 @@ def _found_shape(found: TopicState | None, topic: Topic) -> dict[str, Any] | Non
 
 def _needs_brokers(settings: Settings) -> None:
     if not settings.kafka.bootstrap:
-        raise SettingsError("`airtrace topics` needs AIRTRACE_KAFKA__BOOTSTRAP; `airtrace run` needs no topics")
+        raise SettingsError("`airtrace topics` needs AIRTRACE_KAFKA__BOOTSTRAP (`airtrace run` needs no topics)")

@@ -35,7 +35,7 @@ def test_own_music_and_an_own_stream_in_five_lines(
 
     assert added.out == "2 added, 0 known already, 0 failed\n"
     assert len(added.err.splitlines()) == 2
-    assert (said.out, said.err) == ("", f"monitoring radio at {station.url} while `airtrace run` is up\n")
+    assert (said.out, said.err) == ("", f"added radio ({station.url}); `airtrace run` monitors it while it runs\n")
     assert match["track"]["title"] == catalog[0].path.stem
     assert match["stream"]["name"] == "radio"
     begins_s, ends_s = at_s(station, match["start"]), at_s(station, match["end"])
@@ -67,7 +67,7 @@ def test_a_track_is_recognised_within_seconds_of_being_added_and_not_once_it_is_
         assert [alert["match_id"] for alert in stocked.json("alerts", "--state", "open")] == [match["id"]]
 
         said = stocked("tracks", "delete", added["track"])
-        assert said.err == f"deleted track {added['track']}; its past matches stay\n"
+        assert said.err == f"deleted track {added['track']}; its past matches are kept\n"
         heard_s = _covered_s(run)
         run.wait_for(lambda: _covered_s(run) > heard_s + 8)
         (ended,) = run.wait_for(lambda: run.get("matches", state="closed"))
@@ -84,7 +84,7 @@ def test_streams_and_tracks_are_listed_and_removed(stocked: Airtrace, catalog: t
         listed = stocked("streams", "list").out
         assert "radio one" in listed
         assert "secret" not in listed
-        assert stocked("streams", "remove", "radio one").err == "removed radio one; its matches and coverage stay\n"
+        assert stocked("streams", "remove", "radio one").err == "removed radio one; its matches and coverage are kept\n"
         stocked("streams", "remove", "radio one", exits=None).complains("there is no stream", code=1)
 
         tracks = stocked.json("tracks", "list")
@@ -156,7 +156,7 @@ def test_an_empty_home_says_what_to_do(airtrace: Airtrace) -> None:
             ("tracks", "list"): "no tracks yet: airtrace tracks add FILE...",
             ("streams", "list"): "no streams yet: airtrace streams add NAME URL",
             ("matches",): "no matches yet",
-            ("coverage",): "nothing was listened to yet",
+            ("coverage",): "no stream has been monitored yet",
             ("alerts",): "no alerts",
         }.items():
             done = airtrace(*command)

@@ -59,7 +59,7 @@ def test_a_manifest_registers_what_is_right_and_reports_each_row(
     assert [row["status"] for row in again.json] == ["updated", "known"]
     assert {row["status"] for row in json.loads((tmp_path / "report.json").read_text())} == {"updated", "known"}
     assert [track["artist"] for track in airtrace.json("tracks", "list", "X-1")] == ["Los Búhos"]
-    assert airtrace("catalog", "verify").err == "catalog and index are in step\n"
+    assert airtrace("catalog", "verify").err == "the index matches the catalog\n"
 
 
 def test_a_manifest_that_cannot_be_used_is_a_row_and_the_files_beside_it_are_added(
@@ -91,7 +91,7 @@ def test_a_file_that_changes_while_it_is_read_fails_its_row_only(
         ended.set()
         thread.join()
     assert [(row["status"], row["reason"]) for row in rows] == [("failed", "changed"), ("added", None)]
-    assert "growing.wav: it changed while it was read" in rows[0]["error"]
+    assert "growing.wav: the file changed while it was read" in rows[0]["error"]
     (again,) = airtrace.json("tracks", "add", growing)
     assert again["status"] == "added"
 
@@ -133,9 +133,9 @@ def test_a_catalog_moves_to_another_home_without_its_audio(
     with airtrace.running():
         (added,) = airtrace.json("tracks", "add", catalog[0].path)
         number = added["track"]
-        assert airtrace("tracks", "exclude", number, "0:00-0:05").err == "1 intervals of track 1 never match\n"
+        assert airtrace("tracks", "exclude", number, "0:00-0:05").err == "track 1 has 1 excluded interval\n"
         assert airtrace("tracks", "edit", number, "--title", "Night").err == f"changed track {number}\n"
-        assert airtrace("catalog", "export", file).err.startswith("1 tracks in ")
+        assert airtrace("catalog", "export", file).err.startswith("exported 1 tracks to ")
     assert airtrace("catalog", "import", file, **other).out == "1 added, 0 known already, 0 failed\n"
     assert airtrace("catalog", "import", file, **other).out == "0 added, 1 known already, 0 failed\n"
     clip = write_wav(tmp_path / "clip.wav", excerpt(catalog[0], 20, 10))

@@ -46,10 +46,10 @@ def test_topics_are_missing_then_made_then_there(full: Airtrace, topics: KafkaSe
     assert missing.out.count("missing") == 3
     assert f"airtrace: topic {topics.windows_topic}: the topic is not there" in missing.err
     made = full("topics", "create", "--json")
-    assert [topic["made"] for topic in made.json["topics"]] == [True, True, True]
+    assert [topic["created"] for topic in made.json["topics"]] == [True, True, True]
     assert made.json["problems"] == []
     again = full("topics", "create", "--json")
-    assert [topic["made"] for topic in again.json["topics"]] == [False, False, False]
+    assert [topic["created"] for topic in again.json["topics"]] == [False, False, False]
     windows = full("topics", "check", "--json").json["topics"][0]
     assert windows["name"] == topics.windows_topic
     assert windows["found"]["partitions"] == windows["wanted"]["partitions"] == 8

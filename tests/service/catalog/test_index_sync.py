@@ -1,4 +1,4 @@
-"""Edits, replacement, retirement and exclusions; what verify finds and mends; a catalog that moves without audio."""
+"""Edits, replacement, retirement and exclusions; what verify finds and repairs; a catalog that moves without audio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from monitor.catalog import transfer
 from monitor.catalog.catalog import Catalog
-from monitor.catalog.index_check import Checked, Difference, verify
+from monitor.catalog.index_check import CheckProgress, Difference, verify
 from monitor.catalog.transfer import TransferError
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 from monitor.detect.detector import DetectorInfo
@@ -26,9 +26,9 @@ from monitor.errors import Conflict, IdTaken, MetadataError, NotFound, SameAudio
 from monitor.matching.matcher import Matcher
 from monitor.matching.scan import scan
 from monitor.storage import milvus as index_module
-from monitor.storage.matches import Store
 from monitor.storage.milvus import SEGMENT_BITS, Index
 from monitor.storage.records import Excluded, Fingerprint, Metadata, Track, mask_excluded
+from monitor.storage.storage import Storage
 from tests.songs import Songs, seconds, written
 
 pytestmark = pytest.mark.usefixtures("songs")
@@ -86,23 +86,23 @@ async def test_an_own_id_belongs_to_one_track(catalog: Catalog, song: Path, song
         await catalog.edit(track, {"own_id": "X-1"})
 
 
-async def test_tracks_are_found_by_label_rights_holder_codes_and_own_id(store: Store) -> None:
+async def test_tracks_are_found_by_label_rights_holder_codes_and_own_id(storage: Storage) -> None:
     known = {"label": "Nacht", "rights_holder": "Eulen GmbH", "upc": "036000291452", "own_id": "X-77"}
     info = DetectorInfo("fingerprint", "test", "c0ffee", 4)
     for number, details in enumerate([known, {}]):
         metadata = Metadata("t", "s", **details)
-        await store.add_track(bytes([number]) * 32, 1, metadata, Fingerprint(info, np.eye(4, dtype=np.float32)))
+        await storage.tracks.add(bytes([number]) * 32, 1, metadata, Fingerprint(info, np.eye(4, dtype=np.float32)))
     for text in ("NACHT", "eulen g", "291452", "x-77"):
-        assert [track.id for track in await store.tracks(text)] == [1]
-    assert [track.id for track in await store.tracks(status="pending")] == [1, 2]
-    assert await store.tracks(status="ready") == []
+        assert [track.id for track in await storage.tracks.list(text)] == [1]
+    assert [track.id for track in await storage.tracks.list(status="pending")] == [1, 2]
+    assert await storage.tracks.list(status="ready") == []
 
 
 # Another recording
 
 
 async def test_a_replaced_recording_is_matched_by_its_new_sound_only(
-    catalog: Catalog, index: Index, store: Store, matcher: Matcher, song: Path, songs: Songs, tmp_path: Path
+    catalog: Catalog, index: Index, storage: Storage, matcher: Matcher, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     track = await added(catalog, song)
     await catalog.exclude(track, [Excluded(0, seconds(5))])
@@ -113,7 +113,7 @@ async def test_a_replaced_recording_is_matched_by_its_new_sound_only(
     assert replaced.metadata.source == "/new/two.wav"
     assert await plays_in(matcher, song) == []
     assert [each[0] for each in await plays_in(matcher, two)] == [track]
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
     again = await catalog.add(song, Metadata("song", "song"))
     assert not again.known  # its sound is no longer in the catalog
 
@@ -123,7 +123,7 @@ async def test_another_tracks_recording_is_no_replacement(
 ) -> None:
     one, path = await added(catalog, song), written(tmp_path / "two.wav", songs.two)
     two = await added(catalog, path)
-    with pytest.raises(SameAudio, match=f"track {two} has this very audio"):
+    with pytest.raises(SameAudio, match=f"track {two} has the same audio"):
         await catalog.replace(one, path, "x")
     assert (await catalog.replace(one, song, "x")).metadata.source == str(song)  # the same: nothing happens
 
@@ -132,7 +132,7 @@ async def test_another_tracks_recording_is_no_replacement(
 
 
 async def test_a_retired_track_is_not_matched_and_comes_back_without_its_audio(
-    catalog: Catalog, index: Index, matcher: Matcher, store: Store, song: Path, tmp_path: Path
+    catalog: Catalog, index: Index, matcher: Matcher, storage: Storage, song: Path, tmp_path: Path
 ) -> None:
     track, there = await added(catalog, song), await index.count()
     copy = song.rename(tmp_path / "copy.wav")
@@ -151,12 +151,12 @@ async def test_a_retired_track_is_not_matched_and_comes_back_without_its_audio(
 
 
 async def test_a_retirement_that_was_broken_off_is_finished(
-    catalog: Catalog, index: Index, store: Store, song: Path
+    catalog: Catalog, index: Index, storage: Storage, song: Path
 ) -> None:
     track = await added(catalog, song)
-    await store.mark(track, "retiring")
+    await storage.tracks.set_status(track, "retiring")
     await catalog.recover()
-    retired = await store.track(track)
+    retired = await storage.tracks.get(track)
     assert retired is not None
     assert (retired.status, await index.count()) == ("retired", 0)
 
@@ -165,7 +165,7 @@ async def test_a_retirement_that_was_broken_off_is_finished(
 
 
 async def test_an_excluded_interval_never_matches_and_the_rest_does(
-    catalog: Catalog, matcher: Matcher, store: Store, index: Index, song: Path, songs: Songs, tmp_path: Path
+    catalog: Catalog, matcher: Matcher, storage: Storage, index: Index, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     track = await added(catalog, song)
     intro = written(tmp_path / "intro.wav", songs.one[: seconds(12)])
@@ -175,7 +175,7 @@ async def test_an_excluded_interval_never_matches_and_the_rest_does(
     assert await plays_in(matcher, intro) == []  # at once, though its vectors were cached
     [(found, start_s, _)] = await plays_in(matcher, song)
     assert (found, start_s) == (track, pytest.approx(12, abs=1.5))
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
     assert (await catalog.exclude(track, [])).excluded == ()
     assert [each[0] for each in await plays_in(matcher, intro)] == [track]
 
@@ -195,49 +195,49 @@ def test_each_segment_with_a_sample_of_the_interval_is_left_out() -> None:
 
 @pytest.mark.parametrize("excluded", [[(-1, 5)], [(5, 5)], [(6, 5)], [(0, 41)], [(0, 10), (9, 12)], [(0, 10), (0, 11)]])
 async def test_intervals_that_cannot_be_are_refused(
-    catalog: Catalog, song: Path, store: Store, excluded: list[tuple[int, int]]
+    catalog: Catalog, song: Path, storage: Storage, excluded: list[tuple[int, int]]
 ) -> None:
     track = await added(catalog, song)
     with pytest.raises(MetadataError):
         await catalog.exclude(track, [Excluded(seconds(start), seconds(end)) for start, end in excluded])
-    [known] = await store.tracks()
+    [known] = await storage.tracks.list()
     assert (known.id, known.excluded) == (track, ())
 
 
 # In step
 
 
-async def differences(catalog: Catalog, store: Store, index: Index, *, mend: bool = False) -> list[Difference]:
-    found = verify(store, index, catalog.index_sync, LogMelDetector().info, mend=mend)
+async def differences(catalog: Catalog, storage: Storage, index: Index, *, repair: bool = False) -> list[Difference]:
+    found = verify(storage, index, catalog.index_sync, LogMelDetector().info, repair=repair)
     steps = [step async for step in found]
-    assert isinstance(steps[-1], Checked)
+    assert isinstance(steps[-1], CheckProgress)
     assert steps[-1].done == steps[-1].total
     return [step for step in steps if isinstance(step, Difference)]
 
 
-async def _lose(index: Index, store: Store, track: int) -> None:
+async def _lose(index: Index, storage: Storage, track: int) -> None:
     await index._call("delete", index._alias, ids=[track << SEGMENT_BITS | segment for segment in (3, 4, 5)])
 
 
-async def _add(index: Index, store: Store, track: int) -> None:
+async def _add(index: Index, storage: Storage, track: int) -> None:
     await index._call("upsert", index._alias, _rows(track, [5000, 5001]))
 
 
-async def _strangers(index: Index, store: Store, track: int) -> None:
+async def _strangers(index: Index, storage: Storage, track: int) -> None:
     await index._call("upsert", index._alias, _rows(99, [1]))
 
 
-async def _other(index: Index, store: Store, track: int) -> None:
+async def _other(index: Index, storage: Storage, track: int) -> None:
     await index._call("upsert", index._alias, _rows(track, [7]))
 
 
-async def _pending(index: Index, store: Store, track: int) -> None:
-    await store.mark_pending(track)
+async def _pending(index: Index, storage: Storage, track: int) -> None:
+    await storage.tracks.set_pending(track)
     await index.delete(track)
 
 
-async def _revised(index: Index, store: Store, track: int) -> None:
-    await store.exclude(track, [Excluded(0, seconds(10))])  # and killed before the index followed
+async def _revised(index: Index, storage: Storage, track: int) -> None:
+    await storage.tracks.set_excluded(track, [Excluded(0, seconds(10))])  # and killed before the index followed
 
 
 def _rows(track: int, segments: list[int]) -> list[dict[str, Any]]:
@@ -246,7 +246,7 @@ def _rows(track: int, segments: list[int]) -> list[dict[str, Any]]:
     return [{"id": track << SEGMENT_BITS | segment, "track": track, "vector": vector} for segment in segments]
 
 
-Break = Callable[[Index, Store, int], Coroutine[Any, Any, None]]
+Break = Callable[[Index, Storage, int], Coroutine[Any, Any, None]]
 BROKEN: dict[str, tuple[Break, list[tuple[int, str]]]] = {
     "missing": (_lose, [(1, "missing")]),
     "extra": (_add, [(1, "extra")]),
@@ -259,43 +259,43 @@ BROKEN: dict[str, tuple[Break, list[tuple[int, str]]]] = {
 
 @pytest.mark.parametrize("how", BROKEN)
 async def test_what_differs_is_found_and_mended(
-    catalog: Catalog, index: Index, store: Store, song: Path, songs: Songs, tmp_path: Path, how: str
+    catalog: Catalog, index: Index, storage: Storage, song: Path, songs: Songs, tmp_path: Path, how: str
 ) -> None:
     await added(catalog, song)
     await added(catalog, written(tmp_path / "two.wav", songs.two))
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
     spoil, expected = BROKEN[how]
-    await spoil(index, store, 1)
-    for mend in (False, False, True):
-        found = await differences(catalog, store, index, mend=mend)
-        if not mend:  # when it is mended, what was broken off is finished first, and then differs no more
+    await spoil(index, storage, 1)
+    for repair in (False, False, True):
+        found = await differences(catalog, storage, index, repair=repair)
+        if not repair:  # when it is repaired, what was broken off is finished first, and then differs no more
             assert [(each.track, each.kind) for each in found] == expected
-        assert {each.mended for each in found} == {mend}
-    assert await differences(catalog, store, index) == []
-    assert await index.count() == await store.audible_segments(LogMelDetector().info)
+        assert {each.repaired for each in found} == {repair}
+    assert await differences(catalog, storage, index) == []
+    assert await index.count() == await storage.vectors.count_indexable(LogMelDetector().info)
 
 
-async def test_tracks_of_another_model_are_named_and_not_mended(catalog: Catalog, index: Index, store: Store) -> None:
+async def test_tracks_of_another_model_are_named_and_not_mended(catalog: Catalog, index: Index, storage: Storage) -> None:
     old = Fingerprint(DetectorInfo("fingerprint", "old", "0ld", 4), np.eye(4, dtype=np.float32))
-    track = await store.add_track(b"o" * 32, 1, Metadata("old", "old"), old)
+    track = await storage.tracks.add(b"o" * 32, 1, Metadata("old", "old"), old)
     assert track is not None
-    await store.mark(track, "ready")
-    for mend in (True, False):
-        [found] = await differences(catalog, store, index, mend=mend)
-        assert (found.track, found.kind, found.mended) == (track, "unembedded", False)
+    await storage.tracks.set_status(track, "ready")
+    for repair in (True, False):
+        [found] = await differences(catalog, storage, index, repair=repair)
+        assert (found.track, found.kind, found.repaired) == (track, "unembedded", False)
 
 
 async def test_a_catalog_of_many_batches_is_compared_as_a_whole(
-    catalog: Catalog, index: Index, store: Store, songs: Songs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, index: Index, storage: Storage, songs: Songs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         await added(catalog, written(tmp_path / f"{number}.wav", songs.one[seconds(number) : seconds(number + 8)]))
     monkeypatch.setattr("monitor.catalog.index_check.BATCH_ROWS", 20)
     monkeypatch.setattr("monitor.catalog.index_check.HEADS", 2)
-    assert await differences(catalog, store, index) == []
-    await _lose(index, store, 5)
-    await _strangers(index, store, 5)
-    assert [(each.track, each.kind) for each in await differences(catalog, store, index)] == [
+    assert await differences(catalog, storage, index) == []
+    await _lose(index, storage, 5)
+    await _strangers(index, storage, 5)
+    assert [(each.track, each.kind) for each in await differences(catalog, storage, index)] == [
         (5, "missing"),
         (99, "extra"),
     ]
@@ -305,7 +305,7 @@ async def test_a_catalog_of_many_batches_is_compared_as_a_whole(
 
 
 async def test_another_kind_of_index_is_built_from_the_stored_vectors_while_searches_go_on(
-    catalog: Catalog, index: Index, store: Store, matcher: Matcher, song: Path, detector: LogMelDetector, tmp_path: Path
+    catalog: Catalog, index: Index, storage: Storage, matcher: Matcher, song: Path, detector: LogMelDetector, tmp_path: Path
 ) -> None:
     track = await added(catalog, song)
     there = await index.count()
@@ -313,19 +313,19 @@ async def test_another_kind_of_index_is_built_from_the_stored_vectors_while_sear
     assert index.kind == "FLAT"
     index._choose = lambda n_vectors: "HNSW"  # as a process with other settings has it
     before, found = index.collection, []
-    async with catalog.index_sync.change():
-        async for _ in catalog.index_sync.refill():
+    async with catalog.index_sync.lock():
+        async for _ in catalog.index_sync.rebuild():
             found.append([each[0] for each in await plays_in(matcher, tmp_path / "copy.wav")])
     assert found == [[track]]
     assert (index.kind, index.collection != before) == ("HNSW", True)
     assert await index.count() == there
     assert await plays_in(matcher, tmp_path / "copy.wav")
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
     assert index._client.list_collections() == [index.collection]
 
 
 async def test_a_build_that_was_broken_off_leaves_the_old_index_in_use(
-    catalog: Catalog, index: Index, store: Store, song: Path
+    catalog: Catalog, index: Index, storage: Storage, song: Path
 ) -> None:
     await added(catalog, song)
     there = await index.count()
@@ -334,10 +334,10 @@ async def test_a_build_that_was_broken_off_leaves_the_old_index_in_use(
             await new.insert(1, np.eye(3, LogMelDetector().info.dimensions, dtype=np.float32))
             raise InterruptedError
     assert await index.count() == there
-    async with catalog.index_sync.change():
-        _ = [step async for step in catalog.index_sync.refill()]
+    async with catalog.index_sync.lock():
+        _ = [step async for step in catalog.index_sync.rebuild()]
     assert await index.count() == there
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
 
 
 async def test_an_index_of_another_kind_is_searched_as_what_it_is(
@@ -354,7 +354,7 @@ async def test_an_index_of_another_kind_is_searched_as_what_it_is(
 
 async def test_a_new_model_is_built_beside_the_old_one_which_goes_on(
     catalog: Catalog,
-    store: Store,
+    storage: Storage,
     index: Index,
     executor: Executor,
     song: Path,
@@ -364,15 +364,15 @@ async def test_a_new_model_is_built_beside_the_old_one_which_goes_on(
     newer = _Newer()
     beside = Index(index._client, newer.info, index._run)
     await beside.open()
-    new = Catalog(store, beside, newer, executor)
+    new = Catalog(storage, beside, newer, executor)
     assert [(one.track.id, one.error) async for one in new.rebuild()] == [(track, None)]
     await new.recover()
     await catalog.recover()
     assert [each[0] for each in await plays_in(matcher, song)] == [track]
     assert await index.count() == await beside.count()
-    assert len(await store.models()) == 2
-    assert await store.prune(newer.info) == 1
-    assert [info for info, _, _ in await store.models()] == [newer.info]
+    assert len(await storage.vectors.models()) == 2
+    assert await storage.vectors.prune(newer.info) == 1
+    assert [info for info, _, _ in await storage.vectors.models()] == [newer.info]
 
 
 class _Newer(LogMelDetector):
@@ -386,15 +386,15 @@ class _Newer(LogMelDetector):
 # Carried elsewhere
 
 
-async def exported(store: Store, path: Path) -> Path:
-    path.write_bytes(b"".join([line async for line in transfer.lines(store)]))
+async def exported(storage: Storage, path: Path) -> Path:
+    path.write_bytes(b"".join([line async for line in transfer.export_lines(storage)]))
     return path
 
 
 async def taken(catalog: Catalog, path: Path) -> list[tuple[int, bool]]:
     """Track, and whether it was known."""
-    lines = list(transfer.raw_lines(path))[1:-1]
-    found = [await catalog.take(transfer.parsed(line)) for line in lines]
+    lines = list(transfer.read_lines(path))[1:-1]
+    found = [await catalog.import_(transfer.parse_line(line)) for line in lines]
     return [(one.track.id, one.known) for one in found]
 
 
@@ -407,44 +407,44 @@ async def _full(catalog: Catalog, song: Path, songs: Songs, tmp_path: Path) -> l
 
 
 async def test_a_catalog_moves_without_its_audio(
-    catalog: Catalog, store: Store, index: Index, matcher: Matcher, song: Path, songs: Songs, tmp_path: Path
+    catalog: Catalog, storage: Storage, index: Index, matcher: Matcher, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     one, two = await _full(catalog, song, songs, tmp_path)
-    before = [await store.track(one), await store.track(two)]
-    path = await exported(store, tmp_path / "catalog.ndjson")
-    assert transfer.examined(path) == 2
+    before = [await storage.tracks.get(one), await storage.tracks.get(two)]
+    path = await exported(storage, tmp_path / "catalog.ndjson")
+    assert transfer.check_file(path) == 2
     for track in (one, two):
         await catalog.delete(track)
     assert await index.count() == 0
     numbers = await taken(catalog, path)
     assert [known for _, known in numbers] == [False, False]
     for (number, _), old in zip(numbers, before, strict=True):
-        new = await store.track(number)
+        new = await storage.tracks.get(number)
         assert new is not None
         assert old is not None
         assert (new.status, new.metadata, new.excluded, new.sha256, new.duration_s, new.detectors) == (
             *(old.status, old.metadata, old.excluded, old.sha256, old.duration_s, old.detectors),
         )
     assert [each[0] for each in await plays_in(matcher, song)] == [numbers[0][0]]
-    assert await differences(catalog, store, index) == []
+    assert await differences(catalog, storage, index) == []
     assert [known for _, known in await taken(catalog, path)] == [True, True]
     assert (await catalog.add(song, Metadata("song", "song"))).known
-    again = await exported(store, tmp_path / "again.ndjson")
+    again = await exported(storage, tmp_path / "again.ndjson")
     assert [orjson.loads(line) for line in again.read_bytes().splitlines()[1:-1]] == [
         orjson.loads(line) for line in path.read_bytes().splitlines()[1:-1]
     ]
 
 
-async def test_a_packed_export_is_read_as_well(catalog: Catalog, store: Store, song: Path, tmp_path: Path) -> None:
+async def test_a_packed_export_is_read_as_well(catalog: Catalog, storage: Storage, song: Path, tmp_path: Path) -> None:
     await added(catalog, song)
-    path = await exported(store, tmp_path / "catalog.ndjson")
+    path = await exported(storage, tmp_path / "catalog.ndjson")
     packed = tmp_path / "catalog.ndjson.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert transfer.examined(packed) == 1
-    assert list(transfer.raw_lines(packed)) == list(transfer.raw_lines(path))
+    assert transfer.check_file(packed) == 1
+    assert list(transfer.read_lines(packed)) == list(transfer.read_lines(path))
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(TransferError, match="cannot be read"):
-        transfer.examined(packed)
+        transfer.check_file(packed)
 
 
 DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -460,14 +460,14 @@ DAMAGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("how", DAMAGED)
 async def test_a_damaged_export_is_refused(
-    catalog: Catalog, store: Store, song: Path, tmp_path: Path, how: str
+    catalog: Catalog, storage: Storage, song: Path, tmp_path: Path, how: str
 ) -> None:
     spoil, reason = DAMAGED[how]
     await added(catalog, song)
-    path = await exported(store, tmp_path / "catalog.ndjson")
+    path = await exported(storage, tmp_path / "catalog.ndjson")
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(TransferError) as caught:
-        transfer.examined(path)
+        transfer.check_file(path)
     assert caught.value.reason == reason
 
 
@@ -490,23 +490,23 @@ SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("how", SPOILT)
 async def test_a_line_that_cannot_be_used_is_refused_and_leaves_nothing(
-    catalog: Catalog, store: Store, song: Path, tmp_path: Path, how: str
+    catalog: Catalog, storage: Storage, song: Path, tmp_path: Path, how: str
 ) -> None:
     track = await added(catalog, song)
-    path = await exported(store, tmp_path / "catalog.ndjson")
+    path = await exported(storage, tmp_path / "catalog.ndjson")
     await catalog.delete(track)
     said = orjson.loads(path.read_bytes().splitlines()[1])
     SPOILT[how](said)
     with pytest.raises((TransferError, MetadataError)):
-        await catalog.take(transfer.parsed(orjson.dumps(said)))
-    assert await store.tracks() == []
+        await catalog.import_(transfer.parse_line(orjson.dumps(said)))
+    assert await storage.tracks.list() == []
 
 
 async def test_the_same_export_read_twice_at_once_is_there_once(
-    catalog: Catalog, store: Store, index: Index, song: Path, tmp_path: Path
+    catalog: Catalog, storage: Storage, index: Index, song: Path, tmp_path: Path
 ) -> None:
     track, there = await added(catalog, song), await index.count()
-    path = await exported(store, tmp_path / "catalog.ndjson")
+    path = await exported(storage, tmp_path / "catalog.ndjson")
     await catalog.delete(track)
     numbers = await asyncio.gather(*(taken(catalog, path) for _ in range(3)))
     assert sorted(known for [(_, known)] in numbers) == [False, True, True]

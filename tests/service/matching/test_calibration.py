@@ -15,8 +15,8 @@ import pytest
 
 from monitor.api.matches import calibration as router
 from monitor.catalog.catalog import Catalog
-from monitor.commands import calibrate as command
 from monitor.commands import client as client_module
+from monitor.commands.matching import calibrate as command
 from monitor.core.calibration import REAL_TIMES, Peak
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
@@ -27,9 +27,9 @@ from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 from monitor.processes.http_server import serve_http
 from monitor.settings import Settings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Calibration, Metadata
+from monitor.storage.storage import Storage
 from tests.songs import SECOND, Songs, seconds, written
 
 API = "/api/v1"
@@ -40,9 +40,9 @@ HOUR_S = 3600.0
 
 @pytest.fixture
 def parts(
-    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Any
+    tmp_path: Path, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, executor: Any
 ) -> Airtrace:
-    return Airtrace(Settings(home=tmp_path), dsn, store, index, catalog, matcher, executor)
+    return Airtrace(Settings(home=tmp_path), dsn, storage, index, catalog, matcher, executor)
 
 
 @pytest.fixture
@@ -245,20 +245,20 @@ async def test_a_threshold_decides_what_is_reported(
 # Keeping
 
 
-async def test_the_newest_calibration_of_the_very_weights_counts(store: Store) -> None:
+async def test_the_newest_calibration_of_the_very_weights_counts(storage: Storage) -> None:
     info = DetectorInfo("fingerprint", "naf-1", "abc", 128)
     older = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 5)
     newer = replace(older, open_llr=16.0, fitted=16.0)
-    assert await store.calibration(info) is None
-    kept = [await store.add_calibration(each, info) for each in (older, newer)]
+    assert await storage.calibrations.newest(info) is None
+    kept = [await storage.calibrations.add(each, info) for each in (older, newer)]
     assert all(each.made_at is not None for each in kept)
-    assert await store.calibration(info) == kept[1]
+    assert await storage.calibrations.newest(info) == kept[1]
     for other in (replace(info, name="panns"), replace(info, version="naf-2"), replace(info, checksum="abd")):
-        assert await store.calibration(other) is None
-        await store.delete_calibrations(other)
-    assert await store.calibration(info) == kept[1]
-    await store.delete_calibrations(info)
-    assert await store.calibration(info) is None
+        assert await storage.calibrations.newest(other) is None
+        await storage.calibrations.delete(other)
+    assert await storage.calibrations.newest(info) == kept[1]
+    await storage.calibrations.delete(info)
+    assert await storage.calibrations.newest(info) is None
 
 
 # The command
@@ -307,35 +307,33 @@ async def test_the_command_calibrates_shows_and_resets(
 ) -> None:
     settings, files = parts.settings, [hours(tmp_path / "a.wav"), hours(tmp_path / "b.wav")]
     assert await command.show(settings, as_json=False) == 0
-    assert (
-        capsys.readouterr().out == "a play needs an evidence of 20.0, as the detector has it; nothing is calibrated\n"
-    )
+    assert capsys.readouterr().out == "in force: threshold (llr) 20.0, the detector's default; not calibrated\n"
 
     assert await command.calibrate(settings, files, rate=1.0, dry_run=True, as_json=False) == 0
     said = capsys.readouterr()
-    assert "nothing is changed" in said.out.splitlines()
+    assert "dry run: nothing changed" in said.out.splitlines()
     assert said.err.splitlines() == ["1/2 a.wav: 160 peaks in 4:00:00", "2/2 b.wav: 160 peaks in 4:00:00"]
     assert parts.matcher.thresholds.open_llr == DEFAULT
 
     assert await command.calibrate(settings, files, rate=1.0, dry_run=False, as_json=False) == 0
     needed = parts.matcher.thresholds.open_llr
     basis, fitted, expected, in_force, heading, *table = capsys.readouterr().out.splitlines()
-    assert basis.startswith("8.0 h of sound, 320 peaks; the 32 largest are above ")
-    assert fitted.startswith(f"for 1 false play per 1,000 h: evidence {needed:.1f} (95 %: ")
-    assert expected.startswith("expected per 1,000 h: 1 (")
-    assert "at 20.0, which was in force" in expected
-    assert in_force == f"in force: a play needs an evidence of {needed:.1f}"
+    assert basis.startswith("8.0 h of sound, 320 peaks; the 32 largest exceed ")
+    assert fitted.startswith(f"for 1 false match per 1,000 h: threshold (llr) {needed:.1f} (95 %: ")
+    assert expected.startswith("expected false matches per 1,000 h: 1 (")
+    assert "at the previous threshold of 20.0" in expected
+    assert in_force == f"in force: threshold (llr) {needed:.1f}"
     assert heading.startswith("largest peaks; ")
     assert [row.split()[3] for row in table] == ["track", *["One"] * 5]
 
     assert await command.show(settings, as_json=False) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"a play needs an evidence of {needed:.1f} (the detector's own: 20.0)"
-    assert shown[1].endswith(" UTC, 1 tracks in the catalog")
+    assert shown[0] == f"in force: threshold (llr) {needed:.1f} (the detector's default: 20.0)"
+    assert shown[1].endswith(" UTC, with 1 catalog tracks")
     assert shown[2:] == [basis, fitted]
 
     assert await command.reset(settings) == 0
-    assert capsys.readouterr().err == "a play needs an evidence of 20.0, as the detector has it\n"
+    assert capsys.readouterr().err == "in force: threshold (llr) 20.0, the detector's default\n"
     assert parts.matcher.thresholds.open_llr == DEFAULT
 
 
@@ -348,7 +346,7 @@ async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used
     assert "in force: " in said.out
     assert said.out.splitlines()[-1].split() == [str(files[0]), "3:53:20", "1:00", "One", "300.0"]
     assert f"airtrace: {files[1]}: No such file or directory" in said.err
-    assert "left out, as plays of the catalog: 1," in said.err
+    assert "ignored 1 plays of catalog tracks," in said.err
 
     assert await command.calibrate(parts.settings, files, rate=1.0, dry_run=True, as_json=True) == 1
     told = orjson.loads(capsys.readouterr().out)
@@ -357,14 +355,14 @@ async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used
 
 
 async def test_the_command_says_when_the_running_process_has_another_threshold(
-    connected: None, parts: Airtrace, store: Store, one: int, capsys: Captured
+    connected: None, parts: Airtrace, storage: Storage, one: int, capsys: Captured
 ) -> None:
     elsewhere = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 0)
-    await store.add_calibration(elsewhere, parts.matcher.detector.info)
+    await storage.calibrations.add(elsewhere, parts.matcher.detector.info)
     await command.show(parts.settings, as_json=False)
     first, *_, last = capsys.readouterr().out.splitlines()
-    assert first == "a play needs an evidence of 20.0 until airtrace is restarted, then 15.0"
-    assert last == "the catalog has grown to 1 tracks, and false plays with it: calibrate again"
+    assert first == "in force: threshold (llr) 20.0 until airtrace is restarted, then 15.0"
+    assert last == "the catalog has grown to 1 tracks, which raises the rate: calibrate again"
 
 
 async def test_the_command_hears_nothing_for_an_empty_catalog(connected: None, parts: Airtrace, tmp_path: Path) -> None:

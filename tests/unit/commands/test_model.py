@@ -1,4 +1,4 @@
-"""`airtrace model`: what it prints of the weights, and a whole training on a few files of one's own."""
+"""`airtrace model`: what it prints about the weights, and a complete training run on a few files."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import pytest
 import soundfile
 
 from monitor.commands import model
-from monitor.commands.model import Sound
+from monitor.commands.model import TrainingAudio
 from monitor.detect.expected_similarity import PREDICTOR_NAME
 from monitor.detect.fingerprint import WEIGHTS, NeuralDetector, read_card
 from monitor.errors import SettingsError
 from monitor.training.errors import TrainingError
 
 
-async def test_info_says_what_the_weights_are(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_info_describes_the_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert await model.info(as_json=True) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["sha256"] == read_card().sha256
-    assert told["bytes"] == Path(told["file"]).stat().st_size
-    assert told["training"]["steps"] > 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["sha256"] == read_card().sha256
+    assert facts["bytes"] == Path(facts["file"]).stat().st_size
+    assert facts["training"]["steps"] > 0
 
 
-async def test_info_without_weights_says_what_to_do(tmp_path: Path) -> None:
+async def test_info_without_weights_names_the_command_that_makes_them(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="airtrace model train"):
         await model.info(as_json=True, weights=tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # within torch's exporter
-async def test_training_on_ones_own_files_gives_weights_that_embed(
+async def test_training_on_own_files_makes_weights_that_embed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
     pytest.importorskip("onnxscript")
     from monitor.training import responses
 
-    whole_bank = responses.bank
-    monkeypatch.setattr(responses, "bank", lambda size, *rest: whole_bank(8, *rest))  # 1,500 take long to make
+    whole_bank = responses.response_bank
+    monkeypatch.setattr(responses, "response_bank", lambda size, *rest: whole_bank(8, *rest))  # 1,500 take long
     music = tmp_path / "music"
     music.mkdir()
     for i in range(6):
@@ -50,32 +50,32 @@ async def test_training_on_ones_own_files_gives_weights_that_embed(
     speech.mkdir()
     for i in range(4):
         soundfile.write(speech / f"{i}.wav", 0.2 * np.random.default_rng(90 + i).standard_normal(48_000), 16_000)
-    sound = Sound(music=(music,), speech=(speech,))
-    assert await model.train(sound, tmp_path / "work", model.Plan(2, 4, 1, "small"), threads=1, minutes=None) == 0
+    audio = TrainingAudio(music=(music,), speech=(speech,))
+    assert await model.train(audio, tmp_path / "work", model.Plan(2, 4, 1, "small"), threads=1, minutes=None) == 0
     capsys.readouterr()  # what training says meanwhile
     assert await model.info(as_json=True, weights=tmp_path / "work" / "weights") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["training"]["tracks"], told["training"]["steps"]) == (6, 2)
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["training"]["tracks"], facts["training"]["steps"]) == (6, 2)
     made = tmp_path / "work" / "weights"
     first = (made / PREDICTOR_NAME).read_bytes()
-    foreseen = NeuralDetector(made).embed(np.zeros(96_000, np.int16) + 1000).expected_similarity
-    assert foreseen is not None
-    assert foreseen.shape == (5,)
-    assert await model.fit_predictor(sound, made, seed=2) == 0
+    expected = NeuralDetector(made).embed(np.zeros(96_000, np.int16) + 1000).expected_similarity
+    assert expected is not None
+    assert expected.shape == (5,)
+    assert await model.fit_predictor(audio, made, seed=2) == 0
     assert (made / PREDICTOR_NAME).read_bytes() != first
     NeuralDetector(made)
 
 
-async def test_foresight_without_speech_is_refused(tmp_path: Path) -> None:
+async def test_the_similarity_predictor_cannot_be_fitted_without_speech(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
     pytest.importorskip("onnxscript")
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(1).standard_normal(48_000), 16_000)
     with pytest.raises(TrainingError, match="speech"):
-        await model.fit_predictor(Sound(music=(tmp_path,)), WEIGHTS, seed=1)
+        await model.fit_predictor(TrainingAudio(music=(tmp_path,)), WEIGHTS, seed=1)
 
 
 async def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
     pytest.importorskip("onnxscript")
     with pytest.raises(SettingsError, match="--music"):
-        await model.train(Sound(), tmp_path, model.Plan(1, 4, 1), threads=1, minutes=None)
+        await model.train(TrainingAudio(), tmp_path, model.Plan(1, 4, 1), threads=1, minutes=None)

@@ -12,8 +12,8 @@ import orjson
 import pytest
 import soundfile
 
-from monitor.commands.evaluate import evaluate
-from monitor.commands.scan import reported, scan
+from monitor.commands.matching.evaluate import evaluate
+from monitor.commands.matching.scan import reported, scan
 from monitor.evaluation import files
 from monitor.evaluation.errors import EvaluationError, TableError
 from monitor.evaluation.plays import Result, Truth
@@ -113,7 +113,7 @@ async def test_what_does_not_fit_together_is_refused(evaluated: Evaluate, record
     with pytest.raises(EvaluationError, match=r"results: there are rows of z\.wav"):
         await evaluated([], [result(0, 1, recording="z.wav")])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EvaluationError, match="no recordings there"):
+    with pytest.raises(EvaluationError, match="no recordings found"):
         await evaluated([], [], tmp_path / "empty")
     shutil.copy(recordings / "a.wav", recordings / "deeper")
     with pytest.raises(EvaluationError, match="the same name"):

@@ -1,4 +1,4 @@
-"""`airtrace scan`: recordings instead of streams, as fast as they go."""
+"""`airtrace scan`: finds the catalog's tracks in recordings, faster than real time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from monitor.settings import Settings
 
 
 async def scan(settings: Settings, files: Sequence[Path], *, results: Path | None, as_json: bool) -> int:
-    """Prints the plays in every file, and writes them to a table; the exit code is 1 when any file could not be used.
+    """Prints the plays in every file, and writes them to `results`; the exit code is 1 if any file failed.
 
     Raises:
-        EvaluationError: the table cannot be written, or could not tell one file from another.
+        EvaluationError: `results` cannot be written, or two files have the same name.
     """
     if results is not None:
         tables.check_names(files)
@@ -30,12 +30,12 @@ async def scan(settings: Settings, files: Sequence[Path], *, results: Path | Non
     elif any(not each["error"] for each in scanned):
         rows = [_row(Path(each["file"]), match) for each in scanned for match in each["matches"]]
         columns = ("file", "at", "length", "track", "position", "score")
-        output.table(columns, rows, "nothing of the catalog was recognised")
+        output.table(columns, rows, "no track of the catalog was recognized")
     return 1 if any(each["error"] for each in scanned) else 0
 
 
 async def scan_all(settings: Settings, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
-    """What is in each file, in their order, or why it could not be used; shows progress unless quiet."""
+    """The plays in each file, in the order of `files`, or its error; shows progress unless quiet."""
     scanned: list[dict[str, Any]] = []
     async with connect(settings) as client:
         with output.steps(len(files), quiet=quiet) as shown:
@@ -46,7 +46,7 @@ async def scan_all(settings: Settings, files: Sequence[Path], *, quiet: bool) ->
 
 
 def reported(scanned: dict[str, Any]) -> Iterator[Result]:
-    """The plays in one file as rows of a table; a track goes by the name of its file, or its title if it had none."""
+    """The plays in one file as rows of a table. A track is named by its file, or by its title if it had none."""
     for match in scanned["matches"]:
         yield Result(
             recording=PurePath(scanned["file"]).name,
@@ -72,7 +72,7 @@ async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str
                 else:
                     result |= line
     except ApiError as error:
-        if error.exit_code == 4:
+        if error.is_unavailable:
             raise
         result["error"] = str(error)
     except OSError as error:

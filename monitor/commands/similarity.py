@@ -1,8 +1,9 @@
-"""`airtrace similar` and `airtrace tracks enrol`: what sounds like a clip, and what of streams somebody must hear."""
+"""`airtrace similar`, `review` and `sounds`: what resembles the catalog, and what the streams sounded like."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from monitor.commands import output
 from monitor.commands.client import connect
@@ -10,7 +11,7 @@ from monitor.settings import Settings
 
 
 async def search(settings: Settings, path: Path, limit: int, *, as_json: bool) -> int:
-    """Prints the tracks that sound most like a clip, and what it sounds like."""
+    """Prints the tracks that sound most like a clip, and the clip's own labels."""
     async with connect(settings) as client:
         with path.open("rb") as file:
             files = {"file": (output.utf8_safe(path.name), file)}
@@ -27,12 +28,11 @@ async def search(settings: Settings, path: Path, limit: int, *, as_json: bool) -
             output.minutes(each["at_s"]),
             output.minutes(each["track_at_s"]),
         )
-        for each in found["alike"]
+        for each in found["similar"]
     ]
-    empty = "no track has PANNs vectors yet: airtrace tracks enrol"
+    empty = "no track has PANNs vectors yet: airtrace tracks enroll"
     output.table(("id", "score", "title", "artist", "at", "position"), rows, empty)
-    labels = ", ".join(f"{label['name']} {label['score']:.2f}" for label in found["labels"])
-    output.print_status(f"sounds like {output.kind(found['kind'])}: {labels or 'no class in particular'}")
+    output.print_status(f"sounds like {output.kind(found['kind'])}: {_labels(found) or 'no particular label'}")
     return 0
 
 
@@ -60,28 +60,12 @@ async def list_(settings: Settings, stream: str | None, review: str | None, limi
     return 0
 
 
-async def review(settings: Settings, similar: str, said: str, note: str | None) -> int:
-    """Stores what somebody who listened says."""
+async def review(settings: Settings, similar: str, verdict: str, note: str | None) -> int:
+    """Stores a reviewer's verdict on a similar match."""
     async with connect(settings) as client:
-        await client.put(f"/similar/{similar}", json={"review": said, "note": note})
-    output.print_status(f"{similar} is {said}")
+        await client.put(f"/similar/{similar}", json={"review": verdict, "note": note})
+    output.print_status(f"{similar} is {verdict}")
     return 0
-
-
-async def enrol(settings: Settings, *, as_json: bool) -> int:
-    """Gives tracks that have none their PANNs vectors; the exit code is 1 when a file could not be used."""
-    rows = []
-    async with connect(settings) as client:
-        async for line in client.lines("/sounds/enrol"):
-            rows.append(line)
-            if not as_json:
-                output.print_status(f"{line['track']} {Path(line['source']).name}: {line['error'] or 'done'}")
-    if as_json:
-        output.as_json(rows)
-    else:
-        failed = sum(row["error"] is not None for row in rows)
-        output.print_status(f"{len(rows) - failed} tracks have PANNs vectors now, {failed} failed")
-    return 1 if any(row["error"] for row in rows) else 0
 
 
 async def sounds(settings: Settings, stream: str | None, limit: int, *, as_json: bool) -> int:
@@ -91,14 +75,10 @@ async def sounds(settings: Settings, stream: str | None, limit: int, *, as_json:
     if as_json:
         output.as_json(found)
         return 0
-    rows = [
-        (
-            each["stream"],
-            output.clock(each["start"]),
-            output.kind(each["kind"]),
-            ", ".join(f"{label['name']} {label['score']:.2f}" for label in each["labels"]),
-        )
-        for each in found
-    ]
-    output.table(("stream", "start (UTC)", "sounds like", "labels"), rows, "PANNs has not listened to a stream yet")
+    rows = [(each["stream"], output.clock(each["start"]), output.kind(each["kind"]), _labels(each)) for each in found]
+    output.table(("stream", "start (UTC)", "sounds like", "labels"), rows, "PANNs has not tagged any stream yet")
     return 0
+
+
+def _labels(found: dict[str, Any]) -> str:
+    return ", ".join(f"{label['name']} {label['score']:.2f}" for label in found["labels"])

@@ -1,4 +1,4 @@
-"""`airtrace evaluate`: scores what Airtrace finds in recordings, or what any system has found, against the truth."""
+"""`airtrace evaluate`: scores the plays that Airtrace, or any other system, finds in recordings against the truth."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.commands import output
-from monitor.commands.add_tracks import AUDIO_SUFFIXES
-from monitor.commands.scan import reported, scan_all
+from monitor.commands.matching.scan import reported, scan_all
+from monitor.commands.tracks.files import AUDIO_SUFFIXES
 from monitor.errors import AudioError
 from monitor.evaluation import files as tables
 from monitor.evaluation.durations import duration_s
@@ -21,8 +21,8 @@ from monitor.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Lengths of the recordings that could be used by their names, what was reported in them, why others could not."""
+class Scanned:
+    """The lengths of the usable recordings by their names, the plays reported in them, and the errors of the others."""
 
     durations_s: dict[str, float]
     results: list[Result]
@@ -40,10 +40,10 @@ async def evaluate(
 ) -> int:
     """Prints the report; scans the recordings unless there are results.
 
-    The exit code is 1 when any recording could not be used: it is then left out.
+    The exit code is 1 if any recording was left out because it could not be used.
 
     Raises:
-        EvaluationError: tables and recordings do not fit together.
+        EvaluationError: the tables name recordings that are not given, or there are no recordings.
     """
     played = tables.read_truth(truth)
     of_family = tables.read_families(families) if families else NO_FAMILIES
@@ -51,55 +51,55 @@ async def evaluate(
     tables.check_names(paths)
     check_recordings("truth", played, {output.utf8_safe(path.name) for path in paths})
     if results is None:
-        known = await _scanned(settings, paths, quiet=as_json)
+        scanned = await _scan(settings, paths, quiet=as_json)
     else:
-        known = await _given(paths, results, quiet=as_json)
-    played = [play for play in played if play.recording in known.durations_s]
-    report = score(played, known.results, known.durations_s, of_family)
+        scanned = await _read_results(paths, results, quiet=as_json)
+    played = [play for play in played if play.recording in scanned.durations_s]
+    report = score(played, scanned.results, scanned.durations_s, of_family)
     if as_json:
-        output.as_json(values_of(report) | {"left_out": known.errors})
-        return 1 if known.errors else 0
+        output.as_json(values_of(report) | {"left_out": scanned.errors})
+        return 1 if scanned.errors else 0
     for line in as_text(report).splitlines():
         print(output.printable(line))
-    if known.errors:
-        print(f"left out: {len(known.errors)} of {len(paths)} recordings could not be used")
-    return 1 if known.errors else 0
+    if scanned.errors:
+        print(f"left out: {len(scanned.errors)} of {len(paths)} recordings could not be used")
+    return 1 if scanned.errors else 0
 
 
-async def _scanned(settings: Settings, paths: Sequence[Path], *, quiet: bool) -> Known:
-    known = Known({}, [], {})
+async def _scan(settings: Settings, paths: Sequence[Path], *, quiet: bool) -> Scanned:
+    scanned = Scanned({}, [], {})
     for path, each in zip(paths, await scan_all(settings, paths, quiet=quiet), strict=True):
         name = output.utf8_safe(path.name)
         if each["error"]:
-            known.errors[name] = each["error"]
+            scanned.errors[name] = each["error"]
         else:
-            known.durations_s[name] = each["duration_s"]
-            known.results.extend(reported(each))
-    return known
+            scanned.durations_s[name] = each["duration_s"]
+            scanned.results.extend(reported(each))
+    return scanned
 
 
-async def _given(paths: Sequence[Path], results: Path, *, quiet: bool) -> Known:
+async def _read_results(paths: Sequence[Path], results: Path, *, quiet: bool) -> Scanned:
     given = tables.read_results(results)
     check_recordings("results", given, {output.utf8_safe(path.name) for path in paths})
-    known = Known({}, [], {})
+    scanned = Scanned({}, [], {})
     with output.steps(len(paths), quiet=quiet) as shown:
         for path in paths:
             name = output.utf8_safe(path.name)
             shown.note(name)
             try:
-                known.durations_s[name] = await duration_s(path)
+                scanned.durations_s[name] = await duration_s(path)
             except AudioError as error:
-                known.errors[name] = output.utf8_safe(str(error))
-                shown.failed(f"{path}: {known.errors[name].removeprefix(f'{name}: ')}")
-    known.results.extend(result for result in given if result.recording in known.durations_s)
-    return known
+                scanned.errors[name] = output.utf8_safe(str(error))
+                shown.failed(f"{path}: {scanned.errors[name].removeprefix(f'{name}: ')}")
+    scanned.results.extend(result for result in given if result.recording in scanned.durations_s)
+    return scanned
 
 
 def _recordings(paths: Sequence[Path]) -> list[Path]:
-    """Every file that is meant; of directories what has an ending of audio."""
+    """Every file that is named, and every audio file in a directory that is named."""
     found = list(dict.fromkeys(file.absolute() for path in paths for file in _below(path)))
     if not found:
-        raise EvaluationError("no recordings there: name files, or a directory that has some")
+        raise EvaluationError("no recordings found: give files, or a directory that contains some")
     return found
 
 

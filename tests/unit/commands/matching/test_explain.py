@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from monitor.commands.explain import BadTime, instant, position_s
+from monitor.commands.matching.explain import BadTime, instant, position_s
 
 NOW = datetime(2026, 3, 1, 14, 3, 7, tzinfo=UTC)
 

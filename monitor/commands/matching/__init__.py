@@ -1,0 +1,1 @@
+"""`airtrace scan`, `explain`, `calibrate` and `evaluate`: matching on recordings instead of streams."""
