@@ -1,21 +1,24 @@
-"""What can go wrong in the matching half, with its exit code and its HTTP status.
+"""The errors of `monitor`, each with its exit code and its HTTP status.
 
 AirtraceError                      exit 1, HTTP 500
 ├── SettingsError                  exit 3        a setting is wrong or unknown
 ├── HomeError                      exit 3        the home cannot be used
-│   ├── HomeBusy                   exit 4        another process has it
+│   ├── HomeBusy                   exit 4        another process is using it
 │   └── HomeTooNew                 exit 3        made by a newer version
-├── DependencyError                exit 4, 503   PostgreSQL, Milvus, Kafka or a port is not to be had
+├── DependencyError                exit 4, 503   a dependency is missing or unreachable, or the port is in use
+│   └── QueryFailed                exit 4, 500   PostgreSQL could not run a query; the next try may succeed
+├── RejectedValue                  exit 1, 422   PostgreSQL does not store a value, such as NUL in text
+├── RowDeleted                     exit 1, 409   a row that a new one refers to was just deleted
 ├── ModelMismatch                  exit 3, 409   the catalog was made with other weights
-├── ModelUnavailable               exit 3, 409   a model's file or library is not there, or not what it should be
+├── ModelUnavailable               exit 3, 409   a model's file or library is missing or invalid
 ├── StaleProgress                  exit 1        another worker has written a stream's progress
 ├── AudioError                     exit 1, 422   a file cannot be used; `reason` is a short constant
-├── DetailsError                   exit 1, 422   what is said of a track is not valid; `reason` is a short constant
-├── CalibrationError               exit 1, 422   too little was heard to set a threshold by
+├── MetadataError                  exit 1, 422   metadata of a track is invalid; `reason` is a short constant
+├── CalibrationError               exit 1, 422   the recordings are too short to set a threshold
 ├── NotFound                       exit 1, 404
 └── Conflict                       exit 1, 409
-    ├── IdTaken                    exit 1, 409   another track has this own id
-    └── SameAudio                  exit 1, 409   another track has this audio
+    ├── IdTaken                    exit 1, 409   another track has the same own id
+    └── SameAudio                  exit 1, 409   another track has the same audio
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class HomeError(AirtraceError):
 
 
 class HomeBusy(HomeError):
-    """Another process has the home."""
+    """Another process is using the home."""
 
     exit_code = 4
     status = 503
@@ -61,11 +64,32 @@ class HomeTooNew(HomeError):
 
 
 class DependencyError(AirtraceError):
-    """PostgreSQL, Milvus, Kafka or a port is not to be had."""
+    """A dependency is missing or unreachable, or the port is in use."""
 
     exit_code = 4
     status = 503
-    title = "A part that Airtrace needs cannot be reached"
+    title = "A dependency is unavailable"
+
+
+class QueryFailed(DependencyError):
+    """PostgreSQL could not run a query: for lack of a privilege, say, or because of a deadlock. A retry may succeed."""
+
+    status = 500
+    title = "Something went wrong"
+
+
+class RejectedValue(AirtraceError):
+    """PostgreSQL does not store a value, such as text with NUL or a number out of range."""
+
+    status = 422
+    title = "A value cannot be stored"
+
+
+class RowDeleted(AirtraceError):
+    """A row that a new one refers to was just deleted: read it again."""
+
+    status = 409
+    title = "It was just deleted"
 
 
 class ModelMismatch(AirtraceError):
@@ -81,7 +105,7 @@ class StaleProgress(AirtraceError):
 
 
 class ModelUnavailable(AirtraceError):
-    """A model's file or library is not there, or not what it should be."""
+    """A model's file or library is missing or invalid."""
 
     exit_code = 3
     status = 409
@@ -100,10 +124,10 @@ class AudioError(AirtraceError):
 
 
 class MetadataError(AirtraceError):
-    """What is said of a track is not valid."""
+    """Metadata of a track is invalid."""
 
     status = 422
-    title = "What is said of the track is not valid"
+    title = "The metadata is not valid"
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -111,41 +135,48 @@ class MetadataError(AirtraceError):
 
 
 class CalibrationError(AirtraceError):
-    """Too little was heard to set a threshold by."""
+    """The recordings are too short to set a threshold."""
 
     status = 422
-    title = "It cannot be calibrated"
+    title = "Calibration is not possible"
 
 
 class NotFound(AirtraceError):
-    """There is no such thing."""
+    """The requested object does not exist."""
 
     status = 404
     title = "Not found"
 
 
 class Conflict(AirtraceError):
-    """It cannot be done as things stand."""
+    """The request conflicts with the current state."""
 
     status = 409
-    title = "It cannot be done as things stand"
+    title = "The request conflicts with the current state"
 
 
 class IdTaken(Conflict):
-    """Another track has this own id."""
+    """Another track has the same own id."""
 
     reason = "id_taken"
 
     def __init__(self, own_id: str | None) -> None:
-        super().__init__(f"own id {own_id!r} is another track's: airtrace tracks list {own_id!r}")
+        super().__init__(f"another track has the own id {own_id!r}: see `airtrace tracks list {own_id!r}`")
         self.own_id = own_id
 
 
 class SameAudio(Conflict):
-    """Another track has this audio."""
+    """Another track has the same audio."""
 
     reason = "same_audio"
 
     def __init__(self, track: int) -> None:
-        super().__init__(f"track {track} has this very audio: edit that one")
+        super().__init__(f"track {track} has the same audio: edit that track instead")
         self.track = track
+
+
+def with_cause(error: BaseException) -> str:
+    """The text of an error for the log, followed by that of its cause unless it contains it."""
+    text, cause = str(error) or type(error).__name__, error.__cause__
+    reason = "" if cause is None else str(cause) or type(cause).__name__
+    return text if reason in text else f"{text}: {reason}"

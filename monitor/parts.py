@@ -18,7 +18,6 @@ from ingest.bus.spool_history import SpoolHistory
 from ingest.leases.assignment import AllStreams, StreamAssignment
 from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
-from ingest.wire import Encoded, Headers
 from monitor import metrics
 from monitor.alerts.kafka import EventPublisher
 from monitor.catalog.catalog import Catalog
@@ -33,9 +32,9 @@ from monitor.settings import Settings
 from monitor.similarity import panns_service
 from monitor.similarity.panns_service import PannsService
 from monitor.similarity.stream_tagger import StreamTagger
-from monitor.storage import matches, milvus
-from monitor.storage.matches import Store
+from monitor.storage import milvus
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage, open_storage
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
 
@@ -49,7 +48,7 @@ class Airtrace:
 
     settings: Settings
     dsn: str
-    store: Store
+    storage: Storage
     index: Index
     catalog: Catalog
     matcher: Matcher
@@ -73,24 +72,24 @@ async def open_parts(settings: Settings, home: Home | None, *, recover: bool = T
         importing = loop.run_in_executor(executor, milvus.import_client)
         loading = loop.run_in_executor(executor, NeuralDetector)
         dsn = await stack.enter_async_context(open_database(settings, home))
-        store = await stack.enter_async_context(_store(settings, dsn))
+        storage = await stack.enter_async_context(_storage(settings, dsn))
         await importing
         detector = await loading
         index = await stack.enter_async_context(_index(settings, home, detector))
-        catalog = Catalog(store, index, detector, executor, settings.catalog.max_track_h * 3600)
+        catalog = Catalog(storage, index, detector, executor, settings.catalog.max_track_h * 3600)
         if recover:
             await catalog.recover()
-        sounds = await stack.enter_async_context(panns_service.open_panns(settings, store, index))
+        sounds = await stack.enter_async_context(panns_service.open_panns(settings, storage, index))
         catalog.second_detector = sounds
-        tagger = StreamTagger(sounds, store, settings.panns)
+        tagger = StreamTagger(sounds, storage, settings.panns)
         matcher = Matcher(
-            detector, index, store, executor, settings.matching, detector.thresholds, needs_search=tagger.needs_search
+            detector, index, storage, executor, settings.matching, detector.thresholds, needs_search=tagger.needs_search
         )
-        if (calibration := await store.calibration(detector.info)) is not None:
+        if (calibration := await storage.calibrations.newest(detector.info)) is not None:
             matcher.set_open_threshold(calibration.open_llr)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        yield Airtrace(settings, dsn, store, index, catalog, matcher, executor, sounds, tagger)
+        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, sounds, tagger)
 
 
 @asynccontextmanager
@@ -141,14 +140,10 @@ def stream_assignment(settings: Settings, dsn: str) -> StreamAssignment:
     return AllStreams(dsn, settings.ingest.poll_s)
 
 
-async def publish_events(settings: Settings, bus: Bus, store: Store) -> None:
+async def publish_events(settings: Settings, bus: Bus, storage: Storage) -> None:
     """Sends the events of the outbox until cancelled; returns at once if the bus has no topic for them."""
-
-    async def send(key: bytes, headers: Headers, value: bytes) -> None:
-        await bus.send(settings.kafka.matches_topic, Encoded(key, headers, value))
-
-    if bus.can_send and store.outbox is not None:
-        await EventPublisher(store.outbox, send).run()
+    if bus.can_send and storage.outbox is not None:
+        await EventPublisher(storage.outbox, bus, settings.kafka.matches_topic).run()
 
 
 def backlog_monitor(settings: Settings) -> BacklogMonitor:
@@ -156,9 +151,9 @@ def backlog_monitor(settings: Settings) -> BacklogMonitor:
     return BacklogMonitor(settings.matching.backlog, settings.matching.max_backlog_s)
 
 
-def _store(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Store]:
+def _storage(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Storage]:
     # Events go to Kafka; without it they would wait forever.
-    return matches.open_storage(dsn, settings.database.max_connections, with_outbox=bool(settings.kafka.bootstrap))
+    return open_storage(dsn, settings.database.max_connections, with_outbox=bool(settings.kafka.bootstrap))
 
 
 def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:

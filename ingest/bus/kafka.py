@@ -107,10 +107,6 @@ class KafkaBus:
         """See `Bus`. The brokers keep what is not committed, for any worker."""
         return 0
 
-    async def tell(self, key: bytes, headers: Headers, value: bytes) -> None:
-        """Puts an event into the topic of matches. Raises BusError when it could not be made safe."""
-        await self.send(self._settings.matches_topic, Encoded(key, headers, value))
-
     async def send(self, topic: str, message: Encoded) -> None:
         """See `Bus`."""
         producer = await self._producing()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,18 +11,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ingest.errors import SourceError
-from monitor.errors import AirtraceError, DependencyError
+from monitor.errors import AirtraceError, DependencyError, with_cause
 
 log = structlog.get_logger(__name__)
 
-# What comes up when PostgreSQL does not answer: nothing else here has connections that break.
-AWAY = (
-    ConnectionError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-)
+INTERNAL = 500
 
 
 def install(app: FastAPI) -> None:
@@ -31,14 +23,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AirtraceError)
     async def known(request: Request, error: AirtraceError) -> JSONResponse:
+        if error.status == INTERNAL:
+            return _bug(request, error)
+        if isinstance(error, DependencyError):
+            log.warning("api.dependency_unavailable", path=request.url.path, error=with_cause(error))
         return problem(**_facts(error))
 
     @app.exception_handler(SourceError)
     async def source(request: Request, error: SourceError) -> JSONResponse:
         return problem(422, "The stream cannot be used", str(error), reason=error.reason)
-
-    for kind in AWAY:
-        app.add_exception_handler(kind, _away)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -51,20 +44,17 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("api.bug", method=request.method, path=request.url.path, exc_info=error)
-        return problem(500, "Something went wrong", "The log has the details.")
+        return _bug(request, error)
 
 
-async def _away(request: Request, error: Exception) -> JSONResponse:
-    log.warning("api.database_away", error=str(error) or type(error).__name__)
-    return problem(**_facts(DependencyError("PostgreSQL does not answer")))
+def _bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("api.bug", method=request.method, path=request.url.path, exc_info=error)
+    return problem(INTERNAL, "Something went wrong", "The log has the details.")
 
 
 def line_of(error: Exception) -> str:
     """The problem as one line of JSON, for answers that are under way."""
-    if isinstance(error, AWAY):
-        error = DependencyError("PostgreSQL does not answer")
-    if not isinstance(error, AirtraceError):
+    if not isinstance(error, AirtraceError) or error.status == INTERNAL:
         log.error("api.bug", exc_info=error)
         error = AirtraceError("The log has the details.")
     return bytes(problem(**_facts(error)).body).decode()

@@ -1,1 +1,1 @@
-"""What comes into the catalog: manifests, tags, codes, and files that cannot be taken."""
+"""The catalog of reference recordings: registration, metadata, families, the index kept in sync, and transfer."""

@@ -1,48 +1,40 @@
-"""The catalog: register, edit, replace, retire, restore, delete and re-embed tracks.
+"""The catalog: registers, edits, replaces, retires, restores, deletes and re-embeds tracks.
 
-PostgreSQL first, then Milvus, then the track is ready: so the index never has less than what is ready, and whoever
-finds less there knows that it was lost. What a track is near-identical to is looked for last, for several tracks at
-once where several are registered.
+A track is written to PostgreSQL, then to Milvus, and only then becomes ready. An index with fewer vectors than the
+ready tracks have was therefore lost or damaged. The families of new tracks are found last, for several tracks at once.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from monitor import metrics
 from monitor.audio import decode
 from monitor.catalog import transfer
+from monitor.catalog.embedding import MAX_TRACK_S, EmbeddedFile, FileEmbedder, file_sha256
 from monitor.catalog.family_finder import BATCH_TRACKS, FamilyFinder, log_and_continue
 from monitor.catalog.index_sync import IndexSync
 from monitor.catalog.transfer import ExportedTrack
-from monitor.core.segmenter import Segmenter
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.errors import AirtraceError, AudioError, Conflict, MetadataError, ModelMismatch, NotFound
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
-from monitor.storage.records import Excluded, Fingerprint, Metadata, Track
+from monitor.storage.records import Excluded, Metadata, Track
+from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
-
-MAX_TRACK_S = 24 * 3600.0  # a day, as the settings have it
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A track of the catalog, and whether it had been there before."""
+    """A track of the catalog, and whether it was in the catalog before."""
 
     track: Track
     known: bool
@@ -50,52 +42,64 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What became of one track when the catalog was rebuilt; error is None where all went well."""
+    """The result of re-embedding one track; `error` is None on success."""
 
     track: Track
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """A file's audio: sha256 of the decoded samples, their number, and the vectors."""
-
-    sha256: bytes
-    n_samples: int
-    fingerprint: Fingerprint
-
-
 class SecondDetector(Protocol):
-    """A further detector that wants to know of tracks (monitor/similarity); tracks do not depend on it."""
+    """A further detector that follows the catalog (monitor/similarity). Tracks do not depend on it."""
 
-    async def enrol_new(self, track: Track, path: Path) -> None:
-        """A track is new, or has another recording. Never fails."""
+    async def enroll_new(self, track: Track, path: Path) -> None:
+        """Called when a track is new or has another recording. Never fails."""
 
     async def forget(self, track: int) -> None:
-        """A track is gone."""
+        """Called when a track was deleted."""
 
 
 class Catalog:
-    """Tracks in PostgreSQL, with their vectors in Milvus."""
+    """Tracks in PostgreSQL, with their vectors in Milvus.
+
+    All methods that change a track raise DependencyError if PostgreSQL or Milvus is unreachable.
+    """
 
     def __init__(
-        self, store: Store, index: Index, detector: Detector, executor: Executor, max_s: float = MAX_TRACK_S
+        self,
+        storage: Storage,
+        index: Index,
+        detector: Detector,
+        executor: Executor,
+        *,
+        second_detector: SecondDetector | None = None,
+        max_s: float = MAX_TRACK_S,
+        family_batch_tracks: int = BATCH_TRACKS,
     ) -> None:
-        """`most_s`: longest recording, in seconds."""
-        self._store = store
-        self._detector = detector
-        self._executor = executor
-        self._max_s = max_s
-        self.index_sync = IndexSync(store, index, detector.info)
-        self._kinship = FamilyFinder(store, index, detector, executor)
-        self.second_detector: SecondDetector | None = None
+        """Keeps the parts; opens nothing.
+
+        Args:
+            storage: the tables.
+            index: the open index of the detector's vectors.
+            detector: makes the fingerprints.
+            executor: runs the detector.
+            second_detector: is told of new, replaced and deleted tracks.
+            max_s: longest recording accepted, in seconds.
+            family_batch_tracks: most tracks whose families are found at once.
+        """
+        self._storage = storage
+        self._info = detector.info
+        self._embedder = FileEmbedder(detector, executor, max_s)
+        self._family_finder = FamilyFinder(storage, index, detector, executor)
+        self._family_batch_tracks = family_batch_tracks
+        self._second_detector = second_detector
         self._adding = 0
-        self._unrelated: list[int] = []  # added, and their kin not yet looked for
+        self._without_family: list[int] = []  # added tracks whose families have not been looked for
+        self.index_sync = IndexSync(storage, index, detector.info)
 
     async def add(self, path: Path, metadata: Metadata) -> Registered:
-        """Registers a file; audio that is there already is recognised by its decoded samples.
+        """Registers a file. Audio that is already in the catalog is recognized by its decoded samples.
 
-        Its kin are known when this returns, unless others are being added: they may be looked for with those.
+        The track's family is known on return, unless other tracks are being added: then it may follow with theirs.
 
         Raises:
             AudioError: the file cannot be used; `reason` says why.
@@ -104,125 +108,135 @@ class Catalog:
         self._adding += 1
         try:
             registered = await self._add(path, metadata)
-            if self.second_detector is not None and not registered.known:
-                await self.second_detector.enrol_new(registered.track, path)
+            if self._second_detector is not None and not registered.known:
+                await self._second_detector.enroll_new(registered.track, path)
             return registered
         finally:
             self._adding -= 1
-            if self._unrelated and (self._adding == 0 or len(self._unrelated) >= BATCH_TRACKS):
-                tracks, self._unrelated = self._unrelated, []
-                await self.relate(tracks)
+            if self._without_family and (self._adding == 0 or len(self._without_family) >= self._family_batch_tracks):
+                tracks, self._without_family = self._without_family, []
+                await self.find_families(tracks)
 
     async def _add(self, path: Path, metadata: Metadata) -> Registered:
-        file = await _file_sha256(path)
-        before = await self._store.track_of_file(file)
+        file_hash = await file_sha256(path)
+        before = await self._storage.tracks.by_file_hash(file_hash)
         if before is not None and before.status in ("ready", "retiring", "retired"):
-            return Registered(before, known=True)  # the same bytes: there is nothing to decode
-        embedded = await self._embedded(path)
-        async with self.index_sync.change():
-            track = await self._store.add_track(embedded.sha256, embedded.n_samples, metadata, embedded.fingerprint)
-            stored = await self._store.track_by_sha256(embedded.sha256)
+            return Registered(before, known=True)  # the same bytes need no decoding
+        embedded = await self._embedder.embed(path)
+        async with self.index_sync.lock():
+            track = await self._storage.tracks.add(embedded.sha256, embedded.n_samples, metadata, embedded.fingerprint)
+            stored = await self._storage.tracks.by_audio_hash(embedded.sha256)
             if stored is not None:
-                stored = await self._finished(stored, embedded)
+                stored = await self._make_ready(stored, embedded)
         if stored is None:
             raise NotFound(f"{path.name}: deleted while it was being registered; add it again")
-        await self._store.know_file(file, stored.id)
+        await self._storage.tracks.remember_file_hash(file_hash, stored.id)
         await self.count()
         return Registered(stored, known=track is None)
 
-    async def _finished(self, stored: Track, embedded: _Embedded) -> Track | None:
-        """A track that is new, or left behind by an attempt that failed, is made ready."""
+    async def _make_ready(self, stored: Track, embedded: EmbeddedFile) -> Track | None:
+        """Indexes a track that is new, or left over from an attempt that failed."""
         if stored.status == "failed":
-            await self._store.replace_fingerprint(stored.id, embedded.fingerprint)
+            await self._storage.vectors.replace(stored.id, embedded.fingerprint)
         if stored.status not in ("pending", "failed"):
             return stored
-        await self.index_sync.bring(stored.id)
-        self._unrelated.append(stored.id)
-        return await self._store.track(stored.id)
+        await self.index_sync.add(stored.id)
+        self._without_family.append(stored.id)
+        return await self._storage.tracks.get(stored.id)
 
     async def replace(self, track: int, path: Path, source: str) -> Track:
-        """Gives a track another recording, of this source. Its exclusions, places of the old one, go; its matches stay.
+        """Gives a track another recording, which came from `source`.
+
+        Excluded intervals are removed, because they are positions in the old recording. Past matches stay.
 
         Raises:
             AudioError: the file cannot be used.
-            NotFound, Conflict: there is no such track, it is retired, or another one has this audio.
+            NotFound: there is no such track.
+            Conflict: the track is retired, or (SameAudio) another track has this audio.
         """
-        known = await self._known(track)
+        known = await self._existing(track)
         if known.status in ("retiring", "retired"):
             raise Conflict(f"track {track} is retired: airtrace tracks restore {track}")
-        file, embedded = await _file_sha256(path), await self._embedded(path)
+        file_hash, embedded = await file_sha256(path), await self._embedder.embed(path)
         if embedded.sha256 != known.sha256:
-            async with self.index_sync.change():
+            async with self.index_sync.lock():
                 values = (embedded.sha256, embedded.n_samples, source, embedded.fingerprint)
-                await self._store.replace_audio(track, *values)
-                await self.index_sync.bring(track)
-            await self.relate([track])
-            if self.second_detector is not None:
-                await self.second_detector.enrol_new(await self._known(track), path)
-        await self._store.know_file(file, track)
-        return await self._known(track)
+                await self._storage.tracks.replace_audio(track, *values)
+                await self.index_sync.add(track)
+            await self.find_families([track])
+            if self._second_detector is not None:
+                await self._second_detector.enroll_new(await self._existing(track), path)
+        await self._storage.tracks.remember_file_hash(file_hash, track)
+        return await self._existing(track)
 
-    async def take(self, carried: ExportedTrack) -> Registered:
-        """Takes a track over from another catalog's file; its kin are for the caller to look for.
+    async def import_(self, exported: ExportedTrack) -> Registered:
+        """Adds a track from another catalog's export. The caller has its family found, see `find_families`.
 
         Raises:
-            TransferError: it has no vectors of the model in use.
+            TransferError: the track has no vectors of the model in use.
             IdTaken: another track has its own_id.
+            NotFound: another process deleted the track meanwhile.
         """
-        async with self.index_sync.change():
-            track, known = await transfer.import_track(self._store, carried, self._detector.info)
-            if track is not None and not known and carried.status != "retired":
-                await self.index_sync.bring(track)
-        if track is None or (stored := await self._store.track(track)) is None:
-            raise NotFound(f"{carried.metadata.title}: deleted while it was being taken over; import it again")
+        async with self.index_sync.lock():
+            track, known = await transfer.import_track(self._storage, exported, self._info)
+            if track is not None and not known and exported.status != "retired":
+                await self.index_sync.add(track)
+        if track is None or (stored := await self._storage.tracks.get(track)) is None:
+            raise NotFound(f"{exported.metadata.title}: deleted while it was being imported; import it again")
         return Registered(stored, known)
 
     async def edit(self, track: int, changes: Mapping[str, object]) -> Track:
-        """Changes what is known of a track besides its sound; its past matches keep what they had.
+        """Changes a track's metadata. Past matches keep the metadata that they had.
 
         Raises:
-            DetailsError: it would end to be valid before it begins.
-            NotFound, IdTaken: there is no such track, or another one has the new own_id.
+            MetadataError: the track would stop being valid before it starts.
+            NotFound: there is no such track.
+            IdTaken: another track has the new own_id.
         """
-        metadata = replace((await self._known(track)).metadata, **changes)  # type: ignore[arg-type]
+        metadata = replace((await self._existing(track)).metadata, **changes)  # type: ignore[arg-type]
         if metadata.valid_from and metadata.valid_until and metadata.valid_until < metadata.valid_from:
-            raise MetadataError("dates", f"valid until {metadata.valid_until}, but only from {metadata.valid_from} on")
-        await self._store.set_metadata(track, metadata)
-        return await self._known(track)
+            raise MetadataError(
+                "dates", f"valid_until {metadata.valid_until} is before valid_from {metadata.valid_from}"
+            )
+        await self._storage.tracks.set_metadata(track, metadata)
+        return await self._existing(track)
 
     async def exclude(self, track: int, excluded: Sequence[Excluded]) -> Track:
-        """Sets the intervals of a track that never match, instead of those that it had.
+        """Sets the intervals of a track that never match, in place of earlier ones.
 
         Raises:
             NotFound: there is no such track.
-            DetailsError: an interval overlaps another one, or does not lie in the track.
+            MetadataError: an interval overlaps another one, or is not within the track.
         """
-        known = await self._known(track)
+        known = await self._existing(track)
         ordered = sorted(excluded, key=lambda each: each.starts)
         for each in ordered:
             if not 0 <= each.starts < each.ends <= round(known.duration_s * SAMPLE_RATE_HZ):
-                raise MetadataError("excluded", f"{_shown(each)} does not lie in its {known.duration_s:.3f} s")
+                raise MetadataError("excluded", f"{_interval(each)} is not within its {known.duration_s:.3f} s")
         for each, following in pairwise(ordered):
             if following.starts < each.ends:
-                raise MetadataError("excluded", f"{_shown(each)} overlaps {_shown(following)}")
-        async with self.index_sync.change():
-            await self._store.exclude(track, ordered)
+                raise MetadataError("excluded", f"{_interval(each)} overlaps {_interval(following)}")
+        async with self.index_sync.lock():
+            await self._storage.tracks.set_excluded(track, ordered)
             if known.status == "ready":
-                await self.index_sync.bring(track)
-        await self.relate([track])
-        return await self._known(track)
+                await self.index_sync.add(track)
+        await self.find_families([track])
+        return await self._existing(track)
 
     async def retire(self, track: int) -> Track:
-        """Takes a track out of matching, and keeps everything else: it can be restored without its audio.
+        """Takes a track out of matching and keeps everything else, so that it can be restored without its audio.
 
-        Its past matches stay; one that is on air ends within seconds.
+        Past matches stay; a match that is open ends within seconds.
+
+        Raises:
+            NotFound: there is no such track.
         """
-        await self._known(track)
-        async with self.index_sync.change():
-            await self._store.mark(track, "retiring")
-            await self.index_sync.take_out(track)
+        await self._existing(track)
+        async with self.index_sync.lock():
+            await self._storage.tracks.set_status(track, "retiring")
+            await self.index_sync.remove(track)
         await self.count()
-        return await self._known(track)
+        return await self._existing(track)
 
     async def restore(self, track: int) -> Track:
         """Takes a retired track back into matching.
@@ -231,67 +245,68 @@ class Catalog:
             NotFound: there is no such track.
             Conflict: no vectors of the model in use are stored.
         """
-        known = await self._known(track)
+        known = await self._existing(track)
         if known.status not in ("retiring", "retired"):
             return known
-        if not await self._store.indexables([track], self._detector.info):
+        if not await self._storage.vectors.index_rows([track], self._info):
             raise Conflict(f"track {track} has no vectors of the model in use: run `airtrace tracks rebuild` first")
-        async with self.index_sync.change():
-            await self._store.mark_pending(track)
-            await self.index_sync.bring(track)
+        async with self.index_sync.lock():
+            await self._storage.tracks.set_pending(track)
+            await self.index_sync.add(track)
         await self.count()
-        return await self._known(track)
+        return await self._existing(track)
 
     async def delete(self, track: int) -> None:
-        """Takes a track out of the catalog; its past matches stay, with the metadata they had.
+        """Deletes a track. Past matches stay, with the metadata that they had.
 
         Raises:
             NotFound: there is no such track.
         """
-        async with self.index_sync.change():
-            if not await self._store.mark(track, "retiring"):  # should the rest fail, it is not half there
+        async with self.index_sync.lock():
+            # With this status, a deletion that fails halfway is completed later.
+            if not await self._storage.tracks.set_status(track, "retiring"):
                 raise NotFound(f"there is no track {track}")
-            await self.index_sync.take_out(track)
-            await self._store.delete_track(track)
-            if self.second_detector is not None:
-                await self.second_detector.forget(track)
+            await self.index_sync.remove(track)
+            await self._storage.tracks.delete(track)
+            if self._second_detector is not None:
+                await self._second_detector.forget(track)
         await self.count()
 
     async def recover(self) -> None:
-        """Finishes what a crash interrupted, and fills the index from the stored vectors where it lacks some.
+        """Completes what a crash interrupted, and rebuilds an index that has fewer vectors than are stored.
 
         Raises:
             ModelMismatch: tracks were registered with other weights than the detector's.
         """
-        info = self._detector.info
-        if others := await self._store.tracks_of_other_models(info):
+        if others := await self._storage.vectors.tracks_of_other_models(self._info):
             raise ModelMismatch(
-                f"{len(others)} tracks were registered with another model than {info.version} ({info.checksum}): "
-                "run `airtrace tracks rebuild`"
+                f"{len(others)} tracks were registered with another model than {self._info.version} "
+                f"({self._info.checksum}): run `airtrace tracks rebuild`"
             )
-        async with self.index_sync.change():
-            await self.index_sync.finish()
-            wanted, there = await self._store.audible_segments(info), await self.index_sync.count()
+        async with self.index_sync.lock():
+            await self.index_sync.resume()
+            wanted, there = await self._storage.vectors.count_indexable(self._info), await self.index_sync.count()
             if there < wanted:
-                log.warning("catalog.refilling_index", wanted=wanted, there=there)
-                async for _ in self.index_sync.refill():
+                log.warning("catalog.rebuilding_index", vectors_wanted=wanted, vectors_indexed=there)
+                async for _ in self.index_sync.rebuild():
                     pass
-        self.index_sync.advise(wanted)
-        unrelated = await self._store.unrelated_tracks(info, BATCH_TRACKS + 1)
-        if len(unrelated) <= BATCH_TRACKS:
-            await self.relate(unrelated)
-        else:  # registered by a version that did not know of families: that takes too long for a start
-            log.info("catalog.without_families", next="airtrace tracks rebuild")
+        self.index_sync.suggest_kind(wanted)
+        limit = self._family_batch_tracks
+        tracks = await self._storage.families.tracks_without_known_family(self._info, limit + 1)
+        if len(tracks) <= limit:
+            await self.find_families(tracks)
+        else:  # an older version without families registered them; finding them would delay the start too long
+            log.info("catalog.families_missing", next="airtrace tracks rebuild")
         await self.count()
 
     async def rebuild(self) -> AsyncGenerator[Rebuilt, None]:
-        """Re-embeds the tracks of other models from their files; then fills the index anew from the stored vectors.
+        """Re-embeds the tracks of other models from their files, then rebuilds the index from the stored vectors.
 
-        Processes with the other model go on meanwhile, with its vectors. What cannot be embedded has failed in the end.
-        Last come the families of those tracks whose kin have not been looked for.
+        Meanwhile, processes with the other model keep using its vectors. Tracks that cannot be re-embedded end as
+        failed. Families that are not known yet are found last.
         """
         failed: list[tuple[Track, str]] = []
-        for track in await self._store.tracks_of_other_models(self._detector.info, failed=True):
+        for track in await self._storage.vectors.tracks_of_other_models(self._info, failed=True):
             try:
                 await self._embed_again(track)
             except AirtraceError as error:
@@ -300,69 +315,38 @@ class Catalog:
                 yield Rebuilt(track, str(error))
             else:
                 yield Rebuilt(track, None)
-        async with self.index_sync.change():
+        async with self.index_sync.lock():
             for track, reason in failed:
-                await self._store.mark(track.id, "failed", reason)
-            async for _ in self.index_sync.refill():
+                await self._storage.tracks.set_status(track.id, "failed", reason)
+            async for _ in self.index_sync.rebuild():
                 pass
-            await self.index_sync.finish()
-        await self.relate(await self._store.unrelated_tracks(self._detector.info))
+            await self.index_sync.resume()
+        await self.find_families(await self._storage.families.tracks_without_known_family(self._info))
         await self.count()
 
-    async def count(self) -> None:
-        """Brings the metric up to date."""
-        metrics.TRACKS.set(await self._store.count_tracks())
+    async def find_families(self, tracks: Sequence[int]) -> None:
+        """Finds and stores the families of tracks that are ready; never fails."""
+        for first in range(0, len(tracks), self._family_batch_tracks):
+            batch = tracks[first : first + self._family_batch_tracks]
+            with log_and_continue(batch):
+                async with self.index_sync.lock():
+                    await self._family_finder.find(batch)
 
-    async def _known(self, track: int) -> Track:
-        if (known := await self._store.track(track)) is None:
+    async def count(self) -> None:
+        """Updates the metric of the number of tracks."""
+        metrics.TRACKS.set(await self._storage.tracks.count())
+
+    async def _existing(self, track: int) -> Track:
+        if (known := await self._storage.tracks.get(track)) is None:
             raise NotFound(f"there is no track {track}")
         return known
 
     async def _embed_again(self, track: Track) -> None:
         path = Path(track.metadata.source)
-        embedded = await self._embedded(path)
+        embedded = await self._embedder.embed(path)
         decode.check_same(path, embedded.n_samples, track.duration_s)
-        await self._store.replace_fingerprint(track.id, embedded.fingerprint)
-
-    async def relate(self, tracks: Sequence[int]) -> None:
-        """Looks for the kin of tracks that are ready; never fails."""
-        for first in range(0, len(tracks), BATCH_TRACKS):
-            batch = tracks[first : first + BATCH_TRACKS]
-            with log_and_continue(batch):
-                async with self.index_sync.change():
-                    await self._kinship.seek(batch)
-
-    async def _embedded(self, path: Path) -> _Embedded:
-        """Raises AudioError also where there is nothing but silence."""
-        digest, n_samples, cutter = hashlib.sha256(), 0, Segmenter()
-        vectors: list[NDArray[np.float32]] = []
-        loop = asyncio.get_running_loop()
-        async with aclosing(decode.blocks(path, self._max_s)) as blocks:
-            async for block in blocks:
-                digest.update(block.tobytes())
-                n_samples += len(block)
-                _, whole = cutter.feed(block)
-                embeddings = await loop.run_in_executor(self._executor, self._detector.embed, whole)
-                vectors.append(embeddings.vectors)
-        fingerprint = Fingerprint(self._detector.info, np.concatenate(vectors))
-        if not fingerprint.vectors.any():
-            raise AudioError("silent", f"{path.name}: nothing but silence")
-        return _Embedded(digest.digest(), n_samples, fingerprint)
+        await self._storage.vectors.replace(track.id, embedded.fingerprint)
 
 
-async def _file_sha256(path: Path) -> bytes:
-    """Of a file's bytes."""
-    decode.check(path)
-
-    def read() -> bytes:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-
-    try:
-        return await asyncio.to_thread(read)
-    except OSError as error:
-        raise AudioError("unreadable", f"{path.name}: {error.strerror}") from error
-
-
-def _shown(each: Excluded) -> str:
+def _interval(each: Excluded) -> str:
     return f"{each.starts / SAMPLE_RATE_HZ:g}-{each.ends / SAMPLE_RATE_HZ:g} s"

@@ -1,6 +1,6 @@
-"""Kinship: looks for what tracks of the catalog are near-identical to, and stores it.
+"""Finds the families of tracks: which other tracks of the catalog they are near-identical to.
 
-A family is a help: whatever fails here is logged, and neither the track nor its neighbours fail with it.
+Families are optional. A failure is logged, and costs neither the registration of a track nor the families of others.
 """
 
 from __future__ import annotations
@@ -17,63 +17,66 @@ from monitor.core.families import RelatedTrack, candidate_tracks, find_related, 
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Segment
 from monitor.detect.detector import Detector
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
 
-# At once: however few vectors are asked for, a search in Milvus Lite first costs 0.05 s for each 100,000 that it holds.
+# Several at once, because a search in Milvus Lite takes 0.05 s per 100,000 stored vectors for even a single query.
 BATCH_TRACKS = 16
-TOP_K = 10  # more found no more kin on the `train` and `tune` splits
+TOP_K = 10  # more found no further relations on the `train` and `tune` splits
 
 
 class FamilyFinder:
-    """Seeks kin in the index and among the tracks of a batch."""
+    """Finds related tracks in the index, and among the tracks of the same batch."""
 
-    def __init__(self, store: Store, index: Index, detector: Detector, executor: Executor) -> None:
-        self._store = store
+    def __init__(self, storage: Storage, index: Index, detector: Detector, executor: Executor) -> None:
+        self._storage = storage
         self._index = index
         self._info = detector.info
         self._curve = detector.thresholds.opening
         self._executor = executor
 
-    async def seek(self, tracks: Sequence[int]) -> None:
-        """Finds and stores the kin of tracks that are ready; the caller holds the catalog's lock."""
+    async def find(self, tracks: Sequence[int]) -> None:
+        """Finds and stores the relations of tracks that are ready; never fails. The caller holds the catalog lock."""
         with log_and_continue(tracks):
-            references = await self._store.references(tracks, self._info)
-            samples = await self._sampled(references)
+            references = await self._storage.vectors.references(tracks, self._info)
+            samples = await self._samples(references)
             for track, reference in references.items():
                 with log_and_continue([track]):
-                    found = await self._found(track, reference, samples[track], references)
-                    await self._store.relate(track, found, self._info)
-                    log.debug("catalog.kin_sought", track=track, kin=[each.track for each in found])
+                    related = await self._related(track, reference, samples[track], references)
+                    await self._storage.families.add_relations(track, related, self._info)
+                    log.debug("catalog.families_found", track=track, related=[each.track for each in related])
 
-    async def _sampled(self, references: Mapping[int, Reference]) -> dict[int, list[Segment]]:
-        """Some segments of each track, with their hits in tracks that are not of the batch."""
-        places = [(track, segment) for track, reference in references.items() for segment in sample(reference)]
+    async def _samples(self, references: Mapping[int, Reference]) -> dict[int, list[Segment]]:
+        """Some segments of each track, with their hits in tracks outside the batch."""
+        sampled = [(track, segment) for track, reference in references.items() for segment in sample(reference)]
         samples: dict[int, list[Segment]] = {track: [] for track in references}
-        if places:
-            vectors = np.stack([references[track].vectors[segment] for track, segment in places])
+        if sampled:
+            vectors = np.stack([references[track].vectors[segment] for track, segment in sampled])
             hits = await self._index.search(vectors, TOP_K, but=references)
-            for (track, segment), vector, found in zip(places, vectors, hits, strict=True):
+            for (track, segment), vector, found in zip(sampled, vectors, hits, strict=True):
                 samples[track].append(Segment(segment * HOP_SAMPLES, vector, found))
         return samples
 
-    async def _found(
+    async def _related(
         self, track: int, reference: Reference, samples: Sequence[Segment], batch: Mapping[int, Reference]
     ) -> list[RelatedTrack]:
-        """The kin of one track. Its batch is not sought in the index, where its own repeats would crowd out others."""
+        """The tracks related to one track.
+
+        The index search leaves out its batch, where a track's own repeats would crowd out other tracks.
+        """
         run = asyncio.get_running_loop().run_in_executor
         mates = {other: vectors for other, vectors in batch.items() if other != track}
         samples = await run(self._executor, _with_hits, samples, mates)
         wanted = candidate_tracks(samples, self._curve)
-        others = await self._store.references([other for other in wanted if other not in mates], self._info)
+        others = await self._storage.vectors.references([other for other in wanted if other not in mates], self._info)
         others |= {other: mates[other] for other in wanted if other in mates}
         return await run(self._executor, find_related, reference, samples, others, self._curve)
 
 
 def _with_hits(samples: Sequence[Segment], mates: Mapping[int, Reference]) -> list[Segment]:
-    """The samples with their hits in the batch, too."""
+    """The samples with their hits in the batch added."""
     if not samples or not mates:
         return list(samples)
     more = hits_in(np.stack([segment.vector for segment in samples if segment.vector is not None]), mates)
@@ -85,8 +88,8 @@ def _with_hits(samples: Sequence[Segment], mates: Mapping[int, Reference]) -> li
 
 @contextmanager
 def log_and_continue(tracks: Sequence[int]) -> Iterator[None]:
-    """Whatever goes wrong inside is only logged; the kin of these tracks are sought anew by a rebuild."""
+    """Logs every exception of its body and goes on. A rebuild looks for the families of these tracks again."""
     try:
         yield
     except Exception:
-        log.exception("catalog.kin_not_sought", tracks=list(tracks), next="airtrace tracks rebuild")
+        log.exception("catalog.family_search_failed", tracks=list(tracks), next="airtrace tracks rebuild")

@@ -1,4 +1,4 @@
-"""Imports a catalog that another Airtrace exported."""
+"""Imports the tracks of a file that another Airtrace exported."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from monitor.catalog import transfer
+from monitor.catalog.catalog import Catalog
 from monitor.catalog.transfer import Imported
 from monitor.errors import AirtraceError, DependencyError
-from monitor.parts import Airtrace
 
 
-async def _imported(parts: Airtrace, path: Path) -> AsyncIterator[Imported]:
-    numbered = enumerate(transfer.raw_lines(path), start=1)
-    held = await asyncio.to_thread(next, numbered)  # the head; the end is not taken either
-    held = await asyncio.to_thread(next, numbered)
-    while (following := await asyncio.to_thread(next, numbered, None)) is not None:
-        yield await _taken(parts, *held)
-        held = following
+async def import_file(catalog: Catalog, path: Path) -> AsyncIterator[Imported]:
+    """Imports track by track from a file that `transfer.check_file` accepted; one bad line does not stop the others.
+
+    Raises:
+        TransferError: the file cannot be read.
+        DependencyError: PostgreSQL or Milvus is unreachable.
+    """
+    numbered = enumerate(transfer.read_lines(path), start=1)
+    await asyncio.to_thread(next, numbered)  # the header
+    line = await asyncio.to_thread(next, numbered)
+    while (following := await asyncio.to_thread(next, numbered, None)) is not None:  # the last line is the trailer
+        yield await _import_line(catalog, *line)
+        line = following
 
 
-async def _taken(parts: Airtrace, number: int, line: bytes) -> Imported:
+async def _import_line(catalog: Catalog, number: int, line: bytes) -> Imported:
     title: str | None = None
     try:
-        carried = await asyncio.to_thread(transfer.parsed, line)
-        title = carried.metadata.title
-        taken = await parts.catalog.take(carried)
+        exported = await asyncio.to_thread(transfer.parse_line, line)
+        title = exported.metadata.title
+        registered = await catalog.import_(exported)
     except DependencyError:
         raise
     except AirtraceError as error:
         return Imported(number, title, "failed", None, error.reason, f"line {number}: {error}")
-    return Imported(number, title, "known" if taken.known else "added", taken.track.id)
+    return Imported(number, title, "known" if registered.known else "added", registered.track.id)

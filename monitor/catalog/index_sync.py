@@ -1,4 +1,4 @@
-"""Brings the index into step with PostgreSQL, which is the truth; everything here can be done again after a crash."""
+"""Brings the index in sync with PostgreSQL, which is the source of truth. Every step can be repeated after a crash."""
 
 from __future__ import annotations
 
@@ -8,74 +8,76 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from monitor.detect.detector import DetectorInfo
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage
 
-BATCH_TRACKS = 64  # whose vectors are in memory at once: 16 MB of four minutes each
+BATCH_TRACKS = 64  # tracks whose vectors are in memory at once: 16 MB if they last four minutes each
 
 
 @dataclass(frozen=True, slots=True)
-class Refilled:
-    """How many of how many tracks are in the new index."""
+class RebuildProgress:
+    """`done` of `total` tracks are in the new index."""
 
     done: int
     total: int
 
 
 class IndexSync:
-    """One catalog and its index of one model."""
+    """Keeps the index of one model in sync with the catalog.
 
-    def __init__(self, store: Store, index: Index, info: DetectorInfo) -> None:
-        self._store = store
+    Callers of all methods but `count` and `suggest_kind` hold the lock.
+    """
+
+    def __init__(self, storage: Storage, index: Index, info: DetectorInfo) -> None:
+        self._storage = storage
         self._index = index
         self._info = info
-        self._changing = asyncio.Lock()  # one connection of this process waits for the others, not all of the pool
+        # Of this process, only one connection at a time waits for the lock in PostgreSQL, not the whole pool.
+        self._process_lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[None]:
-        """Whoever brings index and catalog into step does it alone, among all processes."""
-        async with self._changing, self._store.catalog_lock():
+    async def lock(self) -> AsyncIterator[None]:
+        """Holds the catalog lock: of all processes, only one at a time changes the catalog and its index."""
+        async with self._process_lock, self._storage.tracks.catalog_lock():
             yield
 
-    def advise(self, n_vectors: int) -> None:
-        """Says so where another kind of index would be built for so many vectors."""
+    def suggest_kind(self, n_vectors: int) -> None:
+        """Logs a suggestion if another kind of index suits this number of vectors better."""
         self._index.advise(n_vectors)
 
     async def count(self) -> int:
-        """How many vectors the index has."""
+        """The number of vectors in the index."""
         return await self._index.count()
 
-    # All that follows is for who is in a `change`.
-
-    async def bring(self, track: int) -> None:
-        """Puts a track into the index as PostgreSQL has it; one that was pending is ready then."""
-        for each in await self._store.indexables([track], self._info):
-            if each.revision > 1:  # it may be there with other vectors, and more of them
+    async def add(self, track: int) -> None:
+        """Writes a track to the index as it is in PostgreSQL. A pending track becomes ready."""
+        for row in await self._storage.vectors.index_rows([track], self._info):
+            if row.revision > 1:  # the index may contain other vectors of it, and more of them
                 await self._index.delete(track)
-            await self._index.insert(track, each.vectors)
-            await self._store.mark_indexed(each, self._info)
+            await self._index.insert(track, row.vectors)
+            await self._storage.tracks.set_indexed(row, self._info)
 
-    async def take_out(self, track: int) -> None:
-        """Takes a track that is retiring out of the index."""
+    async def remove(self, track: int) -> None:
+        """Deletes a retiring track from the index. It becomes retired."""
         await self._index.delete(track)
-        await self._store.mark(track, "retired")
+        await self._storage.tracks.set_status(track, "retired")
 
-    async def finish(self) -> None:
-        """Ends what was broken off."""
-        for track in await self._store.retiring_tracks():
-            await self.take_out(track)
-        for track in await self._store.pending_tracks():
-            await self.bring(track)
-        for track in await self._store.unindexed_tracks(self._info):
-            await self.bring(track)
+    async def resume(self) -> None:
+        """Completes changes that were interrupted."""
+        for track in await self._storage.tracks.retiring():
+            await self.remove(track)
+        for track in await self._storage.tracks.pending():
+            await self.add(track)
+        for track in await self._storage.vectors.unindexed_tracks(self._info):
+            await self.add(track)
 
-    async def refill(self) -> AsyncIterator[Refilled]:
-        """Builds the index anew from the stored vectors, beside the one that is searched until it is done."""
-        tracks = await self._store.ready_tracks(self._info)
-        n_vectors = await self._store.audible_segments(self._info)
+    async def rebuild(self) -> AsyncIterator[RebuildProgress]:
+        """Builds a new index from the stored vectors. Searches use the old one until the new one is complete."""
+        tracks = await self._storage.vectors.ready_tracks(self._info)
+        n_vectors = await self._storage.vectors.count_indexable(self._info)
         async with self._index.building(n_vectors) as new:
             for first in range(0, len(tracks), BATCH_TRACKS):
-                for each in await self._store.indexables(tracks[first : first + BATCH_TRACKS], self._info):
-                    await new.insert(each.track, each.vectors)
-                    await self._store.mark_indexed(each, self._info)
-                yield Refilled(min(first + BATCH_TRACKS, len(tracks)), len(tracks))
+                for row in await self._storage.vectors.index_rows(tracks[first : first + BATCH_TRACKS], self._info):
+                    await new.insert(row.track, row.vectors)
+                    await self._storage.tracks.set_indexed(row, self._info)
+                yield RebuildProgress(min(first + BATCH_TRACKS, len(tracks)), len(tracks))

@@ -1,4 +1,4 @@
-"""What is said of a track besides its sound, by people: validated where it comes in."""
+"""Validates what people tell about a track: title, artist, identifiers, territories, dates and free fields."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ MAX_TEXT, MAX_FIELDS = 500, 50
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 
-def _by(code: Callable[[str], Any]) -> BeforeValidator:
-    """Empty text says nothing; what is no text is left to pydantic."""
-    return BeforeValidator(lambda value: (code(value) if value.strip() else None) if isinstance(value, str) else value)
+def _by(normalize: Callable[[str], Any]) -> BeforeValidator:
+    """Normalizes a text; an empty one becomes None. Other types are left to pydantic."""
+    return BeforeValidator(
+        lambda value: (normalize(value) if value.strip() else None) if isinstance(value, str) else value
+    )
 
 
-def _codes(value: Any) -> Any:
+def _territories(value: Any) -> Any:
     if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
         value = " ".join(value)
     return identifiers.territories(value) if isinstance(value, str) else value
@@ -33,8 +35,8 @@ Value = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")
 Day = Annotated[date | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
-class Details(BaseModel):
-    """What was said; what was not is not set. An empty text takes away what was known."""
+class MetadataFields(BaseModel):
+    """The metadata of a new track, or changes to a track's metadata. An empty text removes a value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,38 +48,38 @@ class Details(BaseModel):
     isrc: Annotated[str | None, _by(identifiers.isrc)] = Field(None, examples=["DE-A62-21-00001"])
     iswc: Annotated[str | None, _by(identifiers.iswc)] = Field(None, examples=["T-034.524.680-1"])
     upc: Annotated[str | None, _by(identifiers.upc)] = Field(None, examples=["036000291452"])
-    territories: Annotated[tuple[str, ...], BeforeValidator(_codes)] = Field(
-        (), description="ISO 3166-1 codes; none: everywhere."
+    territories: Annotated[tuple[str, ...], BeforeValidator(_territories)] = Field(
+        (), description="ISO 3166-1 codes; empty means everywhere."
     )
     valid_from: Day = None
     valid_until: Day = None
-    own_id: Optional = Field(None, description="What you call it; no two tracks have the same.")
-    fields: dict[Key, Value] = Field(default={}, max_length=MAX_FIELDS, description="Whatever else you keep of it.")
+    own_id: Optional = Field(None, description="Your own identifier of the track; unique in the catalog.")
+    fields: dict[Key, Value] = Field(default={}, max_length=MAX_FIELDS, description="Free fields of your own.")
 
     @model_validator(mode="after")
-    def _dates(self) -> Details:
+    def _dates(self) -> MetadataFields:
         if self.valid_from and self.valid_until and self.valid_until < self.valid_from:
-            raise ValueError(f"valid until {self.valid_until}, but only from {self.valid_from} on")
+            raise ValueError(f"valid_until {self.valid_until} is before valid_from {self.valid_from}")
         return self
 
     def given(self) -> dict[str, Any]:
-        """What was said, for `Metadata`."""
-        said = {name: getattr(self, name) for name in self.model_fields_set}
-        if said.get("title", "") is None:
-            del said["title"]  # a track has one
-        return said
+        """The fields that were set, as arguments for `Metadata`."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if given.get("title", "") is None:
+            del given["title"]  # a track always has one
+        return given
 
 
-def checked(said: Mapping[str, Any]) -> Details:
-    """The details, if they are valid.
+def validate_metadata(values: Mapping[str, Any]) -> MetadataFields:
+    """Validates metadata by field name.
 
     Raises:
-        DetailsError: `reason` is the field that is wrong, or `dates`.
+        MetadataError: a value is not valid; `reason` is the name of the field, or `dates`.
     """
     try:
-        return Details.model_validate(said)
+        return MetadataFields.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = str(first["loc"][0]) if first["loc"] else "dates"
+        field = str(first["loc"][0]) if first["loc"] else "dates"
         text = str(first["msg"]).removeprefix("Value error, ")
-        raise MetadataError(where, text if where == "dates" else f"{where}: {text}") from error
+        raise MetadataError(field, text if field == "dates" else f"{field}: {text}") from error

@@ -1,4 +1,4 @@
-"""What a file says of itself in its tags (ID3, Vorbis comments, MP4 and others), through mutagen."""
+"""Reads metadata from a file's tags (ID3, Vorbis comments, MP4 and others) with mutagen."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 
-from monitor.catalog.metadata import MAX_TEXT, checked
+from monitor.catalog.metadata import MAX_TEXT, validate_metadata
 from monitor.errors import MetadataError
 
 log = structlog.get_logger(__name__)
 
-# mutagen's common names, and what Vorbis comments call the same.
+# mutagen's common names, and the names of the same tags in Vorbis comments.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "title": ("title",),
     "artist": ("artist", "albumartist"),
@@ -27,24 +27,24 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the tags say and what can be right, of: title, artist, album, label, isrc, upc. Never fails."""
-    said: dict[str, Any] = {}
+    """The valid ones of the tags title, artist, album, label, isrc and upc. Never fails."""
+    found: dict[str, Any] = {}
     for name, text in _texts(path).items():
         try:
-            said |= {name: value for name, value in checked({name: text}).given().items() if value}
-        except MetadataError as error:  # nobody has asked for it
-            log.debug("tags.not_usable", file=path.name, tag=name, reason=str(error))
-    return said
+            found |= {name: value for name, value in validate_metadata({name: text}).given().items() if value}
+        except MetadataError as error:  # nobody entered it, so nobody needs to hear of it
+            log.debug("tags.invalid", file=path.name, tag=name, reason=str(error))
+    return found
 
 
 def _texts(path: Path) -> dict[str, str]:
-    import mutagen  # 0.1 s: only where files are registered
+    import mutagen  # takes 0.1 s, and only registration needs it
 
     try:
         file = mutagen.File(path, easy=True)
         tags = dict(file.tags or {}) if file is not None else {}
-    except Exception as error:  # parsers of dozens of formats, on files from anywhere
-        log.debug("tags.not_readable", file=path.name, reason=f"{type(error).__name__}: {error}")
+    except Exception as error:  # mutagen parses dozens of formats, and the files come from anywhere
+        log.debug("tags.unreadable", file=path.name, reason=f"{type(error).__name__}: {error}")
         return {}
     lower = {str(name).lower(): value for name, value in tags.items()}
     found = {
@@ -54,7 +54,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """The first of several; no longer and of no other characters than is kept."""
+    """The first of several values, without control characters, at most MAX_TEXT characters long."""
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
     return CONTROL.sub(" ", str(value or "")).strip()[:MAX_TEXT]

@@ -1,4 +1,4 @@
-"""Explains a moment of a recording, or of what the log still has of a stream. Decides nothing, stores nothing."""
+"""Explains a moment of a recording, or of a stream as far as the log still has it. Decides and stores nothing."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
 from monitor.errors import AudioError, DependencyError, NotFound
 from monitor.matching.matcher import Matcher, Memory
-from monitor.storage.matches import Store
 from monitor.storage.records import StreamStatus
+from monitor.storage.storage import Storage
 
 Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuery:
-    """An interval [begin, end) of a stream clock, and the one track that it is about, if it is about one."""
+    """An interval [begin, end) of a stream clock, and the one track in question, or None for any track."""
 
     begin: int
     end: int
@@ -41,23 +41,24 @@ class ExplainQuery:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An explanation with what it was made from.
+    """An explanation, and the data that it was made from.
 
-    heard: stream clock of what was looked at around the interval: a play at either end of it may go on, except where
-    the recording itself begins or ends. missing: samples of the interval that there is no audio of. best: vectors of
-    the first hypothesis' track.
+    examined: the interval of the stream clock that was examined, which is longer than the one in question. A play at
+        either end of it may go on; infinite where the recording itself begins or ends.
+    missing_samples: samples of the interval in question without audio.
+    best: vectors of the first hypothesis' track.
     """
 
     explanation: Explanation
     segments: tuple[Segment, ...]
-    heard: tuple[float, float]
-    missing: int
+    examined: tuple[float, float]
+    missing_samples: int
     best: Reference | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Unbroken audio of one session, whose sample 0 is at stream clock `anchor`."""
+    """Contiguous audio of one session, (n,) int16, whose sample 0 is at stream clock `anchor`."""
 
     anchor: int
     first_sample: int
@@ -71,75 +72,76 @@ class _Run:
     def end(self) -> int:
         return self.start + len(self.pcm)
 
-    def within(self, begin: int, end: int) -> int:
-        """How many of its samples lie in an interval."""
+    def samples_in(self, begin: int, end: int) -> int:
+        """How many of its samples lie in an interval of the stream clock."""
         return max(0, min(self.end, end) - max(self.start, begin))
 
 
 class Explainer:
-    """Asks the matcher's parts again what they said, or would say, of a moment."""
+    """Repeats the matching of a moment, and returns what it was decided by."""
 
-    def __init__(self, matcher: Matcher, store: Store, executor: Executor) -> None:
+    def __init__(self, matcher: Matcher, storage: Storage, executor: Executor) -> None:
         self._matcher = matcher
-        self._store = store
+        self._storage = storage
         self._executor = executor
 
-    async def of_recording(self, path: Path, asked: ExplainQuery) -> Explained:
-        """Explains a moment of a file, whose stream clock starts at its beginning, as `scan` has it.
+    async def of_recording(self, path: Path, query: ExplainQuery) -> Explained:
+        """Explains a moment of a file, on a stream clock that starts with the file, as in `scan`.
 
         Raises:
-            AudioError: the file cannot be used, or is over before that moment.
-            NotFound: there is no such track.
+            AudioError: the file cannot be used, or ends before that moment.
+            NotFound: the track does not exist.
         """
-        begin, end = self._context(asked)
+        begin, end = self._context(query)
         begin = max(0, begin - begin % HOP_SAMPLES)
         run = _Run(0, begin, await _decoded(path, begin, end))
-        if not run.within(asked.begin, asked.end):
-            at_s = asked.begin / SAMPLE_RATE_HZ
-            raise AudioError("too_short", f"{path.name}: it is over before {at_s:.1f} s: ask for an earlier moment")
-        found = await self._explained([run], asked)
-        return replace(found, heard=(-inf if begin == 0 else found.heard[0], found.heard[1] if run.end >= end else inf))
+        if not run.samples_in(query.begin, query.end):
+            at_s = query.begin / SAMPLE_RATE_HZ
+            raise AudioError("too_short", f"{path.name} ends before {at_s:.1f} s: ask for an earlier moment")
+        found = await self._explained([run], query)
+        first, last = found.examined
+        return replace(found, examined=(-inf if begin == 0 else first, last if run.end >= end else inf))
 
-    async def of_stream(self, log: WindowHistory, stream: StreamStatus, asked: ExplainQuery) -> Explained:
-        """Explains a moment of a stream from what the log has of it.
+    async def of_stream(self, log: WindowHistory, stream: StreamStatus, query: ExplainQuery) -> Explained:
+        """Explains a moment of a stream from the windows that the log still has.
 
         Raises:
-            NotFound: the log has nothing of that moment, any more or yet; or there is no such track.
-            DependencyError: the log cannot be read.
+            NotFound: the log does not have that moment any more, or not yet; or the track does not exist.
+            DependencyError: the log, PostgreSQL or Milvus is unreachable.
         """
-        progress = await self._store.progress(stream.id)
+        progress = await self._storage.progress.get(stream.id)
         if progress is None:
-            raise NotFound(f"nothing of {stream.name} was heard yet: see `airtrace streams list`")
+            raise NotFound(f"{stream.name} has no audio yet: see `airtrace streams list`")
         try:
-            recording = await log.windows(stream.id, progress.partition, *self._context(asked))
+            history = await log.windows(stream.id, progress.partition, *self._context(query))
         except BusError as error:
             raise DependencyError(str(error)) from error
-        runs = list(_runs(recording.windows))
-        if not any(run.within(asked.begin, asked.end) for run in runs):
-            raise NotFound(_not_in_log(stream.name, asked, recording))
-        return await self._explained(runs, asked)
+        runs = list(_runs(history.windows))
+        if not any(run.samples_in(query.begin, query.end) for run in runs):
+            raise NotFound(_not_in_log(stream.name, query, history))
+        return await self._explained(runs, query)
 
-    def _context(self, asked: ExplainQuery) -> tuple[int, int]:
-        """What the tracker remembered at the moment, and how long it waits for what follows."""
+    def _context(self, query: ExplainQuery) -> tuple[int, int]:
+        """The interval that a decision depends on: the tracker's memory before it, and the longest gap after it."""
         thresholds = self._matcher.thresholds
-        return asked.begin - thresholds.memory_samples, asked.end + thresholds.max_gap_samples
+        return query.begin - thresholds.memory_samples, query.end + thresholds.max_gap_samples
 
-    async def _explained(self, runs: Sequence[_Run], asked: ExplainQuery) -> Explained:
+    async def _explained(self, runs: Sequence[_Run], query: ExplainQuery) -> Explained:
         segments = [segment async for segment in self._segments(runs)]
-        question = (segments, self._matcher.thresholds, asked.begin, asked.end, asked.track)
+        question = (segments, self._matcher.thresholds, query.begin, query.end, query.track)
         loop = asyncio.get_running_loop()
         tracks = await loop.run_in_executor(self._executor, tracks_in_question, *question)
-        references = await self._store.references(tracks, self._matcher.detector.info)
-        if asked.track is not None and asked.track not in references:
-            raise NotFound(f"there is no track {asked.track} with vectors of this model: see `airtrace tracks list`")
+        references = await self._storage.vectors.references(tracks, self._matcher.detector.info)
+        if query.track is not None and query.track not in references:
+            raise NotFound(f"there is no track {query.track} with vectors of this model: see `airtrace tracks list`")
         explanation = await loop.run_in_executor(self._executor, explain, segments, references, *question[1:])
         best = references[explanation.hypotheses[0].track] if explanation.hypotheses else None
-        missing = asked.end - asked.begin - sum(run.within(asked.begin, asked.end) for run in runs)
-        heard = (segments[0].start, segments[-1].start + SEGMENT_SAMPLES) if segments else (asked.begin, asked.end)
-        return Explained(explanation, tuple(segments), heard, max(0, missing), best)
+        missing = query.end - query.begin - sum(run.samples_in(query.begin, query.end) for run in runs)
+        examined = (segments[0].start, segments[-1].start + SEGMENT_SAMPLES) if segments else (query.begin, query.end)
+        return Explained(explanation, tuple(segments), examined, max(0, missing), best)
 
     async def _segments(self, runs: Sequence[_Run]) -> AsyncGenerator[Segment, None]:
-        """The segments of all runs in order; what a reconnect repeats comes once, as the worker has it."""
+        """The segments of all runs in order. Audio that a reconnect repeats appears once, as in the worker."""
         last = None
         for run in runs:
             first, pcm = Segmenter(run.first_sample).feed(run.pcm)
@@ -151,7 +153,7 @@ class Explainer:
 
 
 async def _decoded(path: Path, begin: int, end: int) -> Pcm:
-    """The samples [begin, end) of a file, as far as there are any; read from its start, for no seeking is exact."""
+    """The samples [begin, end) of a file, or fewer if it ends before. Reads from its start: no seeking is exact."""
     parts: list[Pcm] = []
     n_samples = 0
     async with aclosing(decode.blocks(path)) as blocks:
@@ -164,32 +166,32 @@ async def _decoded(path: Path, begin: int, end: int) -> Pcm:
 
 
 def _runs(windows: Sequence[Window]) -> Iterator[_Run]:
-    """Windows that follow one another, joined."""
+    """Joins contiguous windows of a session."""
     waiting: list[Window] = []
     for window in windows:
         if waiting and (window.session_id, window.start) != (waiting[-1].session_id, waiting[-1].end):
-            yield _joined(waiting)
+            yield _join(waiting)
             waiting = []
         waiting.append(window)
     if waiting:
-        yield _joined(waiting)
+        yield _join(waiting)
 
 
-def _joined(windows: Sequence[Window]) -> _Run:
+def _join(windows: Sequence[Window]) -> _Run:
     pcm = np.frombuffer(b"".join(window.pcm for window in windows), "<i2")
     return _Run(windows[0].anchor, windows[0].first_sample, pcm)
 
 
-def _not_in_log(name: str, asked: ExplainQuery, recording: HistorySlice) -> str:
-    """Why there is nothing, and what to do instead."""
-    oldest, newest = recording.oldest, recording.newest
-    elsewhere = f"`airtrace matches --stream {name}` says what was found; of a recording, any moment can be explained"
-    if oldest is not None and asked.end <= oldest:
+def _not_in_log(name: str, query: ExplainQuery, history: HistorySlice) -> str:
+    """Why the log has nothing, and what to do instead."""
+    oldest, newest = history.oldest, history.newest
+    instead = f"`airtrace matches --stream {name}` lists what was found; a recording can be explained at any moment"
+    if oldest is not None and query.end <= oldest:
         since = f"{to_utc(oldest):%Y-%m-%d %H:%M:%S}"
-        return f"the log goes back to {since} UTC for {name}, and no longer to that moment: {elsewhere}"
-    if newest is not None and asked.begin >= newest:
-        return f"{name} was heard until {to_utc(newest):%Y-%m-%d %H:%M:%S} UTC: ask again once that moment is over"
+        return f"the log of {name} starts at {since} UTC, after that moment: {instead}"
+    if newest is not None and query.begin >= newest:
+        return f"the log of {name} ends at {to_utc(newest):%Y-%m-%d %H:%M:%S} UTC: ask again once that moment is over"
     return (
-        f"the log has nothing of {name} at that moment: nobody listened (see `airtrace coverage --stream {name}`), "
-        f"or it is too long ago, or still to come: {elsewhere}"
+        f"the log of {name} has no audio of that moment: it was not monitored (see `airtrace coverage "
+        f"--stream {name}`), or the moment is too long ago or in the future: {instead}"
     )

@@ -26,8 +26,8 @@ from monitor.detect.detector import Detector
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.search_batcher import SearchBatcher
 from monitor.settings import MatchingSettings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage
 
 # A play's id follows from its content, so that a replay after a crash finds the rows that were written before.
 PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
@@ -66,7 +66,7 @@ class Matcher:
         self,
         detector: Detector,
         index: Index,
-        store: Store,
+        storage: Storage,
         executor: Executor,
         settings: MatchingSettings,
         thresholds: Thresholds,
@@ -74,7 +74,7 @@ class Matcher:
     ) -> None:
         self.detector = detector
         self._searches = SearchBatcher(index, settings.top_k)
-        self._references = ReferenceCache(store, detector)
+        self._references = ReferenceCache(storage, detector)
         self._executor = executor
         self._needs_search = needs_search
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from monitor.core.reference import Reference
 from monitor.detect.detector import Detector
-from monitor.storage.matches import Store
+from monitor.storage.storage import Storage
 
 CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 
@@ -15,8 +15,8 @@ CACHED_BYTES = 500_000_000  # of exact vectors: 2,000 tracks of four minutes
 class ReferenceCache:
     """Exact vectors by track. Never returns a track that has left the catalog."""
 
-    def __init__(self, store: Store, detector: Detector, max_bytes: int = CACHED_BYTES) -> None:
-        self._store = store
+    def __init__(self, storage: Storage, detector: Detector, max_bytes: int = CACHED_BYTES) -> None:
+        self._storage = storage
         self._info = detector.info
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -30,12 +30,12 @@ class ReferenceCache:
         """
         if not tracks:
             return {}
-        revisions = await self._store.revisions(tracks)
+        revisions = await self._storage.tracks.revisions(tracks)
         cached = {track: self._cache[track] for track in revisions if track in self._cache}
         found = {track: reference for track, (revision, reference) in cached.items() if revision == revisions[track]}
         if missing := revisions.keys() - found.keys():
             # If a track changes in between, its vectors are newer than its revision and are fetched again next time.
-            found |= await self._store.references(missing, self._info)
+            found |= await self._storage.vectors.references(missing, self._info)
         for track, reference in found.items():
             self._put(track, revisions[track], reference)
         return found

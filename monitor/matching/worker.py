@@ -28,7 +28,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-import asyncpg
 import structlog
 
 from ingest.backoff import Backoff, retry
@@ -37,13 +36,13 @@ from ingest.errors import BusError
 from monitor import metrics
 from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.errors import DependencyError, StaleProgress
+from monitor.errors import DependencyError, RowDeleted, StaleProgress, with_cause
 from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher, Memory, step_timer
 from monitor.matching.stream_state import BatchResult, StreamState
 from monitor.similarity.stream_tagger import StreamTagger
-from monitor.storage.matches import UNREACHABLE, Store
 from monitor.storage.records import Batch, Progress
+from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -56,10 +55,9 @@ MAX_CONCURRENT_STREAMS = 8
 # When this many records in a row cannot be matched, the records are not at fault: stop while the bus keeps them.
 MAX_REJECTED = 20
 
-# PostgreSQL, Milvus or the bus may be away for a while, and another worker may have had the stream until now.
-PASSING = (DependencyError, BusError, StaleProgress, *UNREACHABLE)
-# These are PostgreSQL's as well, but the same values will not be taken the next time either.
-LASTING = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# PostgreSQL, Milvus, the bus or its disk may be unavailable for a while, another worker may have had the stream until
+# now, and a track may have been deleted just now. A value that PostgreSQL rejects stays rejected.
+PASSING = (DependencyError, BusError, StaleProgress, RowDeleted, OSError)
 
 
 class Worker:
@@ -71,7 +69,7 @@ class Worker:
     def __init__(
         self,
         bus: Bus,
-        store: Store,
+        storage: Storage,
         matcher: Matcher,
         backlog: BacklogMonitor | None = None,
         tagger: StreamTagger | None = None,
@@ -80,7 +78,7 @@ class Worker:
         orphans_every_s: float = ORPHANS_EVERY_S,
     ) -> None:
         self._bus = bus
-        self._store = store
+        self._storage = storage
         self._matcher = matcher
         self._backlog = backlog or BacklogMonitor()
         self._tagger = tagger
@@ -120,17 +118,17 @@ class Worker:
                 try:
                     await self._write(stream, state, state.close_plays())
                 except PASSING as error:  # they stay open until the next start
-                    log.warning("worker.not_closed", stream=stream, error=str(error) or type(error).__name__)
+                    log.warning("worker.not_closed", stream=stream, error=with_cause(error))
 
     async def _start_at(self, partition: int) -> int | None:
         """Where to start a partition: its last minute is replayed, unless no other worker has had it since we had."""
-        stored = await self._until_done(lambda: self._store.progress_in(partition))
+        stored = await self._until_done(lambda: self._storage.progress.in_partition(partition))
         known = self._in_partition(partition)
         if stored and all(known.get(stream) == progress for stream, progress in stored.items()):
             return None
         for stream in known:
             self._forget(stream)
-        return await self._until_done(lambda: self._store.replay_from(partition))
+        return await self._until_done(lambda: self._storage.progress.replay_offset(partition))
 
     def _in_partition(self, partition: int) -> dict[int, Progress]:
         """The progress of the streams in memory that belong to a partition."""
@@ -182,7 +180,7 @@ class Worker:
         try:
             await self._match(stream, deliveries)
         except Exception as error:
-            if _will_pass(error):
+            if _is_passing(error):
                 raise
             if len(deliveries) > 1:
                 for delivery in deliveries:
@@ -227,14 +225,14 @@ class Worker:
         state = self._states.get(stream)
         if state is not None and stream not in self._stale:
             return state
-        if not await self._store.stream_exists(stream):
+        if not await self._storage.streams.exists(stream):
             return None
         # Progress first: if plays are stored after it is read, our write becomes stale instead of wrong.
-        progress = await self._store.progress(stream)
+        progress = await self._storage.progress.get(stream)
         info, thresholds = self._matcher.detector.info, self._matcher.thresholds
-        open_plays = await self._store.open_plays(stream, info, thresholds.max_gap_samples)
+        open_plays = await self._storage.matches.open_plays(stream, info, thresholds.max_gap_samples)
         since = 0 if progress is None else progress.position - thresholds.memory_samples
-        plays = Memory(open=open_plays, ended=await self._store.ended_plays(stream, info, since))
+        plays = Memory(open=open_plays, ended=await self._storage.matches.ended_plays(stream, info, since))
         self._stale.discard(stream)
         if state is not None:
             # Kept before the batch is processed: if that fails, this is still what is stored.
@@ -255,22 +253,22 @@ class Worker:
             severity=severity(info.name),
         )
         with step_timer("write"):
-            await self._store.write(batch, info)
+            await self._storage.batches.write(batch, info)
         _report(batch, result)
 
     async def _close_orphans(self) -> None:
         """Closes plays that no worker extends any more, and forgets streams that were removed."""
         while True:
             try:
-                await self._store.close_orphans()
+                await self._storage.matches.close_orphans()
                 known = set(self._states)
-                counts = await self._store.open_counts()
+                counts = await self._storage.matches.open_counts()
                 for stream, count in counts.items():
                     metrics.MATCHES_OPEN.labels(stream).set(count)
                 for stream in known - counts.keys():
                     self._forget(stream)
-            except UNREACHABLE as error:
-                log.warning("worker.orphans_not_closed", error=str(error) or type(error).__name__)
+            except DependencyError as error:
+                log.warning("worker.orphans_not_closed", error=with_cause(error))
             await asyncio.sleep(self._orphans_every_s)
 
     def _forget(self, stream: int) -> None:
@@ -286,21 +284,15 @@ class Worker:
     async def _until_done(self, action: Callable[[], Awaitable[T]]) -> T:
         """The action's result, retried while it fails for a reason that will pass: nothing is skipped."""
         backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
-        return await retry(action, backoff=backoff, retry_on=_will_pass, on_error=_log_retry)
+        return await retry(action, backoff=backoff, retry_on=PASSING, on_error=_log_retry)
 
 
 def _log_retry(error: Exception, wait_s: float) -> None:
-    log.warning("worker.retrying", error=str(error) or type(error).__name__, wait_s=round(wait_s, 1))
-
-
-def _will_pass(error: Exception) -> bool:
-    if isinstance(error, asyncpg.ForeignKeyViolationError):  # a track was deleted at this moment
-        return True
-    return isinstance(error, PASSING) and not isinstance(error, LASTING)
+    log.warning("worker.retrying", error=with_cause(error), wait_s=round(wait_s, 1))
 
 
 def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, Exception) and _will_pass(error)
+    return isinstance(error, PASSING)
 
 
 def _by_stream(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:

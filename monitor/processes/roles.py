@@ -43,7 +43,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         worker = _worker(airtrace, bus)
         async with asyncio.TaskGroup() as group:
             matching = group.create_task(worker.run(), name="worker")
-            publishing = group.create_task(parts.publish_events(settings, bus, airtrace.store), name="events")
+            publishing = group.create_task(parts.publish_events(settings, bus, airtrace.storage), name="events")
             supervisor = Supervisor(parts.stream_assignment(settings, airtrace.dsn), bus, settings.ingest)
             reading = group.create_task(supervisor.run(stop), name="ingest")
             watching = group.create_task(_parent_ended(parent), name="parent") if parent else matching
@@ -80,7 +80,7 @@ async def worker(settings: Settings) -> int:
         worker = _worker(airtrace, bus)
         async with asyncio.TaskGroup() as group:
             matching = group.create_task(worker.run(), name="worker")
-            publishing = group.create_task(parts.publish_events(settings, bus, airtrace.store), name="events")
+            publishing = group.create_task(parts.publish_events(settings, bus, airtrace.storage), name="events")
             await _stopped_or_ended(stop, matching)
             await _drain_worker(worker)
             matching.cancel()
@@ -103,7 +103,7 @@ async def api(settings: Settings) -> int:
 
 def _worker(airtrace: Airtrace, bus: Bus) -> Worker:
     backlog = parts.backlog_monitor(airtrace.settings)
-    return Worker(bus, airtrace.store, airtrace.matcher, backlog, airtrace.tagger)
+    return Worker(bus, airtrace.storage, airtrace.matcher, backlog, airtrace.tagger)
 
 
 async def _drain_worker(worker: Worker) -> None:

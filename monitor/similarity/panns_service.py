@@ -26,9 +26,9 @@ from monitor.detect.panns import Panns, PannsOutput, unavailable_reason
 from monitor.errors import AirtraceError, AudioError, DependencyError, ModelUnavailable
 from monitor.settings import Settings
 from monitor.similarity.passages import MIN_REST_SAMPLES, Pcm, passages_of
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Fingerprint, Track
+from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -87,12 +87,12 @@ class Loaded:
 class PannsService:
     """PANNs for one process. The network runs in a thread of its own, one batch after the other."""
 
-    def __init__(self, settings: Settings, store: Store, index: Index, published: Checkpoint | None = None) -> None:
+    def __init__(self, settings: Settings, storage: Storage, index: Index, published: Checkpoint | None = None) -> None:
         """`index` is that of the fingerprint: this one's is beside it. `published` is for tests."""
         self._settings = settings.panns
         self._published = published or CHECKPOINTS[self._settings.model]
         self.path = self._settings.checkpoint or self._published.within(settings.home)
-        self._store = store
+        self._storage = storage
         self._index = index
         self._loading = asyncio.Lock()
         self._loaded: Loaded | None = None
@@ -137,16 +137,16 @@ class PannsService:
 
     # Tracks
 
-    async def enrol_new(self, track: Track, path: Path) -> None:
+    async def enroll_new(self, track: Track, path: Path) -> None:
         """Gives a new track its vectors where that is wanted and possible; never fails, the track is there without."""
         if not self.registers or track.status != "ready":
             return
         try:
-            await self.enrol(track, path)
+            await self.enroll(track, path)
         except AirtraceError as error:
             log.warning("panns.not_registered", track=track.id, error=str(error))
 
-    async def enrol(self, track: Track, path: Path) -> None:
+    async def enroll(self, track: Track, path: Path) -> None:
         """Gives a track its vectors, from its file.
 
         Raises:
@@ -161,18 +161,18 @@ class PannsService:
                 n_samples += len(pcm)
                 vectors.append((await self.listen(passages_of(pcm))).vectors)
         decode.check_same(path, n_samples, track.duration_s)
-        async with self._store.catalog_lock():
-            await self._store.add_vectors(track.id, Fingerprint(loaded.info, np.concatenate(vectors)))
+        async with self._storage.tracks.catalog_lock():
+            await self._storage.vectors.add(track.id, Fingerprint(loaded.info, np.concatenate(vectors)))
             await self._index_again(loaded, [track.id])
 
-    async def enrol_all(self) -> AsyncIterator[Enrolled]:
+    async def enroll_all(self) -> AsyncIterator[Enrolled]:
         """Gives the tracks that have none their vectors, from the files that they were registered from."""
         info, last = (await self.loaded()).info, 0
-        while tracks := await self._store.tracks_without_vectors(info, last, PAGE_TRACKS):
+        while tracks := await self._storage.vectors.tracks_without(info, last, PAGE_TRACKS):
             for track in tracks:
                 last, error = track.id, None
                 try:
-                    await self.enrol(track, Path(track.metadata.source))
+                    await self.enroll(track, Path(track.metadata.source))
                 except AudioError as refused:
                     error = str(refused)
                 yield Enrolled(track, error)
@@ -220,7 +220,7 @@ class PannsService:
         ranked.sort(key=lambda each: (-each[0], each[4]))
         found: list[SimilarRecording] = []
         for score, best, at_s, track_at_s, track in ranked:
-            if len(found) < limit and (known := await self._store.track(track)) is not None:
+            if len(found) < limit and (known := await self._storage.tracks.get(track)) is not None:
                 found.append(SimilarRecording(known, score, best, at_s, track_at_s))
         return tuple(found)
 
@@ -235,7 +235,7 @@ class PannsService:
         info = (await self.loaded()).info
         return {
             track: reference.vectors
-            for track, reference in (await self._store.references(tracks, info)).items()
+            for track, reference in (await self._storage.vectors.references(tracks, info)).items()
             if reference.vectors.any()
         }
 
@@ -259,28 +259,28 @@ class PannsService:
     async def _in_step(self, loaded: Loaded) -> None:
         """Fills the index with what it lacks of the stored vectors, or anew where it has what nobody knows."""
         info, index = loaded.info, loaded.index
-        async with self._store.catalog_lock():  # also so that two processes do not make the collection at once
+        async with self._storage.tracks.catalog_lock():  # also so that two processes do not make the collection at once
             await index.open()
-            await self._index_again(loaded, await self._store.unindexed_tracks(info))
-            wanted, there = await self._store.audible_segments(info), await index.count()
+            await self._index_again(loaded, await self._storage.vectors.unindexed_tracks(info))
+            wanted, there = await self._storage.vectors.count_indexable(info), await index.count()
             if there != wanted:
                 log.warning("panns.refilling_index", wanted=wanted, there=there)
                 await index.recreate()
-                await self._index_again(loaded, await self._store.ready_tracks(info))
+                await self._index_again(loaded, await self._storage.vectors.ready_tracks(info))
 
     async def _index_again(self, loaded: Loaded, tracks: Sequence[int]) -> None:
         for track in tracks:
-            for done in await self._store.indexables([track], loaded.info):
+            for done in await self._storage.vectors.index_rows([track], loaded.info):
                 if done.indexed:
                     await loaded.index.delete(track)
                 await loaded.index.insert(track, done.vectors)
-                await self._store.mark_vectors_indexed(done, loaded.info)
+                await self._storage.vectors.set_indexed(done, loaded.info)
 
 
 @asynccontextmanager
-async def open_panns(settings: Settings, store: Store, index: Index) -> AsyncIterator[PannsService]:
+async def open_panns(settings: Settings, storage: Storage, index: Index) -> AsyncIterator[PannsService]:
     """PANNs for as long as the caller runs; nothing is loaded yet."""
-    sounds = PannsService(settings, store, index)
+    sounds = PannsService(settings, storage, index)
     try:
         yield sounds
     finally:

@@ -21,12 +21,12 @@ from monitor import metrics
 from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
 from monitor.core.similar_runs import Passage, SimilarTrack, similar_tracks
 from monitor.detect.audioset import SILENT, SoundSummary, summarize
-from monitor.errors import DependencyError, ModelUnavailable
+from monitor.errors import DependencyError, ModelUnavailable, RowDeleted, with_cause
 from monitor.settings import PannsSettings
 from monitor.similarity.panns_service import Floats, PannsService
 from monitor.similarity.passages import PassageCutter, Pcm
-from monitor.storage.matches import UNREACHABLE, Store
 from monitor.storage.sounds import TaggedPassage
+from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ AT_ONCE = 8
 TOP_K = 20
 SWEEP_EVERY_S = 60.0
 RETRY_FIRST_S, MAX_RETRY_S = 0.5, 10.0
-PASSING = (DependencyError, *UNREACHABLE)
+PASSING = (DependencyError, RowDeleted, OSError)
 # What was heard so long ago says nothing of now: one passage, and the time to come to it.
 GATE_FRESH_SAMPLES = 3 * PASSAGE_SAMPLES
 MAX_GATE_MUSIC = 0.1  # beneath, PANNs hears no music at all, not even far beneath the voice
@@ -53,9 +53,9 @@ class Waiting:
 class StreamTagger:
     """The streams of one worker."""
 
-    def __init__(self, sounds: PannsService, store: Store, settings: PannsSettings) -> None:
+    def __init__(self, sounds: PannsService, storage: Storage, settings: PannsSettings) -> None:
         self._sounds = sounds
-        self._store = store
+        self._storage = storage
         self._settings = settings
         self._cutters: dict[int, PassageCutter] = {}
         self._waiting: deque[Waiting] = deque()
@@ -126,7 +126,7 @@ class StreamTagger:
                 log.warning("panns.off", reason=str(error))
                 return False
             except PASSING as error:
-                log.warning("panns.retrying", error=str(error) or type(error).__name__)
+                log.warning("panns.retrying", error=with_cause(error))
                 await asyncio.sleep(backoff.next_s())
             except Exception as error:
                 log.exception("panns.off", exc_info=error)
@@ -155,7 +155,7 @@ class StreamTagger:
                 await self._take(batch)
                 backoff.reset()
             except PASSING as error:
-                log.warning("panns.retrying", error=str(error) or type(error).__name__)
+                log.warning("panns.retrying", error=with_cause(error))
                 self._waiting.extendleft(reversed(batch))
                 await asyncio.sleep(backoff.next_s())
             except Exception as error:  # whatever it is, the worker goes on
@@ -168,7 +168,7 @@ class StreamTagger:
                 self._is_behind = False
 
     async def _take(self, batch: Sequence[Waiting]) -> None:
-        known = await self._store.passage_ends({one.stream for one in batch})
+        known = await self._storage.sounds.passage_ends({one.stream for one in batch})
         new = [one for one in batch if one.start >= known.get(one.stream, one.start)]
         if not new:
             return
@@ -179,7 +179,7 @@ class StreamTagger:
         for i, one in enumerate(new):
             heard = summarize(listened.probabilities[i]) if i in similar else SILENT
             passage = Passage(one.start, one.start + PASSAGE_SAMPLES, similar.get(i, ()))
-            written = await self._store.write_passage(TaggedPassage(one.stream, passage, heard), info)
+            written = await self._storage.sounds.add_passage(TaggedPassage(one.stream, passage, heard), info)
             self._said[str(one.stream)] = (passage.end, heard)
             if written.is_new:
                 metrics.PASSAGES.labels(heard.kind).inc()
@@ -197,8 +197,8 @@ class StreamTagger:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             try:
-                await self._store.forget_explained()
+                await self._storage.sounds.delete_explained()
                 oldest_s = time.time() - self._settings.keep_days * 86_400
-                await self._store.forget_passages(round(oldest_s * SAMPLE_RATE_HZ))
-            except UNREACHABLE as error:
-                log.warning("panns.not_swept", error=str(error) or type(error).__name__)
+                await self._storage.sounds.delete_passages(round(oldest_s * SAMPLE_RATE_HZ))
+            except DependencyError as error:
+                log.warning("panns.not_swept", error=with_cause(error))

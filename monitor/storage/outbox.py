@@ -1,7 +1,7 @@
-"""Events for other systems: written with what they tell, sent behind it, deleted once they are safe.
+"""The outbox: events for other systems, written together with the rows they report and deleted once sent.
 
-An event may be sent twice (its id stays the same), never not at all; those of one stream keep their order, as only one
-process sends at a time.
+An event may be sent twice, with the same id, but is never lost. Only one process sends at a time, so the events of a
+stream keep their order.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from monitor.core.play import Play
+from monitor.storage.database import Database, QueryRunner
 from monitor.storage.records import Batch
-from monitor.storage.sql import queries
 
 SENDING_LOCK = 1095324243  # any constant that no other lock has
-MAX_TURN_S = 5.0  # with one event's time-out, less than the store lets a transaction be idle
-AT_ONCE = 100  # events in one transaction: what is sent again when it breaks
+# Together with the timeout of one event, this is less than the database's limit for idle transactions.
+MAX_TURN_S = 5.0
+MAX_EVENTS_PER_TURN = 100  # events sent in one transaction, which are sent again if it fails
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEvent:
-    """An event as it was written: `body` has the rows as they were then."""
+    """An event as it was written; `body` contains the rows as they were then."""
 
     event: uuid.UUID
     stream_id: int
@@ -35,16 +34,15 @@ class OutboxEvent:
 
 
 class Outbox:
-    """The table of events that wait."""
+    """The table of events that wait to be sent."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-        self._sql = queries()
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    async def add(self, connection: Any, batch: Batch, changed: Collection[Play]) -> None:
-        """Writes the events of a batch, in its transaction. `changed`: plays that are another track's by now.
+    async def add(self, connection: QueryRunner, batch: Batch, changed: Collection[Play]) -> None:
+        """Writes the events of a batch in its transaction. `changed`: plays that now belong to another track.
 
-        The ids follow from what is told, so that telling it twice is telling it once.
+        Ids are derived from the content, so that writing an event twice stores it once.
         """
         for play in batch.opened:
             await self._add(connection, play, "match.opened", "match.opened")
@@ -54,36 +52,36 @@ class Outbox:
         for play in batch.closed:
             await self._add(connection, play, "match.closed", f"match.closed/{play.end}")
 
-    async def _add(self, connection: Any, play: Play, kind: str, name: str) -> None:
-        await connection.execute(self._sql["outbox_add"], uuid.uuid5(play.id, name), kind, play.id)
+    async def _add(self, connection: QueryRunner, play: Play, kind: str, name: str) -> None:
+        await connection.execute("outbox_add", uuid.uuid5(play.id, name), kind, play.id)
 
-    async def send(self, publish: Callable[[OutboxEvent], Awaitable[None]]) -> int:
-        """Publishes the oldest events; how many. None of them while another process does.
+    async def send(self, publish: Callable[[OutboxEvent], Awaitable[None]], max_turn_s: float = MAX_TURN_S) -> int:
+        """Publishes the oldest events and returns how many; 0 while another process publishes.
 
-        What `publish` raises ends it: what was published before is deleted all the same.
+        An exception of `publish` ends the turn and is raised after the events published before it are deleted.
         """
         failed: BaseException | None = None
-        async with self._pool.acquire() as connection, connection.transaction():
-            # A process that is paused in here loses its connection, and with it the lock, by the store's time-out.
-            if not await connection.fetchval("select pg_try_advisory_xact_lock($1)", SENDING_LOCK):
+        async with self._database.transaction() as connection:
+            # A process suspended here loses its connection, and with it the lock, by the idle-transaction timeout.
+            if not await connection.fetchval("try_lock_transaction", SENDING_LOCK):
                 return 0
             sent: list[int] = []
             clock = asyncio.get_running_loop().time
-            until_s = clock() + MAX_TURN_S
-            for row in await connection.fetch(self._sql["outbox_next"], AT_ONCE):
+            until_s = clock() + max_turn_s
+            for row in await connection.fetch("outbox_next", MAX_EVENTS_PER_TURN):
                 if clock() > until_s:
                     break
                 try:
                     await publish(OutboxEvent(row["event"], row["stream_id"], row["body"], row["written_at"]))
-                except BaseException as error:  # also a cancellation: what is safe is deleted first
+                except BaseException as error:  # also a cancellation: first delete what was sent
                     failed = error
                     break
                 sent.append(row["id"])
-            await connection.execute(self._sql["outbox_delete"], sent)
+            await connection.execute("outbox_delete", sent)
         if failed is not None:
             raise failed
         return len(sent)
 
-    async def waiting(self) -> int:
-        """How many events wait."""
-        return int(await self._pool.fetchval(self._sql["outbox_count"]))
+    async def count(self) -> int:
+        """The number of events that wait."""
+        return int(await self._database.fetchval("outbox_count"))

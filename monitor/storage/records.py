@@ -84,6 +84,19 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexRow:
+    """A track's vectors as the index must contain them, float32 (k, dimensions), zero in excluded intervals.
+
+    revision: of the track; indexed: the revision that the index contains, 0 for none.
+    """
+
+    track: int
+    vectors: NDArray[np.float32]
+    revision: int
+    indexed: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamStatus:
     """A stream and what is known of it now. `position` is the stream clock up to which it has been processed."""
 

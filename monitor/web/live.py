@@ -22,8 +22,6 @@ from monitor.api.matches import schemas as match_schemas
 from monitor.api.sounds import schemas as sound_schemas
 from monitor.api.streams import schemas as stream_schemas
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.errors import DependencyError
-from monitor.storage.matches import UNREACHABLE
 
 router = APIRouter(include_in_schema=False)
 
@@ -108,21 +106,18 @@ async def live(request: Request, parts: App) -> Response:
 
 
 async def _view(parts: App) -> View:
-    store, info, now = parts.store, parts.matcher.detector.info, stream_schemas.utc_now()
-    try:
-        streams = [stream_schemas.Stream.of(stream, now) for stream in await store.streams()]
-        playing = await store.matches(None, "open", None, MAX_OPEN)
-        recent = await store.matches(None, None, None, MAX_RECENT)
-        alerts = await store.alerts("open", MAX_ALERTS + 1)
-        similar = await store.similars(None, "pending", MAX_SIMILAR)
-        fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
-        sounds = await store.sounds_now([stream.id for stream in streams], fresh)
-        recent_sounds = await sound_schemas.sounds_of(store, recent)
-        tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
-        families = await store.families(tracks_shown)
-        tracks = await store.count_tracks()
-    except UNREACHABLE as error:
-        raise DependencyError("PostgreSQL does not answer") from error
+    storage, info, now = parts.storage, parts.matcher.detector.info, stream_schemas.utc_now()
+    streams = [stream_schemas.Stream.of(stream, now) for stream in await storage.streams.list()]
+    playing = await storage.matches.list(None, "open", None, MAX_OPEN)
+    recent = await storage.matches.list(None, None, None, MAX_RECENT)
+    alerts = await storage.alerts.list("open", MAX_ALERTS + 1)
+    similar = await storage.sounds.list_similar(None, "pending", MAX_SIMILAR)
+    fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
+    sounds = await storage.sounds.latest([stream.id for stream in streams], fresh)
+    recent_sounds = await sound_schemas.sounds_of(storage, recent)
+    tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
+    families = await storage.families.members_of(tracks_shown)
+    tracks = await storage.tracks.count()
     open_ = [match_schemas.Match.of(match, families) for match in playing]
     return View(
         now=now,

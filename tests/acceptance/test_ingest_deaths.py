@@ -22,7 +22,7 @@ from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
 from monitor.demo.programme import Recording
 from monitor.demo.station import Station
 from monitor.local import servers
-from monitor.storage import matches
+from monitor.storage.storage import open_storage
 from tests.acceptance.command import PATIENCE, Airtrace, Running, until
 from tests.acceptance.sound import excerpt, on_air
 from tests.broker import kafka_settings, published_records, running
@@ -109,9 +109,9 @@ def assert_heard_by_one_at_a_time(records: list[Record]) -> None:
 
 
 async def _prepare(dsn: str, url: str) -> None:
-    async with matches.open_storage(dsn, 2) as opened:
+    async with open_storage(dsn, 2) as opened:
         for number in range(STREAMS):
-            assert await opened.add_stream(f"radio-{number}", url)
+            assert await opened.streams.add(f"radio-{number}", url)
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ from monitor.matching import worker as worker_module
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
 from monitor.settings import MatchingSettings
-from monitor.storage import matches as store
 from monitor.storage import milvus
+from monitor.storage.storage import Storage, open_storage
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import ANCHOR, Broadcast, Cluster, Stage
 from tests.acceptance.command import Running, until
@@ -153,15 +153,15 @@ async def _work(stage: Stage, broadcast: Broadcast) -> float:
     detector, uri = NeuralDetector(), stage.cluster.milvus_uri
     with ThreadPoolExecutor(1) as threads:
         async with (
-            store.open_storage(stage.dsn, 4) as kept,
+            open_storage(stage.dsn, 4) as storage,
             milvus.open_index(uri, None, detector.info) as vectors,
             KafkaBus(stage.kafka) as bus,
         ):
-            matcher = Matcher(detector, vectors, kept, threads, MatchingSettings(), detector.thresholds)
+            matcher = Matcher(detector, vectors, storage, threads, MatchingSettings(), detector.thresholds)
             begun_s = time.process_time()
-            task = asyncio.create_task(Worker(bus, kept, matcher).run(), name="worker")
+            task = asyncio.create_task(Worker(bus, storage, matcher).run(), name="worker")
             ends = broadcast.ends()
-            while {stream: await _position(kept, stream) for stream in ends} != ends:  # noqa: ASYNC110 - no event
+            while {stream: await _position(storage, stream) for stream in ends} != ends:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.5)
             whole_s = time.process_time() - begun_s
             task.cancel()
@@ -169,8 +169,8 @@ async def _work(stage: Stage, broadcast: Broadcast) -> float:
             return whole_s
 
 
-async def _position(kept: store.Store, stream: int) -> int | None:
-    progress = await kept.progress(stream)
+async def _position(storage: Storage, stream: int) -> int | None:
+    progress = await storage.progress.get(stream)
     return progress.position if progress else None
 
 

@@ -20,10 +20,10 @@ from monitor.detect.logmel import LogMelDetector
 from monitor.local import postgres
 from monitor.matching.matcher import Matcher
 from monitor.settings import MatchingSettings
-from monitor.storage import matches as store_module
 from monitor.storage import milvus as index_module
-from monitor.storage.matches import Store, migrate
+from monitor.storage.database import migrate
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage, open_storage
 from tests import songs as sounds
 
 MAX_POOL = 8
@@ -95,8 +95,8 @@ async def _execute(dsn: str, statement: str) -> None:
 
 
 @pytest.fixture
-async def store(dsn: str) -> AsyncIterator[Store]:
-    async with store_module.open_storage(dsn, MAX_POOL) as opened:
+async def storage(dsn: str) -> AsyncIterator[Storage]:
+    async with open_storage(dsn, MAX_POOL) as opened:
         yield opened
 
 
@@ -122,13 +122,13 @@ async def index(tmp_path: Path, detector: LogMelDetector) -> AsyncIterator[Index
 
 
 @pytest.fixture
-def catalog(store: Store, index: Index, detector: LogMelDetector, executor: Executor) -> Catalog:
-    return Catalog(store, index, detector, executor)
+def catalog(storage: Storage, index: Index, detector: LogMelDetector, executor: Executor) -> Catalog:
+    return Catalog(storage, index, detector, executor)
 
 
 @pytest.fixture
-def matcher(store: Store, index: Index, detector: LogMelDetector, executor: Executor) -> Matcher:
-    return Matcher(detector, index, store, executor, MatchingSettings(), detector.thresholds)
+def matcher(storage: Storage, index: Index, detector: LogMelDetector, executor: Executor) -> Matcher:
+    return Matcher(detector, index, storage, executor, MatchingSettings(), detector.thresholds)
 
 
 # Music

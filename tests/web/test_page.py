@@ -25,6 +25,7 @@ from ingest.wire import GapReason
 from monitor.api import problems
 from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
+from monitor.errors import DependencyError
 from monitor.storage import records
 from monitor.storage.sounds import Similar, StreamInterval
 from monitor.web import live
@@ -48,34 +49,45 @@ class Kept:
     kept_kinds: Mapping[int, str] = field(default_factory=dict)
     kept_sounds: Mapping[int, Mapping[str, int]] = field(default_factory=dict)  # by where a match begins
 
-    async def streams(self) -> Sequence[records.StreamStatus]:
+    def tables(self) -> SimpleNamespace:
+        """Stands for a Storage."""
+        return SimpleNamespace(
+            streams=SimpleNamespace(list=self.list_streams),
+            matches=SimpleNamespace(list=self.list_matches),
+            alerts=SimpleNamespace(list=self.list_alerts),
+            tracks=self,
+            families=self,
+            sounds=self,
+        )
+
+    async def list_streams(self) -> Sequence[records.StreamStatus]:
         if self.failure:
             raise self.failure
         return self.kept_streams
 
-    async def matches(
+    async def list_matches(
         self, stream: str | None = None, state: str | None = None, since: int | None = None, limit: int = 100
     ) -> Sequence[records.Match]:
         return [match for match in self.kept_matches if state in (None, match.state)][:limit]
 
-    async def alerts(self, state: str | None = None, limit: int = 100) -> Sequence[records.Alert]:
+    async def list_alerts(self, state: str | None = None, limit: int = 100) -> Sequence[records.Alert]:
         return [alert for alert in self.kept_alerts if state in (None, alert.state)][:limit]
 
-    async def similars(
+    async def list_similar(
         self, stream: str | None = None, review: str | None = None, limit: int = 100
     ) -> Sequence[Similar]:
         return [each for each in self.kept_similars if review in (None, each.review)][:limit]
 
-    async def sounds_now(self, streams: Collection[int], since: int) -> Mapping[int, str]:
+    async def latest(self, streams: Collection[int], since: int) -> Mapping[int, str]:
         return {stream: kind for stream, kind in self.kept_kinds.items() if stream in streams}
 
-    async def sounds_within(self, intervals: Sequence[StreamInterval]) -> list[Mapping[str, int]]:
+    async def within(self, intervals: Sequence[StreamInterval]) -> list[Mapping[str, int]]:
         return [self.kept_sounds.get(each.starts, {}) for each in intervals]
 
-    async def families(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.FamilyMember]]:
+    async def members_of(self, tracks: Collection[int]) -> Mapping[int, Sequence[records.FamilyMember]]:
         return {track: family for track, family in self.kin.items() if track in tracks}
 
-    async def count_tracks(self) -> int:
+    async def count(self) -> int:
         return self.n_tracks
 
 
@@ -113,7 +125,9 @@ def _client(kept: Kept) -> httpx2.AsyncClient:
     problems.install(app)
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))
-    app.state.airtrace = SimpleNamespace(store=kept, matcher=SimpleNamespace(detector=SimpleNamespace(info=INFO)))
+    app.state.airtrace = SimpleNamespace(
+        storage=kept.tables(), matcher=SimpleNamespace(detector=SimpleNamespace(info=INFO))
+    )
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
 
@@ -434,7 +448,7 @@ def _read_out(html: str) -> str:
 
 
 async def test_a_database_that_does_not_answer_is_a_problem_and_no_traceback() -> None:
-    async with _client(Kept(failure=ConnectionRefusedError("postgresql://user:pw@host"))) as client:
+    async with _client(Kept(failure=DependencyError("PostgreSQL does not answer"))) as client:
         response = await client.get("/live")
     assert response.status_code == 503
     assert response.json()["detail"] == "PostgreSQL does not answer"

@@ -19,6 +19,6 @@ async def list_alerts(
     limit: Limit = 100,
 ) -> list[schemas.Alert]:
     """Newest first."""
-    found = await parts.store.alerts(state, limit)
-    families = await parts.store.families({alert.track_id for alert in found})
+    found = await parts.storage.alerts.list(state, limit)
+    families = await parts.storage.families.members_of({alert.track_id for alert in found})
     return [schemas.Alert.of(alert, families) for alert in found]

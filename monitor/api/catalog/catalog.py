@@ -14,8 +14,8 @@ from monitor.api.dependencies import App
 from monitor.api.ndjson import NDJSON, lines
 from monitor.api.uploads import on_disk
 from monitor.catalog import transfer
-from monitor.catalog.importing import _imported
-from monitor.catalog.index_check import Checked, Difference, verify
+from monitor.catalog.importing import import_file
+from monitor.catalog.index_check import CheckProgress, Difference, IndexCheck
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
@@ -64,32 +64,32 @@ async def about(parts: App) -> About:
     info = parts.matcher.detector.info
     models = [
         Model(detector=each.name, version=each.version, checksum=each.checksum, tracks=tracks, vectors=vectors)
-        for each, tracks, vectors in await parts.store.models()
+        for each, tracks, vectors in await parts.storage.vectors.models()
     ]
     return About(
-        tracks=await parts.store.count_by_status(),
+        tracks=await parts.storage.tracks.count_by_status(),
         models=models,
         index=parts.index.kind,
         collection=parts.index.collection,
-        vectors_wanted=await parts.store.audible_segments(info),
+        vectors_wanted=await parts.storage.vectors.count_indexable(info),
         vectors_indexed=await parts.index.count(),
     )
 
 
 @router.post("/verify")
 async def check(
-    parts: App, mend: Annotated[bool, Query(description="Mend what is found, from PostgreSQL.")] = False
+    parts: App, repair: Annotated[bool, Query(description="Repair what is found, from PostgreSQL.")] = False
 ) -> StreamingResponse:
     """Compares the index with PostgreSQL, vector by vector: lines of progress, and one for each difference."""
 
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
-        found = verify(parts.store, parts.index, parts.catalog.index_sync, parts.matcher.detector.info, mend=mend)
-        async for step in found:
+        check = IndexCheck(parts.storage, parts.index, parts.catalog.index_sync, parts.matcher.detector.info)
+        async for step in check.run(repair=repair):
             match step:
-                case Checked(done, total):
+                case CheckProgress(done, total):
                     yield {"done": done, "total": total}
-                case Difference(track, kind, vectors, mended):
-                    yield {"track": track, "difference": kind, "vectors": vectors, "mended": mended}
+                case Difference(track, kind, vectors, repaired):
+                    yield {"track": track, "difference": kind, "vectors": vectors, "repaired": repaired}
 
     return lines(steps())
 
@@ -99,12 +99,12 @@ async def rebuild(parts: App) -> StreamingResponse:
     """Builds the index anew from the stored vectors, beside the one in use; searches go on. Lines of progress."""
 
     async def steps() -> AsyncGenerator[dict[str, Any], None]:
-        keeper = parts.catalog.index_sync
-        async with keeper.change():
-            yield {"done": 0, "total": await parts.store.count_tracks()}
-            async for step in keeper.refill():
+        index_sync = parts.catalog.index_sync
+        async with index_sync.lock():
+            yield {"done": 0, "total": await parts.storage.tracks.count()}
+            async for step in index_sync.rebuild():
                 yield {"done": step.done, "total": step.total}
-            await keeper.finish()
+            await index_sync.resume()
 
     return lines(steps())
 
@@ -112,14 +112,14 @@ async def rebuild(parts: App) -> StreamingResponse:
 @router.post("/prune")
 async def prune(parts: App) -> Pruned:
     """Deletes the vectors that models of the past have left of tracks that have the present one's."""
-    return Pruned(fingerprints=await parts.store.prune(parts.matcher.detector.info))
+    return Pruned(fingerprints=await parts.storage.vectors.prune(parts.matcher.detector.info))
 
 
 @router.get("/export")
 async def export(parts: App) -> StreamingResponse:
     """The whole catalog with its fingerprints as one file: what `POST /catalog/import` takes, anywhere."""
     headers = {"Content-Disposition": 'attachment; filename="catalog.ndjson"'}
-    return StreamingResponse(transfer.lines(parts.store), media_type=NDJSON, headers=headers)
+    return StreamingResponse(transfer.export_lines(parts.storage), media_type=NDJSON, headers=headers)
 
 
 @router.post("/import")
@@ -128,8 +128,10 @@ async def import_catalog(
 ) -> list[Import]:
     """Takes over tracks from a file, once its sum is right. Audio that is known stays as it is."""
     async with on_disk(file) as path:
-        await asyncio.to_thread(transfer.examined, path)
-        found = [Import.model_validate(each, from_attributes=True) async for each in _imported(parts, path)]
-    await parts.catalog.relate([each.track for each in found if each.status == "added" and each.track is not None])
+        await asyncio.to_thread(transfer.check_file, path)
+        found = [Import.model_validate(each, from_attributes=True) async for each in import_file(parts.catalog, path)]
+    await parts.catalog.find_families(
+        [each.track for each in found if each.status == "added" and each.track is not None]
+    )
     await parts.catalog.count()
     return found

@@ -16,7 +16,7 @@ from monitor.api.dependencies import App, Limit
 from monitor.api.ndjson import lines
 from monitor.api.uploads import on_disk, safe_name
 from monitor.catalog import tags
-from monitor.catalog.metadata import Details, checked
+from monitor.catalog.metadata import MetadataFields, validate_metadata
 from monitor.core.families import families
 from monitor.errors import MetadataError, NotFound
 from monitor.parts import Airtrace
@@ -72,7 +72,7 @@ async def add(
         "own_id": own_id,
         "fields": _object(fields) if fields else None,
     }
-    details = checked({name: value for name, value in said.items() if value})
+    details = validate_metadata({name: value for name, value in said.items() if value})
     name = safe_name(file.filename)
     async with on_disk(file) as path:
         known: dict[str, Any] = {"title": path.stem, **await asyncio.to_thread(tags.read, path), **details.given()}
@@ -93,16 +93,16 @@ async def list_tracks(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> list[schemas.Track]:
     """Tracks in the order of registration; `query` looks into names, rights holders, codes and own ids."""
-    found = await parts.store.tracks(query, limit, offset, status)
-    kin = await parts.store.families({track.id for track in found})
+    found = await parts.storage.tracks.list(query, limit, offset, status)
+    kin = await parts.storage.families.members_of({track.id for track in found})
     return [schemas.Track.of(track, kin.get(track.id, ())) for track in found]
 
 
 @router.get("/families")
 async def list_families(parts: App, limit: Limit = 100) -> list[schemas.Family]:
     """Tracks near-identical to one another, in whole or in part; one that holds several may be in several families."""
-    found = families(await parts.store.kinships())[:limit]
-    members = await parts.store.members({track for family in found for track in family})
+    found = families(await parts.storage.families.relations())[:limit]
+    members = await parts.storage.families.as_members({track for family in found for track in family})
     named = [[members[track] for track in family if track in members] for family in found]
     return [schemas.Family(tracks=schemas.FamilyMember.all_of(family)) for family in named if len(family) > 1]
 
@@ -122,14 +122,14 @@ async def rebuild(parts: App) -> StreamingResponse:
 @router.get("/{track_id}")
 async def read(parts: App, track_id: TrackId) -> schemas.Track:
     """One track."""
-    track = await parts.store.track(track_id)
+    track = await parts.storage.tracks.get(track_id)
     if track is None:
         raise NotFound(f"there is no track {track_id}")
     return await _with_family(parts, track)
 
 
 @router.patch("/{track_id}")
-async def edit(parts: App, track_id: TrackId, details: Details) -> schemas.Track:
+async def edit(parts: App, track_id: TrackId, details: MetadataFields) -> schemas.Track:
     """Changes what is known of a track: what is said, and nothing else. Past matches keep what they had."""
     return await _with_family(parts, await parts.catalog.edit(track_id, details.given()))
 
@@ -169,7 +169,7 @@ async def delete(parts: App, track_id: TrackId) -> None:
 
 
 async def _with_family(parts: Airtrace, track: Track) -> schemas.Track:
-    found = await parts.store.families({track.id})
+    found = await parts.storage.families.members_of({track.id})
     return schemas.Track.of(track, found.get(track.id, ()))
 
 

@@ -42,14 +42,14 @@ async def calibrate(
 async def read(parts: App) -> shapes.InForce:
     """The evidence that a play needs in this process, and where that comes from."""
     info, default = parts.matcher.detector.info, parts.matcher.detector.thresholds.open_llr
-    kept = await parts.store.calibration(info)
+    kept = await parts.storage.calibrations.newest(info)
     return shapes.InForce(
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
         open_llr=parts.matcher.thresholds.open_llr,
         default=default,
         minimum=core.FLOOR_SHARE * default,
-        tracks=await parts.store.count_tracks(),
+        tracks=await parts.storage.tracks.count(),
         calibration=shapes.Calibration.of(kept) if kept is not None else None,
     )
 
@@ -63,9 +63,9 @@ async def put(parts: App, wanted: shapes.CalibrationRequest) -> shapes.Calibrate
         tail = core.Tail.of([each.peak.llr for each in found.unknown], found.sound_s, noted_from(default))
     except core.InsufficientAudio as error:
         raise CalibrationError(str(error)) from error
-    made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_llr, await parts.store.count_tracks())
+    made = _calibration(tail, found, wanted.rate_per_1000_h, default.open_llr, await parts.storage.tracks.count())
     if not wanted.dry_run:
-        made = await parts.store.add_calibration(made, parts.matcher.detector.info)
+        made = await parts.storage.calibrations.add(made, parts.matcher.detector.info)
         parts.matcher.set_open_threshold(made.open_llr)
     largest = found.unknown[:MAX_SHOWN]
     tracks = await _tracks(parts, {where.peak.track for where in (*found.real, *largest)})
@@ -83,7 +83,7 @@ async def put(parts: App, wanted: shapes.CalibrationRequest) -> shapes.Calibrate
 async def delete(parts: App) -> None:
     """Back to the detector's own: here at once, elsewhere at the next start."""
     detector = parts.matcher.detector
-    await parts.store.delete_calibrations(detector.info)
+    await parts.storage.calibrations.delete(detector.info)
     parts.matcher.set_open_threshold(detector.thresholds.open_llr)
 
 
@@ -170,6 +170,6 @@ def _place(where: _Where, tracks: Mapping[int, PlayedTrack]) -> shapes.Place:
 
 async def _tracks(parts: Airtrace, tracks: Collection[int]) -> dict[int, PlayedTrack]:
     """Those that are still there."""
-    found = [await parts.store.track(track) for track in tracks]
+    found = [await parts.storage.tracks.get(track) for track in tracks]
     known = [Track.of(track).model_dump(include=set(PlayedTrack.model_fields)) for track in found if track is not None]
     return {each["id"]: PlayedTrack(**each) for each in known}

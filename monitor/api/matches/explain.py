@@ -42,7 +42,7 @@ async def explain_recording(
     """What was in question at a moment of a recording, best first, and what stood against it."""
     begin = timeline.samples(at_s)
     async with on_disk(file) as path:
-        explainer = Explainer(parts.matcher, parts.store, parts.executor)
+        explainer = Explainer(parts.matcher, parts.storage, parts.executor)
         found = await explainer.of_recording(path, ExplainQuery(begin, begin + timeline.samples(for_s), track))
         return await _answer(parts, found, path.name, None, with_picture=picture)
 
@@ -60,13 +60,13 @@ async def explain_stream(
     stream = await _stream(parts, name)
     begin = timeline.to_clock(at)
     log = window_history(parts.settings)
-    explainer = Explainer(parts.matcher, parts.store, parts.executor)
+    explainer = Explainer(parts.matcher, parts.storage, parts.executor)
     found = await explainer.of_stream(log, stream, ExplainQuery(begin, begin + timeline.samples(for_s), track))
     return await _answer(parts, found, stream.name, begin, with_picture=picture)
 
 
 async def _stream(parts: Airtrace, name: str) -> StreamStatus:
-    for stream in await parts.store.streams():
+    for stream in await parts.storage.streams.list():
         if stream.name == name:
             return stream
     raise NotFound(f"there is no stream named {name!r}")
@@ -78,7 +78,7 @@ async def _answer(
     """begin: of a stream, the stream clock from which its seconds count; a recording's count from its beginning."""
     asked = {one.track for one in found.explanation.hypotheses}
     asked |= {one.explained_by for one in found.explanation.hypotheses if one.explained_by is not None}
-    known = [await parts.store.track(track) for track in asked]
+    known = [await parts.storage.tracks.get(track) for track in asked]
     tracks = {track.id: track for track in known if track is not None}
     info, thresholds = parts.matcher.detector.info, parts.matcher.thresholds
     answer = shapes.Explained.of(found, tracks, thresholds, info.name, begin)

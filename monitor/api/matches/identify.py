@@ -55,7 +55,7 @@ async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[schemas.ScanP
             reported |= scanned.reported
             n_samples = scanned.n_samples
             yield schemas.ScanProgress(done_s=seconds(n_samples))
-    families = await parts.store.families({play.track for play in plays})
+    families = await parts.storage.families.members_of({play.track for play in plays})
     found = [await _found(parts, play, reported.get(play.id, play.end), families) for play in plays]
     matches = [match for match in found if match is not None]
     matches.sort(key=lambda found: found.start_s)
@@ -65,7 +65,7 @@ async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[schemas.ScanP
 async def _found(
     parts: Airtrace, play: Play, reported: int, families: catalog_schemas.Families
 ) -> schemas.IdentifiedPlay | None:
-    track = await parts.store.track(play.track)
+    track = await parts.storage.tracks.get(play.track)
     if track is None:  # deleted during the scan
         return None
     known = catalog_schemas.Track.of(track).model_dump(include=set(catalog_schemas.PlayedTrack.model_fields))

@@ -26,17 +26,17 @@ async def list_matches(
 ) -> list[schemas.Match]:
     """Newest first."""
     after = None if since is None else timeline.to_clock(since)
-    found = await parts.store.matches(stream, state, after, limit)
-    families = await parts.store.families({match.track_id for match in found})
-    sounds = await sounds_of(parts.store, found)
+    found = await parts.storage.matches.list(stream, state, after, limit)
+    families = await parts.storage.families.members_of({match.track_id for match in found})
+    sounds = await sounds_of(parts.storage, found)
     return [schemas.Match.of(match, families, sound) for match, sound in zip(found, sounds, strict=True)]
 
 
 @router.get("/{match_id}")
 async def read(parts: App, match_id: uuid.UUID) -> schemas.Match:
     """One match."""
-    match = await parts.store.match(match_id)
+    match = await parts.storage.matches.get(match_id)
     if match is None:
         raise NotFound(f"there is no match {match_id}")
-    (sound,) = await sounds_of(parts.store, [match])
-    return schemas.Match.of(match, await parts.store.families({match.track_id}), sound)
+    (sound,) = await sounds_of(parts.storage, [match])
+    return schemas.Match.of(match, await parts.storage.families.members_of({match.track_id}), sound)

@@ -17,7 +17,7 @@ from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect import audioset, panns
 from monitor.similarity import panns_service as search
 from monitor.storage import records, sounds
-from monitor.storage.matches import Store
+from monitor.storage.storage import Storage
 
 Review = Literal["pending", "confirmed", "dismissed"]
 KIND = "What it sounds like as a whole."
@@ -160,12 +160,12 @@ class Enrolled(BaseModel):
     error: str | None
 
 
-async def sounds_of(store: Store, found: Sequence[records.Match | records.Coverage]) -> list[Sound | None]:
+async def sounds_of(storage: Storage, found: Sequence[records.Match | records.Coverage]) -> list[Sound | None]:
     """What each of the intervals sounded like, a long one at its end; None where PANNs has not listened."""
     within = [
         sounds.StreamInterval(each.stream_id, max(each.starts, each.ends - MAX_SOUND), each.ends) for each in found
     ]
-    return [_sound(kinds) if kinds else None for kinds in await store.sounds_within(within)]
+    return [_sound(kinds) if kinds else None for kinds in await storage.sounds.within(within)]
 
 
 def _sound(kinds: Mapping[audioset.Kind, int]) -> Sound:

@@ -18,13 +18,13 @@ async def list_similar(
     parts: App, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
 ) -> list[schemas.Similar]:
     """Newest first."""
-    return [schemas.Similar.of(each) for each in await parts.store.similars(stream, review, limit)]
+    return [schemas.Similar.of(each) for each in await parts.storage.sounds.list_similar(stream, review, limit)]
 
 
 @router.get("/{similar_id}")
 async def read(parts: App, similar_id: uuid.UUID) -> schemas.Similar:
     """One of them."""
-    similar = await parts.store.similar(similar_id)
+    similar = await parts.storage.sounds.get_similar(similar_id)
     if similar is None:
         raise NotFound(f"there is no similar match {similar_id}")
     return schemas.Similar.of(similar)
@@ -33,6 +33,6 @@ async def read(parts: App, similar_id: uuid.UUID) -> schemas.Similar:
 @router.put("/{similar_id}")
 async def review(parts: App, similar_id: uuid.UUID, said: schemas.Reviewed) -> schemas.Similar:
     """Stores what somebody who listened says; what is confirmed or dismissed stays."""
-    if not await parts.store.review_similar(similar_id, said.review, said.note):
+    if not await parts.storage.sounds.review(similar_id, said.review, said.note):
         raise NotFound(f"there is no similar match {similar_id}")
     return await read(parts, similar_id)

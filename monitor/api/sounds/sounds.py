@@ -34,7 +34,7 @@ async def list_passages(
 ) -> list[schemas.Passage]:
     """What streams sounded like, ten seconds by ten seconds: by stream, newest first."""
     after = None if since is None else timeline.to_clock(since)
-    return [schemas.Passage.of(each) for each in await parts.store.passages(stream, after, limit)]
+    return [schemas.Passage.of(each) for each in await parts.storage.sounds.list_passages(stream, after, limit)]
 
 
 @router.post("/search")
@@ -48,13 +48,13 @@ async def search(
         return schemas.SearchResult.of(await sounds.search(path, limit))
 
 
-@router.post("/enrol")
-async def enrol(sounds: Panns) -> StreamingResponse:
+@router.post("/enroll")
+async def enroll(sounds: Panns) -> StreamingResponse:
     """Gives tracks that have none their PANNs vectors, from the files they came from; a JSON line a track."""
     await sounds.loaded()  # a problem before the first line is an answer of its own
 
     async def steps() -> AsyncGenerator[schemas.Enrolled, None]:
-        async for each in sounds.enrol_all():
+        async for each in sounds.enroll_all():
             yield schemas.Enrolled(track=each.track.id, source=each.track.metadata.source, error=each.error)
 
     return lines(steps())

@@ -22,8 +22,8 @@ async def list_coverage(
 ) -> list[Coverage]:
     """Intervals per stream, newest first; every second that a stream was monitored is in exactly one."""
     after = None if since is None else timeline.to_clock(since)
-    found = await parts.store.coverage(stream, after, limit)
-    sounds = await sounds_of(parts.store, found)
+    found = await parts.storage.coverage.list(stream, after, limit)
+    sounds = await sounds_of(parts.storage, found)
     return [Coverage.of(interval, sound) for interval, sound in zip(found, sounds, strict=True)]
 
 

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/streams", tags=["streams"])
 async def add(parts: App, stream: schemas.NewStream) -> schemas.Stream:
     """Starts to monitor a feed."""
     urls.check(stream.url)
-    if await parts.store.add_stream(stream.name, stream.url) is None:
+    if await parts.storage.streams.add(stream.name, stream.url) is None:
         raise Conflict(f"there is a stream named {stream.name!r} already: remove it first, or choose another name")
     return await read(parts, stream.name)
 
@@ -25,7 +25,7 @@ async def add(parts: App, stream: schemas.NewStream) -> schemas.Stream:
 async def list_streams(parts: App) -> list[schemas.Stream]:
     """All streams that are monitored, and how they are now."""
     now = schemas.utc_now()
-    return [schemas.Stream.of(stream, now) for stream in await parts.store.streams()]
+    return [schemas.Stream.of(stream, now) for stream in await parts.storage.streams.list()]
 
 
 @router.get("/{name}")
@@ -40,5 +40,5 @@ async def read(parts: App, name: str) -> schemas.Stream:
 @router.delete("/{name}", status_code=204)
 async def remove(parts: App, name: str) -> None:
     """Stops to monitor a feed. Its matches and coverage stay."""
-    if "\x00" in name or not await parts.store.remove_stream(name):
+    if "\x00" in name or not await parts.storage.streams.remove(name):
         raise NotFound(f"there is no stream named {name!r}")

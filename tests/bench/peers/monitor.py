@@ -74,7 +74,7 @@ async def _plays(parts: app.Airtrace, path: Path) -> list[Result]:
         async for scanned in scanning:
             plays += scanned.plays
             reported |= scanned.reported
-    tracks = {track: await parts.store.track(track) for track in {play.track for play in plays}}
+    tracks = {track: await parts.storage.tracks.get(track) for track in {play.track for play in plays}}
     return [
         _result(path.name, Path(track.metadata.source).name, play, reported.get(play.id, play.end))
         for play in plays

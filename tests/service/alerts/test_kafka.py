@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -21,15 +22,15 @@ from prometheus_client import REGISTRY
 from ingest.bus.kafka import KafkaBus
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
-from ingest.wire import SAMPLE_RATE_HZ, Headers
+from ingest.wire import SAMPLE_RATE_HZ, Encoded
 from monitor.alerts.events import event
 from monitor.alerts.kafka import EventPublisher
 from monitor.core.play import Play
 from monitor.detect.detector import DetectorInfo
-from monitor.storage import matches as store_module
-from monitor.storage.matches import Store
+from monitor.errors import RejectedValue, StaleProgress
 from monitor.storage.outbox import SENDING_LOCK, Outbox, OutboxEvent
 from monitor.storage.records import Batch, Fingerprint, Metadata, Progress
+from monitor.storage.storage import Storage, open_storage
 from tests.broker import Broker, kafka_settings
 
 SCHEMA = Path(__file__).parents[3] / "configs" / "events.schema.json"
@@ -41,24 +42,24 @@ DEADLINE_S = 30
 
 
 @pytest.fixture
-async def telling(dsn: str) -> AsyncIterator[Store]:
-    async with store_module.open_storage(dsn, 4, with_outbox=True) as opened:
+async def telling(dsn: str) -> AsyncIterator[Storage]:
+    async with open_storage(dsn, 4, with_outbox=True) as opened:
         yield opened
 
 
 @pytest.fixture
-async def playing(telling: Store) -> tuple[int, Play]:
+async def playing(telling: Storage) -> tuple[int, Play]:
     """A stream, and a play in it that is not written yet."""
-    stream = await telling.add_stream("radio-one", "http://radio.example/a.mp3")
+    stream = await telling.streams.add("radio-one", "http://radio.example/a.mp3")
     assert stream is not None
     return stream, play(await a_track(telling, SONG))
 
 
-async def a_track(store: Store, metadata: Metadata, seed: int = 1) -> int:
+async def a_track(storage: Storage, metadata: Metadata, seed: int = 1) -> int:
     vectors = np.random.default_rng(seed).normal(size=(10, INFO.dimensions)).astype(np.float32)
-    track = await store.add_track(bytes([seed]) * 32, 5 * SECOND, metadata, Fingerprint(INFO, vectors))
+    track = await storage.tracks.add(bytes([seed]) * 32, 5 * SECOND, metadata, Fingerprint(INFO, vectors))
     assert track is not None
-    await store.mark(track, "ready")
+    await storage.tracks.set_status(track, "ready")
     return track
 
 
@@ -73,26 +74,26 @@ def batch(stream: int, before: int | None, after: int, **plays: tuple[Play, ...]
     return Batch(stream, expected, Progress(START + after, 0, 10, 4), (), severity="warning", **known)
 
 
-async def waiting(store: Store) -> list[OutboxEvent]:
+async def waiting(storage: Storage) -> list[OutboxEvent]:
     """All of the outbox, which is empty afterwards."""
     told: list[OutboxEvent] = []
 
     async def keep(each: OutboxEvent) -> None:
         told.append(each)
 
-    assert store.outbox is not None
-    await store.outbox.send(keep)
+    assert storage.outbox is not None
+    await storage.outbox.send(keep)
     return told
 
 
 async def test_a_play_is_told_when_it_opens_with_its_alert_and_when_it_closes(
-    telling: Store, playing: tuple[int, Play]
+    telling: Storage, playing: tuple[int, Play]
 ) -> None:
     stream, one = playing
     longer = replace(one, end=one.end + 3 * SECOND, track_end=one.track_end + 3 * SECOND)
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await telling.write(batch(stream, 1, 2, open=(longer,)), INFO)
-    await telling.write(batch(stream, 2, 3, closed=(longer,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, 1, 2, open=(longer,)), INFO)
+    await telling.batches.write(batch(stream, 2, 3, closed=(longer,)), INFO)
     opened, alert, closed = [event(told) for told in await waiting(telling)]
     assert [each.type for each in (opened, alert, closed)] == ["match.opened", "alert.raised", "match.closed"]
     assert len({opened.id, alert.id, closed.id}) == 3
@@ -108,53 +109,53 @@ async def test_a_play_is_told_when_it_opens_with_its_alert_and_when_it_closes(
     assert opened.alert is closed.alert is None
 
 
-async def test_a_play_that_becomes_another_track_s_is_told(telling: Store, playing: tuple[int, Play]) -> None:
+async def test_a_play_that_becomes_another_track_s_is_told(telling: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     await waiting(telling)
     other = await a_track(telling, replace(SONG, title="Aubade"), seed=2)
-    await telling.write(batch(stream, 1, 2, open=(replace(one, track=other),)), INFO)
-    await telling.write(batch(stream, 2, 3, open=(replace(one, track=other),)), INFO)
+    await telling.batches.write(batch(stream, 1, 2, open=(replace(one, track=other),)), INFO)
+    await telling.batches.write(batch(stream, 2, 3, open=(replace(one, track=other),)), INFO)
     (changed,) = [event(told) for told in await waiting(telling)]
     assert (changed.type, changed.match.id, changed.match.track.title) == ("match.changed", one.id, "Aubade")
 
 
-async def test_of_a_batch_that_is_not_written_nothing_is_told(telling: Store, playing: tuple[int, Play]) -> None:
+async def test_of_a_batch_that_is_not_written_nothing_is_told(telling: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     await waiting(telling)
-    with pytest.raises(store_module.StaleProgress):
-        await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    with pytest.raises(StaleProgress):
+        await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     bad = replace(one, id=uuid.UUID(int=2), scored=0)  # refused by the schema
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
-        await telling.write(batch(stream, 1, 2, opened=(bad,), open=(bad,), closed=(one,)), INFO)
+    with pytest.raises(RejectedValue):
+        await telling.batches.write(batch(stream, 1, 2, opened=(bad,), open=(bad,), closed=(one,)), INFO)
     assert await waiting(telling) == []
 
 
-async def test_what_closes_without_a_worker_is_told_too(telling: Store, playing: tuple[int, Play]) -> None:
+async def test_what_closes_without_a_worker_is_told_too(telling: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     await waiting(telling)
-    assert await telling.delete_track(one.track)
-    await telling.close_orphans()
-    await telling.close_orphans()
+    assert await telling.tracks.delete(one.track)
+    await telling.matches.close_orphans()
+    await telling.matches.close_orphans()
     (closed,) = [event(told) for told in await waiting(telling)]
     assert (closed.type, closed.match.track.title) == ("match.closed", "Nocturne")
 
 
-async def test_without_an_outbox_nothing_waits_for_ever(store: Store) -> None:
-    stream = await store.add_stream("radio-one", "http://radio.example/a.mp3")
+async def test_without_an_outbox_nothing_waits_for_ever(storage: Storage) -> None:
+    stream = await storage.streams.add("radio-one", "http://radio.example/a.mp3")
     assert stream is not None
-    one = play(await a_track(store, SONG))
-    await store.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await store.delete_track(one.track)
-    await store.close_orphans()
-    assert await Outbox(store._pool).waiting() == 0
+    one = play(await a_track(storage, SONG))
+    await storage.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await storage.tracks.delete(one.track)
+    await storage.matches.close_orphans()
+    assert await Outbox(storage.database).count() == 0
 
 
-async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Store, playing: tuple[int, Play]) -> None:
+async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     sent: list[OutboxEvent] = []
 
     async def once(told: OutboxEvent) -> None:
@@ -169,9 +170,9 @@ async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Store, 
     assert (sent[0].body["type"], rest.body["type"]) == ("match.opened", "alert.raised")
 
 
-async def test_only_one_process_sends_at_a_time(telling: Store, playing: tuple[int, Play], dsn: str) -> None:
+async def test_only_one_process_sends_at_a_time(telling: Storage, playing: tuple[int, Play], dsn: str) -> None:
     stream, one = playing
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     other = await asyncpg.connect(dsn)
     try:
         async with other.transaction():
@@ -194,17 +195,17 @@ async def messages(settings: KafkaSettings, count: int) -> list[tuple[bytes, dic
 
 
 async def test_events_arrive_over_kafka_as_their_published_schema_says(
-    telling: Store, playing: tuple[int, Play], any_kafka: Broker
+    telling: Storage, playing: tuple[int, Play], any_kafka: Broker
 ) -> None:
     settings = kafka_settings(any_kafka.bootstrap, partitions=2)
     stream, one = playing
     assert telling.outbox is not None
     async with KafkaBus(settings, idempotent=any_kafka.is_real) as bus, asyncio.TaskGroup() as group:
-        relaying = group.create_task(EventPublisher(telling.outbox, bus.tell).run(), name="relay")
-        await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-        await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
+        relaying = group.create_task(EventPublisher(telling.outbox, bus, settings.matches_topic).run(), name="relay")
+        await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+        await telling.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
         told = await messages(settings, 3)
-        while await telling.outbox.waiting():  # noqa: ASYNC110 - the deletion follows what was read
+        while await telling.outbox.count():  # noqa: ASYNC110 - the deletion follows what was read
             await asyncio.sleep(0.01)
         relaying.cancel()
     schema = json.loads(SCHEMA.read_text())
@@ -221,34 +222,34 @@ async def test_events_arrive_over_kafka_as_their_published_schema_says(
 
 
 async def test_while_the_brokers_are_away_events_wait_and_then_come_in_order(
-    telling: Store, playing: tuple[int, Play], monkeypatch: pytest.MonkeyPatch
+    telling: Storage, playing: tuple[int, Play]
 ) -> None:
-    monkeypatch.setattr("monitor.alerts.kafka.RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr("monitor.alerts.kafka.SEND_TIMEOUT_S", 0.05)
     stream, one = playing
     taken: list[str] = []
     is_away, tried = asyncio.Event(), asyncio.Event()
     is_away.set()
 
-    async def publish(key: bytes, headers: Headers, value: bytes) -> None:
+    async def send(topic: str, message: Encoded) -> None:
         tried.set()
         if is_away.is_set():
-            await asyncio.Event().wait()  # as aiokafka waits for brokers that are away
-        taken.append(json.loads(value)["type"])
+            await asyncio.Event().wait()  # as aiokafka waits for unreachable brokers
+        taken.append(json.loads(message.value)["type"])
 
     def sent(kind: str) -> float:
         return REGISTRY.get_sample_value("airtrace_events_total", {"type": kind}) or 0
 
     before = sent("match.closed")
     assert telling.outbox is not None
-    await telling.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await telling.write(batch(stream, 1, 2, closed=(one,)), INFO)
-    relaying = asyncio.create_task(EventPublisher(telling.outbox, publish).run(), name="relay")
+    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await telling.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
+    bus = SimpleNamespace(send=send)
+    publisher = EventPublisher(telling.outbox, bus, "matches", send_timeout_s=0.05, retry_first_s=0.01)
+    relaying = asyncio.create_task(publisher.run(), name="relay")
     async with asyncio.timeout(DEADLINE_S):
         await tried.wait()
         assert taken == []
         is_away.clear()
-        while len(taken) < 3 or await telling.outbox.waiting():  # noqa: ASYNC110 - a database has a part in it
+        while len(taken) < 3 or await telling.outbox.count():  # noqa: ASYNC110 - a database has a part in it
             await asyncio.sleep(0.01)
     relaying.cancel()
     with suppress(asyncio.CancelledError):

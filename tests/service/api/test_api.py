@@ -32,9 +32,9 @@ from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 from monitor.processes.http_server import serve_http
 from monitor.settings import MatchingSettings, Settings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Batch, Fingerprint, Interval, Metadata, Progress
+from monitor.storage.storage import Storage
 from tests import ffmpegs
 from tests.songs import ANCHOR, SECOND, Songs, seconds, written
 from tests.waiting import until
@@ -79,7 +79,7 @@ ROUTES = {
     ("DELETE", f"{API}/calibration"),
     ("GET", f"{API}/sounds"),  # test_sounds.py
     ("POST", f"{API}/sounds/search"),
-    ("POST", f"{API}/sounds/enrol"),
+    ("POST", f"{API}/sounds/enroll"),
     ("GET", f"{API}/similar"),
     ("GET", f"{API}/similar/{{similar_id}}"),
     ("PUT", f"{API}/similar/{{similar_id}}"),
@@ -95,18 +95,18 @@ def _settings(tmp_path: Path, **api: Any) -> Settings:
 
 @pytest.fixture
 def parts(
-    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
+    tmp_path: Path, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
 ) -> Airtrace:
-    return Airtrace(_settings(tmp_path), dsn, store, index, catalog, matcher, executor)
+    return Airtrace(_settings(tmp_path), dsn, storage, index, catalog, matcher, executor)
 
 
 @pytest.fixture
-def without_index(tmp_path: Path, dsn: str, store: Store, detector: LogMelDetector, executor: Executor) -> Airtrace:
+def without_index(tmp_path: Path, dsn: str, storage: Storage, detector: LogMelDetector, executor: Executor) -> Airtrace:
     """For what never comes near the vectors, which is most: opening an index takes a while."""
     index = Index(None, detector.info, lambda action: action())
-    catalog = Catalog(store, index, detector, executor)
-    matcher = Matcher(detector, index, store, executor, MatchingSettings(), detector.thresholds)
-    return Airtrace(_settings(tmp_path), dsn, store, index, catalog, matcher, executor)
+    catalog = Catalog(storage, index, detector, executor)
+    matcher = Matcher(detector, index, storage, executor, MatchingSettings(), detector.thresholds)
+    return Airtrace(_settings(tmp_path), dsn, storage, index, catalog, matcher, executor)
 
 
 def client_of(parts: Airtrace, **headers: str) -> httpx2.AsyncClient:
@@ -177,9 +177,9 @@ async def test_the_same_audio_again_is_known(whole: httpx2.AsyncClient, song: Pa
     assert first.json()["track"]["title"] == "song"
 
 
-async def test_tracks_are_listed_in_pages_and_searched(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_tracks_are_listed_in_pages_and_searched(client: httpx2.AsyncClient, storage: Storage) -> None:
     for number in range(5):
-        await a_track(store, number, Metadata(f"Title {number}%", "a"))
+        await a_track(storage, number, Metadata(f"Title {number}%", "a"))
     titles = [track["title"] for track in (await client.get(f"{API}/tracks?limit=2&offset=1")).json()]
     assert titles == ["Title 1%", "Title 2%"]
     found = (await client.get(f"{API}/tracks", params={"query": "title 3%"})).json()
@@ -191,14 +191,14 @@ async def test_tracks_are_listed_in_pages_and_searched(client: httpx2.AsyncClien
     [(b"", "empty"), (b"just text " * 50, "not_audio"), (b"#EXTM3U\nhttp://127.0.0.1/x\n", "not_audio")],
 )
 async def test_a_file_that_is_no_audio_is_a_problem_with_its_name_and_reason(
-    client: httpx2.AsyncClient, store: Store, content: bytes, reason: str
+    client: httpx2.AsyncClient, storage: Storage, content: bytes, reason: str
 ) -> None:
     for path in (f"{API}/tracks", f"{API}/identify"):
         body = problem(await client.post(path, files={"file": ("notes.mp3", content)}), 422)
         assert body["reason"] == reason
         assert "notes.mp3" in body["detail"]
         assert "/tmp" not in body["detail"]
-    assert await store.tracks() == []
+    assert await storage.tracks.list() == []
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ async def test_a_file_that_is_no_audio_is_a_problem_with_its_name_and_reason(
         ("a\nb.wav", "a b"),
     ],
 )
-async def test_any_file_name_is_taken(client: httpx2.AsyncClient, store: Store, sent: str, title: str) -> None:
+async def test_any_file_name_is_taken(client: httpx2.AsyncClient, storage: Storage, sent: str, title: str) -> None:
     """As far as the decoder, which has its say: all of these are read as files of that name."""
     sound = written_bytes(np.zeros(seconds(2), np.int16))
     body = problem(await client.post(f"{API}/tracks", files={"file": (sent, sound)}), 422)
@@ -233,9 +233,9 @@ def written_bytes(pcm: np.ndarray) -> bytes:
     return head + form + b"\x02\x00\x10\x00data" + size.to_bytes(4, "little") + samples
 
 
-async def test_a_rebuild_answers_a_line_a_track(whole: httpx2.AsyncClient, store: Store, song: Path) -> None:
+async def test_a_rebuild_answers_a_line_a_track(whole: httpx2.AsyncClient, storage: Storage, song: Path) -> None:
     info = {"name": "fingerprint", "version": "old", "checksum": "old", "dimensions": 8}
-    track = await a_track(store, 1, Metadata("Old", "/nowhere/old.wav"), **info)
+    track = await a_track(storage, 1, Metadata("Old", "/nowhere/old.wav"), **info)
     response = await whole.post(f"{API}/tracks/rebuild")
     [line] = [json.loads(line) for line in response.text.splitlines()]
     assert (response.status_code, line["track"]["id"]) == (200, track)
@@ -243,13 +243,13 @@ async def test_a_rebuild_answers_a_line_a_track(whole: httpx2.AsyncClient, store
 
 
 async def test_a_rebuild_that_breaks_off_ends_with_a_problem(
-    whole: httpx2.AsyncClient, store: Store, index: Index, monkeypatch: pytest.MonkeyPatch
+    whole: httpx2.AsyncClient, storage: Storage, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
         raise DependencyError("Milvus is away")
 
     info = {"name": "fingerprint", "version": "old", "checksum": "old", "dimensions": 8}
-    track = await a_track(store, 1, Metadata("Old", "/nowhere/old.wav"), **info)
+    track = await a_track(storage, 1, Metadata("Old", "/nowhere/old.wav"), **info)
     monkeypatch.setattr(index, "building", away)
     response = await whole.post(f"{API}/tracks/rebuild")
     line, last = (json.loads(line) for line in response.text.splitlines())
@@ -257,20 +257,20 @@ async def test_a_rebuild_that_breaks_off_ends_with_a_problem(
     assert (last["status"], last["detail"]) == (503, "Milvus is away")
 
 
-async def a_track(store: Store, number: int, metadata: Metadata, **info: Any) -> int:
+async def a_track(storage: Storage, number: int, metadata: Metadata, **info: Any) -> int:
     known = replace(LogMelDetector().info, **info)
     vectors = np.eye(8, known.dimensions, dtype=np.float32)
-    track = await store.add_track(bytes([number]) * 32, 5 * SECOND, metadata, Fingerprint(known, vectors))
+    track = await storage.tracks.add(bytes([number]) * 32, 5 * SECOND, metadata, Fingerprint(known, vectors))
     assert track is not None
-    await store.mark(track, "ready")
+    await storage.tracks.set_status(track, "ready")
     return track
 
 
-async def test_families_are_listed_and_each_track_names_its_own(client: httpx2.AsyncClient, store: Store) -> None:
+async def test_families_are_listed_and_each_track_names_its_own(client: httpx2.AsyncClient, storage: Storage) -> None:
     assert (await client.get(f"{API}/tracks/families")).json() == []
-    tracks = [await a_track(store, number, Metadata(f"Song {number}", "a.wav")) for number in range(1, 6)]
+    tracks = [await a_track(storage, number, Metadata(f"Song {number}", "a.wav")) for number in range(1, 6)]
     for track, other in ((0, 2), (1, 4)):
-        await store.relate(tracks[track], [RelatedTrack(tracks[other], 1.0, 1.0, 1.0)], LogMelDetector().info)
+        await storage.families.add_relations(tracks[track], [RelatedTrack(tracks[other], 1.0, 1.0, 1.0)], LogMelDetector().info)
     found = (await client.get(f"{API}/tracks/families")).json()
     assert [[track["title"] for track in family["tracks"]] for family in found] == [
         ["Song 1", "Song 3"],
@@ -329,7 +329,7 @@ async def test_progress_comes_in_lines_and_the_result_last(whole: httpx2.AsyncCl
 
 
 async def test_a_scan_that_fails_under_way_ends_with_a_problem(
-    client: httpx2.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch, song: Path
+    client: httpx2.AsyncClient, storage: Storage, monkeypatch: pytest.MonkeyPatch, song: Path
 ) -> None:
     accept = {"Accept": "application/x-ndjson"}
     response = await client.post(f"{API}/identify", files={"file": ("a.mp3", b"no audio")}, headers=accept)
@@ -356,7 +356,7 @@ SECRET_URL = "https://someone:hunter2@radio.example:8000/live.mp3?token=s3cr3t#f
 
 
 async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_never_shown(
-    client: httpx2.AsyncClient, store: Store
+    client: httpx2.AsyncClient, storage: Storage
 ) -> None:
     added = await client.post(f"{API}/streams", json={"name": "radio-one", "url": SECRET_URL})
     assert added.status_code == 201
@@ -369,7 +369,7 @@ async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_nev
     assert "radio-one" in problem(taken, 409)["detail"]
     for answer in (*answers, taken, await client.get("/")):
         assert not re.search("hunter2|s3cr3t|someone", answer.text)
-    assert [stream.url for stream in await store.streams()] == [SECRET_URL]
+    assert [stream.url for stream in await storage.streams.list()] == [SECRET_URL]
     assert (await client.delete(f"{API}/streams/radio-one")).status_code == 204
     assert (await client.get(f"{API}/streams")).json() == []
     for again in (client.delete, client.get):
@@ -392,12 +392,12 @@ async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_nev
     ],
 )
 async def test_a_url_that_is_not_opened_is_refused_without_repeating_it(
-    client: httpx2.AsyncClient, store: Store, url: str
+    client: httpx2.AsyncClient, storage: Storage, url: str
 ) -> None:
     response = await client.post(f"{API}/streams", json={"name": "radio-one", "url": url})
     assert problem(response, 422)["reason"] == "not_audio"
     assert "hunter2" not in response.text
-    assert await store.streams() == []
+    assert await storage.streams.list() == []
 
 
 @pytest.mark.parametrize(
@@ -429,13 +429,13 @@ async def test_spaces_around_a_name_are_not_part_of_it(client: httpx2.AsyncClien
 
 
 @pytest.fixture
-async def on_air(store: Store) -> Play:
+async def on_air(storage: Storage) -> Play:
     """An open match on a stream that was listened to for 20 s, behind a gap."""
-    track = await a_track(store, 1, Metadata("Nocturne", "/a/n.wav", "The Owls"))
-    stream = await store.add_stream("radio-one", SECRET_URL)
+    track = await a_track(storage, 1, Metadata("Nocturne", "/a/n.wav", "The Owls"))
+    stream = await storage.streams.add("radio-one", SECRET_URL)
     assert stream is not None
     play = Play(uuid.uuid4(), track, ANCHOR, ANCHOR + 15 * SECOND, 30 * SECOND, 45 * SECOND, 1.0, 18.0, 20, 50.0)
-    await store.write(
+    await storage.batches.write(
         Batch(
             stream_id=stream,
             expected=None,
@@ -472,25 +472,25 @@ async def test_a_match_has_its_times_position_and_metadata(client: httpx2.AsyncC
 
 
 async def test_a_play_names_the_family_of_its_track(
-    client: httpx2.AsyncClient, store: Store, on_air: Play, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.AsyncClient, storage: Storage, on_air: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[], []]
     info = LogMelDetector().info
-    other = await a_track(store, 2, Metadata("Nocturne (fast)", "/a/f.wav", "The Owls"))
-    await store.relate(other, [RelatedTrack(on_air.track, 1.0, 1.0, 1.05)], info)
+    other = await a_track(storage, 2, Metadata("Nocturne (fast)", "/a/f.wav", "The Owls"))
+    await storage.families.add_relations(other, [RelatedTrack(on_air.track, 1.0, 1.0, 1.05)], info)
     asked: list[set[int]] = []
-    families = store.families
+    families = storage.families.members_of
 
     async def counted(tracks: set[int]) -> Any:
         asked.append(set(tracks))
         return await families(tracks)
 
-    monkeypatch.setattr(store, "families", counted)
+    monkeypatch.setattr(storage.families, "members_of", counted)
     relative = {"id": other, "title": "Nocturne (fast)", "artist": "The Owls", "source": "/a/f.wav"}
     assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[relative], [relative]]
     assert asked == [{on_air.track}, {on_air.track}]  # once a page
     assert (await client.get(f"{API}/matches/{on_air.id}")).json()["also"] == [relative]
-    await store.delete_track(other)
+    await storage.tracks.delete(other)
     assert [found["also"] for found in await _found(client, "matches", "alerts")] == [[], []]
 
 
@@ -679,7 +679,7 @@ async def test_a_bug_is_logged_and_not_shown(without_index: Airtrace, monkeypatc
     async def broken(*_: object) -> None:
         raise RuntimeError("postgresql://someone:hunter2@db/x")
 
-    monkeypatch.setattr(Store, "matches", broken)
+    monkeypatch.setattr(without_index.storage.matches, "list", broken)
     before = answered_with_500()
     with capture_logs() as logs:
         async with client_of(without_index) as http:
@@ -698,9 +698,9 @@ def answered_with_500() -> float:
 
 @pytest.mark.parametrize("path", [*LISTS, "/healthz", "/live", f"{API}/tracks/1"])
 async def test_a_database_that_does_not_answer_is_a_problem_of_its_own(
-    client: httpx2.AsyncClient, store: Store, path: str
+    client: httpx2.AsyncClient, storage: Storage, path: str
 ) -> None:
-    await store._pool.close()
+    await storage.database.close()
     with capture_logs():
         assert problem(await client.get(path), 503)["detail"] == "PostgreSQL does not answer"
 

@@ -17,8 +17,8 @@ from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 from monitor.settings import Settings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
+from monitor.storage.storage import Storage
 from tests.songs import Songs, seconds, written
 
 API = "http://localhost/api/v1"
@@ -26,9 +26,9 @@ API = "http://localhost/api/v1"
 
 @pytest.fixture
 async def client(
-    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
+    tmp_path: Path, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    parts = Airtrace(Settings(home=tmp_path), dsn, store, index, catalog, matcher, executor)
+    parts = Airtrace(Settings(home=tmp_path), dsn, storage, index, catalog, matcher, executor)
     transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=API, timeout=60) as http:
         yield http
@@ -135,7 +135,7 @@ async def test_a_track_is_edited_excluded_from_replaced_retired_and_restored(
 
 
 async def test_a_catalog_is_described_verified_rebuilt_and_pruned(
-    client: httpx2.AsyncClient, song: Path, index: Index, store: Store
+    client: httpx2.AsyncClient, song: Path, index: Index, storage: Storage
 ) -> None:
     track = await added(client, song)
     about = (await client.get("/catalog")).json()
@@ -144,8 +144,8 @@ async def test_a_catalog_is_described_verified_rebuilt_and_pruned(
     assert lines(await client.post("/catalog/verify")) == [{"done": 1, "total": 1}]
     await index.delete(track["id"])
     difference = {"track": track["id"], "difference": "missing", "vectors": about["vectors_wanted"]}
-    for mended, query in ((False, ""), (True, "?mend=true")):
-        assert lines(await client.post(f"/catalog/verify{query}"))[0] == {**difference, "mended": mended}
+    for repaired, query in ((False, ""), (True, "?repair=true")):
+        assert lines(await client.post(f"/catalog/verify{query}"))[0] == {**difference, "repaired": repaired}
     assert lines(await client.post("/catalog/verify")) == [{"done": 1, "total": 1}]
     assert lines(await client.post("/catalog/rebuild"))[-1] == {"done": 1, "total": 1}
     assert (await client.get("/catalog")).json()["vectors_indexed"] == about["vectors_wanted"]

@@ -18,9 +18,9 @@ from monitor.catalog import tags
 from monitor.catalog.catalog import Catalog
 from monitor.detect.logmel import LogMelDetector
 from monitor.errors import AudioError
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
+from monitor.storage.storage import Storage
 from tests.songs import Songs, seconds, written
 
 pytestmark = pytest.mark.usefixtures("songs")
@@ -85,7 +85,7 @@ async def test_the_protection_of_other_shops_is_recognized(
 
 
 async def test_a_container_that_is_damaged_in_the_middle_is_refused(
-    catalog: Catalog, store: Store, song: Path, tmp_path: Path
+    catalog: Catalog, storage: Storage, song: Path, tmp_path: Path
 ) -> None:
     path = await encoded(song, tmp_path / "a.m4a", "-c:a", "aac")
     content = bytearray(path.read_bytes())
@@ -94,11 +94,11 @@ async def test_a_container_that_is_damaged_in_the_middle_is_refused(
     path.write_bytes(content)
     with pytest.raises(AudioError, match=r"a\.m4a"):
         await catalog.add(path, Metadata("a", "a"))
-    assert await store.tracks() == []
+    assert await storage.tracks.list() == []
 
 
 async def test_what_is_longer_than_allowed_is_refused_before_it_is_decoded_to_its_end(
-    store: Store, index: Index, detector: LogMelDetector, executor: Executor, tmp_path: Path
+    storage: Storage, index: Index, detector: LogMelDetector, executor: Executor, tmp_path: Path
 ) -> None:
     """A bomb: three hours of silence in 100 kB."""
     path = tmp_path / "bomb.flac"
@@ -110,11 +110,11 @@ async def test_what_is_longer_than_allowed_is_refused_before_it_is_decoded_to_it
     with pytest.raises(AudioError, match=r"bomb\.flac: longer than .* h"):
         await _decode_into(decoded, path, max_s=300)
     assert len(decoded) <= 6, "of 180 minutes"
-    catalog = Catalog(store, index, detector, executor, max_s=300)
+    catalog = Catalog(storage, index, detector, executor, max_s=300)
     with pytest.raises(AudioError, match=r"bomb\.flac: longer than .* h") as caught:
         await catalog.add(path, Metadata("bomb", "bomb"))
     assert caught.value.reason == "too_long"
-    assert await store.tracks() == []
+    assert await storage.tracks.list() == []
 
 
 async def _decode_into(decoded: list[int], path: Path, max_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The catalog with real files: what is registered, what is refused, and what a crash or a loss leaves to be mended."""
+"""The catalog with real files: what is registered, what is refused, and what a crash or a loss leaves to be repaired."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from monitor.detect.logmel import LogMelDetector
 from monitor.errors import AudioError, DependencyError, ModelMismatch, NotFound
 from monitor.matching.matcher import Matcher
 from monitor.matching.scan import scan
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Fingerprint, Metadata
+from monitor.storage.storage import Storage
 from tests import ffmpegs
 from tests.songs import Songs, seconds, written
 from tests.waiting import until
@@ -98,12 +98,12 @@ async def test_the_same_audio_again_is_known_also_renamed_and_tagged_anew(
     assert await index.count() == there
 
 
-async def test_the_same_file_several_times_at_once_is_one_track(catalog: Catalog, song: Path, store: Store) -> None:
+async def test_the_same_file_several_times_at_once_is_one_track(catalog: Catalog, song: Path, storage: Storage) -> None:
     registered = await asyncio.gather(*(catalog.add(song, about(song)) for _ in range(4)))
     assert len({one.track.id for one in registered}) == 1
     assert sorted(one.known for one in registered) == [False, True, True, True]
     assert {one.track.status for one in registered} == {"ready"}
-    assert await store.count_tracks() == 1
+    assert await storage.tracks.count() == 1
 
 
 async def test_a_truncated_mp3_is_registered_as_far_as_it_goes(catalog: Catalog, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_reason(
-    catalog: Catalog, store: Store, index: Index, tmp_path: Path, name: str
+    catalog: Catalog, storage: Storage, index: Index, tmp_path: Path, name: str
 ) -> None:
     reason, make = BAD[name]
     make(tmp_path / name)
@@ -173,7 +173,7 @@ async def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_reason(
             await catalog.add(tmp_path / name, about(tmp_path / name))
     assert caught.value.reason == reason
     assert "\n" not in str(caught.value)
-    assert (await store.tracks(), await index.count()) == ([], 0)
+    assert (await storage.tracks.list(), await index.count()) == ([], 0)
 
 
 async def test_without_ffmpeg_a_file_is_not_blamed(
@@ -187,7 +187,7 @@ async def test_without_ffmpeg_a_file_is_not_blamed(
         await catalog.add(song, about(song))
 
 
-async def test_a_cancelled_registration_leaves_no_ffmpeg_and_no_track(catalog: Catalog, store: Store) -> None:
+async def test_a_cancelled_registration_leaves_no_ffmpeg_and_no_track(catalog: Catalog, storage: Storage) -> None:
     before = ffmpegs.running()
     adding = asyncio.create_task(catalog.add(MP3, about(MP3)), name="add")
     await until(lambda: bool(ffmpegs.running() - before))
@@ -195,26 +195,26 @@ async def test_a_cancelled_registration_leaves_no_ffmpeg_and_no_track(catalog: C
     with pytest.raises(asyncio.CancelledError):
         await adding
     await until(lambda: not ffmpegs.running() - before)
-    assert await store.tracks() == []
+    assert await storage.tracks.list() == []
 
 
 # Deleting
 
 
 async def test_a_deleted_track_is_no_longer_found(
-    catalog: Catalog, matcher: Matcher, index: Index, song: Path, store: Store
+    catalog: Catalog, matcher: Matcher, index: Index, song: Path, storage: Storage
 ) -> None:
     track = await added(catalog, song)
     assert await tracks_in(matcher, song) == [track]
     await catalog.delete(track)
     assert await tracks_in(matcher, song) == []
-    assert (await index.count(), await store.tracks()) == (0, [])
+    assert (await index.count(), await storage.tracks.list()) == (0, [])
     with pytest.raises(NotFound, match=f"no track {track}"):
         await catalog.delete(track)
 
 
 async def test_a_track_that_is_deleted_while_it_is_registered_leaves_nothing_in_the_index(
-    catalog: Catalog, index: Index, store: Store, song: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, index: Index, storage: Storage, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleting: list[asyncio.Task[None]] = []
     insert = index.insert
@@ -227,11 +227,11 @@ async def test_a_track_that_is_deleted_while_it_is_registered_leaves_nothing_in_
     monkeypatch.setattr(index, "insert", meanwhile)
     await catalog.add(song, about(song))
     await deleting[0]
-    assert (await index.count(), await store.tracks()) == (0, [])
+    assert (await index.count(), await storage.tracks.list()) == (0, [])
 
 
 async def test_a_deletion_that_milvus_does_not_take_can_be_done_again(
-    catalog: Catalog, index: Index, store: Store, song: Path, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, index: Index, storage: Storage, song: Path, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     track = await added(catalog, song)
     with monkeypatch.context() as away:
@@ -240,7 +240,7 @@ async def test_a_deletion_that_milvus_does_not_take_can_be_done_again(
             await catalog.delete(track)
     assert await tracks_in(matcher, song) == []
     await catalog.delete(track)
-    assert (await index.count(), await store.tracks()) == (0, [])
+    assert (await index.count(), await storage.tracks.list()) == (0, [])
 
 
 async def _milvus_is_away(*_: object) -> None:
@@ -254,7 +254,7 @@ async def _milvus_is_away(*_: object) -> None:
 async def test_a_track_that_did_not_get_into_the_index_is_finished(
     catalog: Catalog,
     index: Index,
-    store: Store,
+    storage: Storage,
     song: Path,
     matcher: Matcher,
     monkeypatch: pytest.MonkeyPatch,
@@ -264,7 +264,7 @@ async def test_a_track_that_did_not_get_into_the_index_is_finished(
         away.setattr(index, "insert", _milvus_is_away)
         with pytest.raises(DependencyError):
             await catalog.add(song, about(song))
-    [track] = await store.tracks()
+    [track] = await storage.tracks.list()
     assert track.status == "pending"
     assert await tracks_in(matcher, song) == []
     if how == "recover":
@@ -295,7 +295,7 @@ async def test_several_processes_that_start_at_once_fill_the_index_once(
     catalog: Catalog,
     index: Index,
     song: Path,
-    store: Store,
+    storage: Storage,
     detector: LogMelDetector,
     executor: Executor,
     monkeypatch: pytest.MonkeyPatch,
@@ -312,7 +312,7 @@ async def test_several_processes_that_start_at_once_fill_the_index_once(
         return building(n_vectors)
 
     monkeypatch.setattr(index, "building", counted)
-    others = [Catalog(store, index, detector, executor) for _ in range(3)]
+    others = [Catalog(storage, index, detector, executor) for _ in range(3)]
     await asyncio.gather(*(other.recover() for other in others))
     assert (built, await index.count()) == (1, there)
 
@@ -331,30 +331,30 @@ async def test_what_is_registered_while_the_index_is_filled_is_in_it(
     index: Index,
     song: Path,
     songs: Songs,
-    store: Store,
+    storage: Storage,
     tmp_path: Path,
     detector: LogMelDetector,
     executor: Executor,
 ) -> None:
     await added(catalog, song)
     await index.recreate()
-    other = Catalog(store, index, detector, executor)
+    other = Catalog(storage, index, detector, executor)
     two = written(tmp_path / "two.wav", songs.two)
     await asyncio.gather(catalog.recover(), other.add(two, about(two)), *(other.recover() for _ in range(3)))
-    assert await index.count() == await store.audible_segments(detector.info)
+    assert await index.count() == await storage.vectors.count_indexable(detector.info)
 
 
 # Another model
 
 
 @pytest.fixture
-async def old_track(store: Store, song: Path, songs: Songs) -> int:
+async def old_track(storage: Storage, song: Path, songs: Songs) -> int:
     """A track that was registered with other weights."""
     info = DetectorInfo("fingerprint", "old-1", "0ld0ld", 8)
     vectors = np.eye(8, dtype=np.float32)
-    track = await store.add_track(b"o" * 32, len(songs.one), about(song), Fingerprint(info, vectors))
+    track = await storage.tracks.add(b"o" * 32, len(songs.one), about(song), Fingerprint(info, vectors))
     assert track is not None
-    await store.mark(track, "ready")
+    await storage.tracks.set_status(track, "ready")
     return track
 
 
@@ -380,7 +380,7 @@ async def test_a_rebuild_tells_whose_file_cannot_serve_and_goes_on(
     song: Path,
     songs: Songs,
     matcher: Matcher,
-    store: Store,
+    storage: Storage,
     tmp_path: Path,
     what: str,
 ) -> None:
@@ -395,6 +395,6 @@ async def test_a_rebuild_tells_whose_file_cannot_serve_and_goes_on(
     assert "song.wav" in failed.error
     assert await tracks_in(matcher, tmp_path / "two.wav") == [two]
     await catalog.recover()  # which goes without it
-    old = await store.track(old_track)
+    old = await storage.tracks.get(old_track)
     assert old is not None
     assert (old.status, old.error) == ("failed", failed.error)

@@ -29,9 +29,9 @@ from monitor.matching.worker import Worker
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 from monitor.settings import Settings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
+from monitor.storage.storage import Storage
 from tests.broker import Broker, kafka_settings
 from tests.songs import ANCHOR, SECOND, Air, Songs, seconds, written
 from tests.waiting import until
@@ -42,9 +42,9 @@ DEADLINE_S = 60
 
 @pytest.fixture
 def parts(
-    tmp_path: Path, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
+    tmp_path: Path, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
 ) -> Airtrace:
-    return Airtrace(Settings(home=tmp_path), dsn, store, index, catalog, matcher, executor)
+    return Airtrace(Settings(home=tmp_path), dsn, storage, index, catalog, matcher, executor)
 
 
 def client_of(parts: Airtrace, settings: Settings) -> httpx2.AsyncClient:
@@ -103,7 +103,7 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert response.status_code == 200, response.text
     body = response.json()
     assert (body["origin"], body["start_s"], body["end_s"], body["missing_s"]) == (None, 15, 25, 0)
-    assert (body["segments"], body["silent_segments"], body["picture"]) == (21, 0, None)
+    assert (body["segments"], body["silent_segments"], body["image"]) == (21, 0, None)
     assert body["summary"] == "played: One"
     assert body["needed"]["llr"] > body["needed"]["votes"] > 0
     best = body["hypotheses"][0]
@@ -116,7 +116,7 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert best["llr"] > body["needed"]["llr"]
     assert best["cosine"] > 0.9
     assert best["local_context"] < 0.6
-    assert "play: evidence" in best["reason"]
+    assert "play: llr" in best["reason"]
     assert (best["may_begin_earlier"], best["may_end_later"]) == (False, False)
 
 
@@ -132,7 +132,7 @@ async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, 
 
 async def test_what_did_not_match_says_how_much_was_missing(ask: Ask, one: int) -> None:
     body = (await ask(at_s="2", for_s="4")).json()
-    assert body["summary"].startswith(("no play; best hypothesis: One, too little evidence", "nothing proposed"))
+    assert body["summary"].startswith(("no play; best hypothesis: One, llr too low", "nothing proposed"))
     assert {each["verdict"] for each in body["hypotheses"]} <= {"llr_too_low"}
     assert all(each["llr"] < body["needed"]["llr"] for each in body["hypotheses"])
 
@@ -146,16 +146,16 @@ async def test_silence_is_told_from_music_that_is_not_known(ask: Ask, one: int) 
 async def test_only_a_track_that_is_asked_for_and_wherever_it_is_most_likely(ask: Ask, one: int, two: int) -> None:
     body = (await ask(at_s="15", track=str(two))).json()
     assert {each["track"]["id"] for each in body["hypotheses"]} == {two}
-    assert body["summary"].startswith("no play; best hypothesis: Two, too little evidence")
+    assert body["summary"].startswith("no play; best hypothesis: Two, llr too low")
     assert (await ask(at_s="15", track=str(one))).json()["summary"] == "played: One"
 
 
 async def test_the_picture_comes_in_the_answer(ask: Ask, one: int) -> None:
-    body = (await ask(at_s="15", picture="true")).json()
-    with Image.open(io.BytesIO(base64.b64decode(body["picture"], validate=True))) as image:
+    body = (await ask(at_s="15", image="true")).json()
+    with Image.open(io.BytesIO(base64.b64decode(body["image"], validate=True))) as image:
         assert image.format == "PNG"
         assert min(image.size) > 400
-    assert (await ask(at_s="30", for_s="4", picture="true")).json()["picture"] is None
+    assert (await ask(at_s="30", for_s="4", image="true")).json()["image"] is None
 
 
 async def test_the_end_of_a_recording_is_explained_and_what_lies_behind_it_is_a_problem(ask: Ask, one: int) -> None:
@@ -197,7 +197,7 @@ async def test_what_is_no_audio_is_a_problem(client: httpx2.AsyncClient) -> None
 @asynccontextmanager
 async def working(spool: Spool, parts: Airtrace) -> AsyncIterator[None]:
     """A worker on the spool, once it has worked off what is there."""
-    task = asyncio.create_task(Worker(spool, parts.store, parts.matcher).run(), name="worker")
+    task = asyncio.create_task(Worker(spool, parts.storage, parts.matcher).run(), name="worker")
     try:
         deadline = time.monotonic() + DEADLINE_S
         while spool.committed < spool.next_offset:
@@ -227,8 +227,8 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 
 
 @pytest.fixture
-async def radio(store: Store) -> int:
-    stream = await store.add_stream("radio one", "http://radio.example/a.mp3")
+async def radio(storage: Storage) -> int:
+    stream = await storage.streams.add("radio one", "http://radio.example/a.mp3")
     assert stream is not None
     return stream
 
@@ -263,15 +263,15 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
 
     held = (await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(13), "for_s": 5})).json()
     assert held["missing_s"] == pytest.approx(2.3, abs=0.01)
-    drawn = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "picture": True})
-    assert base64.b64decode(drawn.json()["picture"]).startswith(b"\x89PNG")
+    drawn = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "image": True})
+    assert base64.b64decode(drawn.json()["image"]).startswith(b"\x89PNG")
 
 
 async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what_to_do(
     client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs
 ) -> None:
     url = f"{API}/streams/radio%20one/explain"
-    assert "was heard yet" in problem(await client.get(url, params={"at": at(0)}), 404)
+    assert "radio one has no audio yet" in problem(await client.get(url, params={"at": at(0)}), 404)
     air = Air(radio)
     await put(spool, [*air.play(songs.unknown[: seconds(6)]), *air.gap(20), *air.play(songs.unknown[: seconds(6)])])
     async with working(spool, parts):
@@ -279,7 +279,7 @@ async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what
     early = problem(await client.get(url, params={"at": at(-60)}), 404)
     assert f"{timeline.to_utc(ANCHOR):%Y-%m-%d %H:%M:%S} UTC" in early
     assert "airtrace matches --stream" in early
-    assert "was heard until" in problem(await client.get(url, params={"at": at(40)}), 404)
+    assert "the log of radio one ends at" in problem(await client.get(url, params={"at": at(40)}), 404)
     assert "airtrace coverage --stream" in problem(await client.get(url, params={"at": at(12), "for_s": 5}), 404)
 
 
@@ -320,10 +320,10 @@ async def test_a_moment_of_a_stream_is_explained_from_kafka_beside_its_worker(
     async with KafkaBus(settings.kafka, idempotent=any_kafka.is_real) as bus:
         for record in [*air.play(songs.unknown[: seconds(10)]), *air.play(songs.one[seconds(5) : seconds(25)])]:
             await bus.publish(record)
-        task = asyncio.create_task(Worker(bus, parts.store, parts.matcher).run(), name="worker")
+        task = asyncio.create_task(Worker(bus, parts.storage, parts.matcher).run(), name="worker")
         async with asyncio.timeout(DEADLINE_S), client_of(parts, settings) as http:
             while True:
-                progress = await parts.store.progress(radio)
+                progress = await parts.storage.progress.get(radio)
                 if progress is not None and progress.position == air.clock:
                     break
                 assert not task.done(), task

@@ -19,8 +19,8 @@ from ingest.wire import GapReason, Record
 from monitor.catalog.catalog import Catalog
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
-from monitor.storage.matches import Store
 from monitor.storage.records import Metadata
+from monitor.storage.storage import Storage
 from tests.songs import Air, Songs, seconds, written
 
 DEADLINE_S = 60
@@ -75,8 +75,8 @@ def fenced(stream: int) -> float:
     return REGISTRY.get_sample_value("airtrace_worker_fenced_total", {"stream": str(stream)}) or 0
 
 
-async def a_stream(store: Store, name: str) -> int:
-    stream = await store.add_stream(name, "http://radio.example/a.mp3")
+async def a_stream(storage: Storage, name: str) -> int:
+    stream = await storage.streams.add(name, "http://radio.example/a.mp3")
     assert stream is not None
     return stream
 
@@ -93,9 +93,9 @@ def takeover(stream: int, songs: Songs) -> tuple[list[Record], list[Record], lis
 
 
 async def test_an_older_epoch_s_records_are_left_out_once_a_newer_one_has_come(
-    store: Store, dsn: str, matcher: Matcher, spool: Spool, songs: Songs, one: int
+    storage: Storage, dsn: str, matcher: Matcher, spool: Spool, songs: Songs, one: int
 ) -> None:
-    clean, spoiled = await a_stream(store, "clean"), await a_stream(store, "spoiled")
+    clean, spoiled = await a_stream(storage, "clean"), await a_stream(storage, "spoiled")
     counted = fenced(clean), fenced(spoiled)
     before, _, after = takeover(clean, songs)
     for record in [*before, *after]:
@@ -103,7 +103,7 @@ async def test_an_older_epoch_s_records_are_left_out_once_a_newer_one_has_come(
     before, late, after = takeover(spoiled, songs)
     for record in [*before, after[0], *late[:2], after[1], *late[2:], *after[2:], *late]:
         await spool.publish(record)
-    await work_off(Worker(spool, store, matcher), spool)
+    await work_off(Worker(spool, storage, matcher), spool)
     found = await stored(dsn, spoiled)
     assert found == await stored(dsn, clean)
     assert [(row[0], row[1]) for row in found[0]] == [(one, "closed")]
@@ -112,10 +112,10 @@ async def test_an_older_epoch_s_records_are_left_out_once_a_newer_one_has_come(
 
 
 async def test_a_worker_that_starts_anew_still_knows_the_newest_epoch_and_its_last_minute(
-    store: Store, dsn: str, matcher: Matcher, spool: Spool, songs: Songs, one: int
+    storage: Storage, dsn: str, matcher: Matcher, spool: Spool, songs: Songs, one: int
 ) -> None:
     """What it reads again from before the takeover is its memory; what comes late of that holder is nothing."""
-    clean, spoiled = await a_stream(store, "clean"), await a_stream(store, "spoiled")
+    clean, spoiled = await a_stream(storage, "clean"), await a_stream(storage, "spoiled")
     counted = fenced(clean), fenced(spoiled)
     before, _, after = takeover(clean, songs)
     for record in [*before, *after[:4]]:
@@ -123,9 +123,9 @@ async def test_a_worker_that_starts_anew_still_knows_the_newest_epoch_and_its_la
     others, late, following = takeover(spoiled, songs)
     for record in [*others, *following[:4]]:
         await spool.publish(record)
-    await work_off(Worker(spool, store, matcher), spool)
+    await work_off(Worker(spool, storage, matcher), spool)
     for record in [*after[4:], *late, *following[4:]]:
         await spool.publish(record)
-    await work_off(Worker(spool, store, matcher), spool)
+    await work_off(Worker(spool, storage, matcher), spool)
     assert await stored(dsn, spoiled) == await stored(dsn, clean)
     assert (fenced(clean) - counted[0], fenced(spoiled) - counted[1]) == (0, len(late))

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,17 @@ from ingest.wire import Encoded, Gap, GapReason, Record
 from monitor.catalog.catalog import Catalog
 from monitor.detect.detector import Embeddings
 from monitor.detect.logmel import LogMelDetector
+from monitor.errors import DependencyError
 from monitor.matching import worker as worker_module
 from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher, step_timer
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.worker import MAX_REJECTED, Worker
 from monitor.settings import BacklogPolicy, MatchingSettings
-from monitor.storage import matches as store_module
-from monitor.storage.matches import Store
+from monitor.storage.database import open_database
 from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
+from monitor.storage.storage import Storage
 from tests.songs import ANCHOR, Air, Songs, seconds, written
 from tests.waiting import until
 
@@ -61,8 +63,8 @@ async def one(catalog: Catalog, songs: Songs, tmp_path: Path) -> int:
 
 
 @pytest.fixture
-async def stream(store: Store) -> int:
-    return await a_stream(store, "radio-one")
+async def stream(storage: Storage) -> int:
+    return await a_stream(storage, "radio-one")
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +72,8 @@ def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "RETRY_FIRST_S", 0.01)
 
 
-async def a_stream(store: Store, name: str) -> int:
-    stream = await store.add_stream(name, "http://radio.example/a.mp3")
+async def a_stream(storage: Storage, name: str) -> int:
+    stream = await storage.streams.add(name, "http://radio.example/a.mp3")
     assert stream is not None
     return stream
 
@@ -163,20 +165,20 @@ def failures(step: str) -> float:
 
 
 async def test_a_match_opens_goes_on_and_closes_at_the_right_times(
-    store: Store, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
 ) -> None:
     air = Air(stream)
-    worker = Worker(spool, store, matcher)
+    worker = Worker(spool, storage, matcher)
     async with working(worker):
         await put(spool, air.play(songs.one[5 * SECOND : 17 * SECOND]))
         await until(lambda: spool.committed == spool.next_offset)
-        [opened] = await store.matches()
+        [opened] = await storage.matches.list()
         await put(spool, air.play(songs.one[17 * SECOND : 27 * SECOND], first_sample=0))
         await until(lambda: spool.committed == spool.next_offset)
-        [extended] = await store.matches()
+        [extended] = await storage.matches.list()
         await put(spool, air.play(songs.unknown[: 16 * SECOND]), air.play(songs.silence[: 10 * SECOND]))
         await until(lambda: spool.committed == spool.next_offset)
-        [closed] = await store.matches()
+        [closed] = await storage.matches.list()
     assert (opened.state, extended.state, closed.state) == ("open", "open", "closed")
     assert opened.id == extended.id == closed.id
     assert opened.ends < extended.ends
@@ -186,26 +188,26 @@ async def test_a_match_opens_goes_on_and_closes_at_the_right_times(
     assert closed.starts == pytest.approx(ANCHOR, abs=SECOND)
     assert closed.ends == pytest.approx(ANCHOR + 22 * SECOND, abs=SECOND)
     assert closed.score > 0.9
-    [alert] = await store.alerts()
+    [alert] = await storage.alerts.list()
     assert (alert.match_id, alert.track) == (closed.id, closed.track)
-    [covered] = await store.coverage()
+    [covered] = await storage.coverage.list()
     assert (covered.starts, covered.ends, covered.state) == (ANCHOR, air.clock, "covered")
 
 
 async def test_unknown_music_and_silence_are_no_match(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     air = Air(stream)
     bus = Batches([*air.play(songs.unknown), *air.play(songs.silence[: 10 * SECOND]), *air.play(songs.two)])
-    await work_off(Worker(bus, store, matcher), bus)
-    assert await store.matches() == []
+    await work_off(Worker(bus, storage, matcher), bus)
+    assert await storage.matches.list() == []
 
 
 @pytest.mark.parametrize(("size", "window_s"), [(1, 2.0), (64, 2.0), (3, 0.7), (2, 5.0)])
 async def test_any_cutting_and_batching_gives_the_same_rows(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, size: int, window_s: float
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, size: int, window_s: float
 ) -> None:
-    other = await a_stream(store, "radio-two")
+    other = await a_stream(storage, "radio-two")
     for listened, batch, length_s in ((stream, 5, 2.0), (other, size, window_s)):
         air = Air(listened)
         records = [
@@ -216,7 +218,7 @@ async def test_any_cutting_and_batching_gives_the_same_rows(
             *air.gap(1),
         ]
         bus = Batches(records, batch)
-        await work_off(Worker(bus, store, matcher), bus)
+        await work_off(Worker(bus, storage, matcher), bus)
     matches, coverage, _ = await stored(dsn)
     by_stream = [[row[1:] for row in matches if row[0] == each] for each in (stream, other)]
     assert len(by_stream[0]) == 1
@@ -228,14 +230,14 @@ async def test_any_cutting_and_batching_gives_the_same_rows(
 
 
 async def test_records_that_come_again_to_a_new_worker_change_nothing(
-    store: Store, dsn: str, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
+    storage: Storage, dsn: str, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
 ) -> None:
     air = Air(stream)
     await put(spool, air.play(songs.one[: 16 * SECOND]), air.gap(1), air.play(songs.unknown[: 4 * SECOND]))
-    await work_off(Worker(spool, store, matcher), spool)
+    await work_off(Worker(spool, storage, matcher), spool)
     before = [await stored(dsn), await rows(dsn, "select * from matches"), await rows(dsn, "select * from progress")]
     again = Batches([delivery.record async for delivery in everything(spool)])
-    await work_off(Worker(again, store, matcher), again)
+    await work_off(Worker(again, storage, matcher), again)
     after = [await stored(dsn), await rows(dsn, "select * from matches"), await rows(dsn, "select * from progress")]
     assert after == before
     assert len(before[1]) == 1
@@ -254,25 +256,25 @@ async def everything(spool: Spool) -> AsyncIterator[Delivery]:
 
 @pytest.mark.parametrize("where", ["before the write", "behind the write", "before the commit"])
 async def test_a_kill_at_any_step_changes_nothing(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, where: str
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, where: str
 ) -> None:
     """What an undisturbed worker makes of one stream, a worker killed over and over makes of another."""
-    other = await a_stream(store, "radio-two")
+    other = await a_stream(storage, "radio-two")
     for listened in (stream, other):
         air = Air(listened)
         records = [*air.play(songs.one[: 20 * SECOND]), *air.play(songs.unknown[: 8 * SECOND])]
         bus = Batches(records, 3)
         if listened == other:
             for batches in (2, 0, 0):
-                await killed(bus, store, matcher, where, batches)
-        await work_off(Worker(bus, store, matcher), bus)
+                await killed(bus, storage, matcher, where, batches)
+        await work_off(Worker(bus, storage, matcher), bus)
     matches, coverage, alerts = await stored(dsn)
     assert [row[1:] for row in matches if row[0] == stream] == [row[1:] for row in matches if row[0] == other]
     assert [row[1:] for row in coverage if row[0] == stream] == [row[1:] for row in coverage if row[0] == other]
     assert len(alerts) == len(matches) == 2
 
 
-async def killed(bus: Batches, store: Store, matcher: Matcher, where: str, batches: int) -> None:
+async def killed(bus: Batches, storage: Storage, matcher: Matcher, where: str, batches: int) -> None:
     """A worker that gets through so many batches that are new, and dies in the next."""
     reached, left = asyncio.Event(), batches
 
@@ -286,7 +288,7 @@ async def killed(bus: Batches, store: Store, matcher: Matcher, where: str, batch
     async def write(*arguments: Any) -> None:
         if where == "before the write":
             await die()
-        await store.write(*arguments)
+        await storage.batches.write(*arguments)
         if where == "behind the write":
             await die()
 
@@ -295,25 +297,25 @@ async def killed(bus: Batches, store: Store, matcher: Matcher, where: str, batch
             await die()
         await bus.commit(offsets)
 
-    worker = Worker(Wrapped(bus, commit=commit), Wrapped(store, write=write), matcher)
+    worker = Worker(Wrapped(bus, commit=commit), replace(storage, batches=Wrapped(storage.batches, write=write)), matcher)
     async with working(worker), asyncio.timeout(DEADLINE_S):
         await reached.wait()
 
 
 @pytest.mark.parametrize("shift_s", [0, 0.2, -0.2])
 async def test_audio_that_a_reconnect_repeats_is_no_second_match(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs, shift_s: float
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs, shift_s: float
 ) -> None:
     """The new session begins six seconds back; what was heard is skipped, and the clock may be a little off."""
     air = Air(stream)
     first = air.play(songs.one[: 16 * SECOND])
     again = air.play(songs.one[seconds(16 + shift_s) : 30 * SECOND], first_sample=seconds(6.123))
     bus = Batches([*first, *again, *air.play(songs.unknown[: 8 * SECOND])], 4)
-    await work_off(Worker(bus, store, matcher), bus)
-    [match] = await store.matches()
+    await work_off(Worker(bus, storage, matcher), bus)
+    [match] = await storage.matches.list()
     assert match.starts == pytest.approx(ANCHOR, abs=SECOND)
     assert match.ends == pytest.approx(ANCHOR + 30 * SECOND, abs=SECOND)
-    assert len(await store.alerts()) == 1
+    assert len(await storage.alerts.list()) == 1
 
 
 # Gaps and stops
@@ -322,17 +324,17 @@ async def test_audio_that_a_reconnect_repeats_is_no_second_match(
 @pytest.mark.parametrize("how", ["gap", "lost"])
 @pytest.mark.parametrize(("length_s", "n_matches"), [(2, 1), (10, 2)])
 async def test_a_long_hole_ends_a_match_and_a_short_one_does_not(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs, how: str, length_s: int, n_matches: int
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs, how: str, length_s: int, n_matches: int
 ) -> None:
     air = Air(stream)
     before = air.play(songs.one[: 14 * SECOND])
     hole = air.gap(length_s)
     after = air.play(songs.one[(14 + length_s) * SECOND : (26 + length_s) * SECOND])
     bus = Batches([*before, *(hole if how == "gap" else []), *after])
-    await work_off(Worker(bus, store, matcher), bus)
-    reasons = [(c.ends - c.starts, c.reason) for c in await store.coverage() if c.state == "gap"]
+    await work_off(Worker(bus, storage, matcher), bus)
+    reasons = [(c.ends - c.starts, c.reason) for c in await storage.coverage.list() if c.state == "gap"]
     assert reasons == [(length_s * SECOND, "connecting" if how == "gap" else "worker_backlog_lost")]
-    matches = await store.matches()
+    matches = await storage.matches.list()
     assert len(matches) == n_matches
     assert matches[0].ends == pytest.approx(air.clock, abs=SECOND)
     assert matches[-1].starts == pytest.approx(ANCHOR, abs=SECOND)
@@ -340,7 +342,7 @@ async def test_a_long_hole_ends_a_match_and_a_short_one_does_not(
 
 @pytest.mark.parametrize(("away_s", "n_matches"), [(2, 1), (10, 2)])
 async def test_a_restart_during_a_play_gives_no_overlapping_matches(
-    store: Store,
+    storage: Storage,
     index: Index,
     one: int,
     stream: int,
@@ -352,7 +354,7 @@ async def test_a_restart_during_a_play_gives_no_overlapping_matches(
 ) -> None:
     """Also when the play is older than what a worker remembers."""
     settings = MatchingSettings(memory_s=20)
-    matcher = Matcher(detector, index, store, executor, settings, detector.thresholds)
+    matcher = Matcher(detector, index, storage, executor, settings, detector.thresholds)
     air = Air(stream)
     before = air.play(songs.one[: 22 * SECOND])
     after = [
@@ -361,23 +363,23 @@ async def test_a_restart_during_a_play_gives_no_overlapping_matches(
         *air.play(songs.unknown[: 12 * SECOND]),
     ]
     first = Batches(before, 4)
-    worker = Worker(first, store, matcher)
+    worker = Worker(first, storage, matcher)
     await work_off(worker, first)
     await worker.close_all()
-    assert [match.state for match in await store.matches()] == ["closed"]
+    assert [match.state for match in await storage.matches.list()] == ["closed"]
     second = Batches([*before, *after], 4)
-    await work_off(Worker(second, store, matcher), second)
-    matches = sorted(await store.matches(), key=lambda match: match.starts)
+    await work_off(Worker(second, storage, matcher), second)
+    matches = sorted(await storage.matches.list(), key=lambda match: match.starts)
     assert [match.state for match in matches] == ["closed"] * n_matches
     assert matches[0].starts == pytest.approx(ANCHOR, abs=SECOND)
     assert matches[-1].ends == pytest.approx(ANCHOR + 40 * SECOND, abs=SECOND)
     if n_matches == 2:
         assert matches[0].ends <= matches[1].starts
-    assert len(await store.alerts()) == n_matches
+    assert len(await storage.alerts.list()) == n_matches
 
 
 async def test_a_stop_that_postgresql_does_not_hear_leaves_the_matches_open(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     bus = Batches(Air(stream).play(songs.one[: 16 * SECOND]))
     away = False
@@ -385,27 +387,27 @@ async def test_a_stop_that_postgresql_does_not_hear_leaves_the_matches_open(
     async def write(*arguments: Any) -> None:
         if away:
             raise ConnectionResetError
-        await store.write(*arguments)
+        await storage.batches.write(*arguments)
 
-    worker = Worker(bus, Wrapped(store, write=write), matcher)
+    worker = Worker(bus, replace(storage, batches=Wrapped(storage.batches, write=write)), matcher)
     await work_off(worker, bus)
     away = True
     await worker.close_all()
-    assert [match.state for match in await store.matches()] == ["open"]
+    assert [match.state for match in await storage.matches.list()] == ["open"]
 
 
 async def test_a_deleted_track_ends_its_match_and_begins_no_other(
-    store: Store, catalog: Catalog, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
+    storage: Storage, catalog: Catalog, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
 ) -> None:
     air = Air(stream)
-    async with working(Worker(spool, store, matcher)):
+    async with working(Worker(spool, storage, matcher)):
         await put(spool, air.play(songs.one[: 14 * SECOND]))
         await until(lambda: spool.committed == spool.next_offset)
-        assert [match.state for match in await store.matches()] == ["open"]
+        assert [match.state for match in await storage.matches.list()] == ["open"]
         await catalog.delete(one)
         await put(spool, air.play(songs.one[14 * SECOND : 30 * SECOND]))
         await until(lambda: spool.committed == spool.next_offset)
-    [match] = await store.matches()
+    [match] = await storage.matches.list()
     assert (match.state, match.track["title"]) == ("closed", "One")
     assert match.ends <= ANCHOR + 15 * SECOND
 
@@ -414,24 +416,24 @@ async def test_a_deleted_track_ends_its_match_and_begins_no_other(
 
 
 async def test_records_that_cannot_be_read_are_left_out_and_their_neighbours_are_not(
-    store: Store, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, spool: Spool, one: int, stream: int, songs: Songs
 ) -> None:
-    other = await a_stream(store, "radio-two")
+    other = await a_stream(storage, "radio-two")
     air, airs = Air(stream), Air(other)
     await spool.append(Encoded(str(stream).encode(), (("airtrace", b"99"),), b"from the future"))
     await put(spool, air.play(songs.one[: 8 * SECOND]))
     await spool.append(Encoded(b"not a number", (), b""))
     await put(spool, airs.play(songs.one[: 16 * SECOND]), air.play(songs.one[8 * SECOND : 16 * SECOND]))
-    await work_off(Worker(spool, store, matcher), spool)
-    assert sorted(match.stream_id for match in await store.matches()) == [stream, other]
-    assert [(c.starts, c.ends, c.state) for c in await store.coverage()] == [(ANCHOR, air.clock, "covered")] * 2
+    await work_off(Worker(spool, storage, matcher), spool)
+    assert sorted(match.stream_id for match in await storage.matches.list()) == [stream, other]
+    assert [(c.starts, c.ends, c.state) for c in await storage.coverage.list()] == [(ANCHOR, air.clock, "covered")] * 2
 
 
 async def test_records_that_postgresql_does_not_take_are_left_out_and_their_neighbours_are_not(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     """Should the wire let one through: else its stream, and all others, would wait for it for ever."""
-    other = await a_stream(store, "radio-two")
+    other = await a_stream(storage, "radio-two")
     air = Air(stream)
     records: list[Record] = [
         Gap(stream, ANCHOR, ANCHOR, GapReason.ENDED),
@@ -442,10 +444,10 @@ async def test_records_that_postgresql_does_not_take_are_left_out_and_their_neig
     ]
     bus = Batches(records)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher), bus)
+        await work_off(Worker(bus, storage, matcher), bus)
     assert [entry["offset"] for entry in logs if entry["event"] == "worker.rejected"] == [0, 5]
-    assert sorted(match.stream_id for match in await store.matches()) == [stream, other]
-    assert [(c.starts, c.ends, c.state) for c in await store.coverage()] == [(ANCHOR, air.clock, "covered")] * 2
+    assert sorted(match.stream_id for match in await storage.matches.list()) == [stream, other]
+    assert [(c.starts, c.ends, c.state) for c in await storage.coverage.list()] == [(ANCHOR, air.clock, "covered")] * 2
 
 
 class Choking:
@@ -464,58 +466,58 @@ class Choking:
 
 
 async def test_audio_that_cannot_be_matched_is_booked_as_lost_and_the_rest_is_matched(
-    store: Store, index: Index, one: int, stream: int, songs: Songs, detector: LogMelDetector, executor: Executor
+    storage: Storage, index: Index, one: int, stream: int, songs: Songs, detector: LogMelDetector, executor: Executor
 ) -> None:
-    air, other = Air(stream), await a_stream(store, "radio-two")
+    air, other = Air(stream), await a_stream(storage, "radio-two")
     poison = songs.one[9 * SECOND : 9 * SECOND + 500].tobytes()  # in the fifth window
-    matcher = Matcher(Choking(detector, poison), index, store, executor, MatchingSettings(), detector.thresholds)
+    matcher = Matcher(Choking(detector, poison), index, storage, executor, MatchingSettings(), detector.thresholds)
     bus = Batches([*air.play(songs.one[: 20 * SECOND]), *Air(other).play(songs.one[12 * SECOND : 24 * SECOND])])
     before = failures("embed")
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher), bus)
+        await work_off(Worker(bus, storage, matcher), bus)
     [rejected] = [entry for entry in logs if entry["event"] == "worker.rejected"]
     assert (rejected["stream"], rejected["offset"], bus.rejected) == (stream, 4, [4])
     assert failures("embed") > before
-    ledger = [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage("radio-one"))]
+    ledger = [(c.starts, c.ends, c.reason) for c in reversed(await storage.coverage.list("radio-one"))]
     assert ledger == [
         (ANCHOR, ANCHOR + 8 * SECOND, None),
         (ANCHOR + 8 * SECOND, ANCHOR + 10 * SECOND, "worker_backlog_lost"),
         (ANCHOR + 10 * SECOND, ANCHOR + 20 * SECOND, None),
     ]
-    matches = {match.stream_id: match for match in await store.matches()}
-    assert len(matches) == len(await store.matches()) == 2
+    matches = {match.stream_id: match for match in await storage.matches.list()}
+    assert len(matches) == len(await storage.matches.list()) == 2
     assert matches[stream].starts == pytest.approx(ANCHOR, abs=SECOND)
     assert matches[stream].ends == pytest.approx(ANCHOR + 20 * SECOND, abs=SECOND)
 
 
 async def test_a_worker_that_can_match_nothing_stops_and_commits_nothing(
-    store: Store, index: Index, stream: int, songs: Songs, detector: LogMelDetector, executor: Executor
+    storage: Storage, index: Index, stream: int, songs: Songs, detector: LogMelDetector, executor: Executor
 ) -> None:
-    matcher = Matcher(Choking(detector, None), index, store, executor, MatchingSettings(), detector.thresholds)
+    matcher = Matcher(Choking(detector, None), index, storage, executor, MatchingSettings(), detector.thresholds)
     bus = Batches(Air(stream).play(songs.one, 1.0))
     assert bus.next_offset > MAX_REJECTED
     with capture_logs(), pytest.raises(ExceptionGroup) as caught:
-        await work_off(Worker(bus, store, matcher), bus)
+        await work_off(Worker(bus, storage, matcher), bus)
     assert caught.group_contains(ValueError, match="cannot take this")
     assert bus.committed == 0
 
 
 async def test_records_of_an_unknown_stream_are_ignored(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     records = [*Air(stream).play(songs.one[: 12 * SECOND]), *Air(stream + 999).play(songs.one[: 12 * SECOND])]
     bus = Batches(records, 5)
-    await work_off(Worker(bus, store, matcher), bus)
-    assert [match.stream_id for match in await store.matches()] == [stream]
+    await work_off(Worker(bus, storage, matcher), bus)
+    assert [match.stream_id for match in await storage.matches.list()] == [stream]
     assert await rows(dsn, "select stream_id from progress") == [(stream,)]
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(), asyncpg.AdminShutdownError("gone")])
+@pytest.mark.parametrize("error", [ConnectionResetError(), DependencyError("gone")])
 async def test_a_database_that_goes_away_is_tried_again(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, error: Exception
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, error: Exception
 ) -> None:
     """The streams that were written before it went are not matched twice, those behind it not forgotten."""
-    other, failing = await a_stream(store, "radio-two"), [other_stream := stream + 1]
+    other, failing = await a_stream(storage, "radio-two"), [other_stream := stream + 1]
     assert other == other_stream
     written_to: list[int] = []
 
@@ -524,12 +526,12 @@ async def test_a_database_that_goes_away_is_tried_again(
             failing.remove(batch.stream_id)
             raise error
         written_to.append(batch.stream_id)
-        await store.write(batch, info)
+        await storage.batches.write(batch, info)
 
     records = [r for each in (stream, other) for r in Air(each).play(songs.one[: 12 * SECOND], 0.7)]
     bus = Batches(records)
     before = failures("write")
-    await work_off(Worker(bus, Wrapped(store, write=write), matcher), bus)
+    await work_off(Worker(bus, replace(storage, batches=Wrapped(storage.batches, write=write)), matcher), bus)
     assert written_to == [stream, other]
     assert failures("write") == before + 1
     matches, coverage, _ = await stored(dsn)
@@ -538,73 +540,74 @@ async def test_a_database_that_goes_away_is_tried_again(
 
 
 async def test_a_partition_that_is_given_while_the_database_is_away_is_begun_when_it_is_back(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     tries = 0
 
-    async def replay_from(partition: int) -> int | None:
+    async def replay_offset(partition: int) -> int | None:
         nonlocal tries
         tries += 1
         if tries < 3:
             raise ConnectionRefusedError
-        return await store.replay_from(partition)
+        return await storage.progress.replay_offset(partition)
 
     bus = Batches(Air(stream).play(songs.one[: 12 * SECOND]))
-    await work_off(Worker(bus, Wrapped(store, replay_from=replay_from), matcher), bus)
-    assert (tries, bus.asked, len(await store.matches())) == (3, [None], 1)
+    await work_off(Worker(bus, replace(storage, progress=Wrapped(storage.progress, replay_offset=replay_offset)), matcher), bus)
+    assert (tries, bus.asked, len(await storage.matches.list())) == (3, [None], 1)
 
 
 @pytest.mark.parametrize("step", ["recall", "write"])
 async def test_what_another_worker_writes_meanwhile_is_neither_lost_nor_undone(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, step: str
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, step: str
 ) -> None:
     """A worker that lost its partition may still have written when the next one already goes on."""
     records = Air(stream).play(songs.one[: 20 * SECOND])
     first, others, bus = Batches(records[:3]), Batches(records[:6]), Batches(records)
-    await work_off(Worker(first, store, matcher), first)
-    meanwhile = [lambda: work_off(Worker(others, store, matcher), others)]
+    await work_off(Worker(first, storage, matcher), first)
+    meanwhile = [lambda: work_off(Worker(others, storage, matcher), others)]
 
     async def write(batch: Any, info: Any) -> None:
         while step == "write" and meanwhile:
             await meanwhile.pop()()
-        await store.write(batch, info)
+        await storage.batches.write(batch, info)
 
     async def open_plays(*arguments: Any) -> Any:
-        plays = await store.open_plays(*arguments)
+        plays = await storage.matches.open_plays(*arguments)
         while step == "recall" and meanwhile:
             await meanwhile.pop()()
         return plays
 
-    await work_off(Worker(bus, Wrapped(store, write=write, open_plays=open_plays), matcher), bus)
+    batches, matches = Wrapped(storage.batches, write=write), Wrapped(storage.matches, open_plays=open_plays)
+    await work_off(Worker(bus, replace(storage, batches=batches, matches=matches), matcher), bus)
     [scored] = await rows(dsn, "select scored from matches")
     assert scored == (39,)  # each segment once
-    [covered] = await store.coverage()
+    [covered] = await storage.coverage.list()
     assert (covered.starts, covered.ends, covered.state) == (ANCHOR, ANCHOR + 20 * SECOND, "covered")
-    [match] = await store.matches()
+    [match] = await storage.matches.list()
     assert match.ends == pytest.approx(ANCHOR + 20 * SECOND, abs=SECOND)
-    assert len(await store.alerts()) == 1
+    assert len(await storage.alerts.list()) == 1
 
 
-async def test_a_process_that_sleeps_in_the_middle_of_a_write_does_not_keep_the_stream_for_ever(
-    store: Store, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, monkeypatch: pytest.MonkeyPatch
+async def test_a_process_suspended_in_the_middle_of_a_write_does_not_block_the_stream_forever(
+    storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
-    monkeypatch.setattr(store_module, "IDLE_TRANSACTION_S", 1)
     records = Air(stream).play(songs.one[: 16 * SECOND])
     first, bus = Batches(records[:3]), Batches(records)
-    await work_off(Worker(first, store, matcher), first)
-    async with store_module.open_storage(dsn, 2) as sleeper:
-        connection = await sleeper._pool.acquire()
-        await connection.execute("begin")
-        await connection.execute("update progress set updated_at = now()")
-        await work_off(Worker(bus, store, matcher), bus)
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
-            await sleeper._pool.release(connection)
-    [match] = await store.matches()
+    await work_off(Worker(first, storage, matcher), first)
+    async with open_database(dsn, 2, idle_transaction_s=1) as sleeper:
+        at = await storage.progress.get(stream)
+        assert at is not None
+        values = (at.position, at.position, at.partition, at.offset, at.replay_offset, at.epoch)
+        with suppress(DependencyError):
+            async with sleeper.transaction() as connection:
+                await connection.fetchval("progress_advance", stream, *values)
+                await work_off(Worker(bus, storage, matcher), bus)
+    [match] = await storage.matches.list()
     assert match.ends == pytest.approx(ANCHOR + 16 * SECOND, abs=SECOND)
 
 
 async def test_a_bus_that_gives_nothing_for_a_while_is_asked_again(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     bus = Batches(Air(stream).play(songs.one[: 12 * SECOND]), 2)
     batches, failing = bus.deliveries, [1, 2]
@@ -618,14 +621,14 @@ async def test_a_bus_that_gives_nothing_for_a_while_is_asked_again(
 
     bus.deliveries = deliveries  # type: ignore[method-assign]
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher), bus)
+        await work_off(Worker(bus, storage, matcher), bus)
     assert [entry["event"] for entry in logs].count("worker.bus_unavailable") == 2
     assert len(bus.asked) == 3, "the replay begins anew"
-    assert len(await store.matches()) == 1
+    assert len(await storage.matches.list()) == 1
 
 
 async def test_a_worker_that_is_to_stop_finishes_what_is_in_hand_and_begins_nothing_else(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     bus = Batches(Air(stream).play(songs.one[: 16 * SECOND]), 2)
     writing, going_on = asyncio.Event(), asyncio.Event()
@@ -633,9 +636,9 @@ async def test_a_worker_that_is_to_stop_finishes_what_is_in_hand_and_begins_noth
     async def write(*arguments: Any) -> None:
         writing.set()
         await going_on.wait()
-        await store.write(*arguments)
+        await storage.batches.write(*arguments)
 
-    worker = Worker(bus, Wrapped(store, write=write), matcher)
+    worker = Worker(bus, replace(storage, batches=Wrapped(storage.batches, write=write)), matcher)
     async with working(worker):
         await writing.wait()
         drained = asyncio.create_task(worker.drain(), name="drained")
@@ -644,20 +647,20 @@ async def test_a_worker_that_is_to_stop_finishes_what_is_in_hand_and_begins_noth
         going_on.set()
         await drained
         assert bus.committed == 2
-        progress = await store.progress(stream)
+        progress = await storage.progress.get(stream)
     assert progress is not None
     assert progress.position == ANCHOR + 4 * SECOND
 
 
 async def test_a_worker_that_is_too_far_behind_skips_to_the_newest_where_that_is_the_policy(
-    store: Store, matcher: Matcher, one: int, stream: int, songs: Songs
+    storage: Storage, matcher: Matcher, one: int, stream: int, songs: Songs
 ) -> None:
     records = Air(stream).play(songs.one[: 40 * SECOND])
     heard_at_s = ANCHOR / SECOND + 45  # the newest is five seconds old
     bus = Batches(records, 6)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher, BacklogMonitor(BacklogPolicy.SKIP, 20, now=lambda: heard_at_s)), bus)
-    ledger = [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage())]
+        await work_off(Worker(bus, storage, matcher, BacklogMonitor(BacklogPolicy.SKIP, 20, now=lambda: heard_at_s)), bus)
+    ledger = [(c.starts, c.ends, c.reason) for c in reversed(await storage.coverage.list())]
     assert ledger == [
         (ANCHOR, ANCHOR + 34 * SECOND, "worker_backlog_lost"),
         (ANCHOR + 34 * SECOND, ANCHOR + 40 * SECOND, None),
@@ -667,38 +670,38 @@ async def test_a_worker_that_is_too_far_behind_skips_to_the_newest_where_that_is
         "worker.caught_up",
     ]
     assert REGISTRY.get_sample_value("airtrace_worker_skipped_seconds_total", {"stream": str(stream)}) == 34
-    [match] = await store.matches()
+    [match] = await storage.matches.list()
     assert match.starts == pytest.approx(ANCHOR + 34 * SECOND, abs=SECOND)
     caught_up = Batches(records, 6)
-    await work_off(Worker(caught_up, store, matcher), caught_up)
-    assert [(c.starts, c.ends, c.reason) for c in reversed(await store.coverage())] == ledger, "it stays skipped"
+    await work_off(Worker(caught_up, storage, matcher), caught_up)
+    assert [(c.starts, c.ends, c.reason) for c in reversed(await storage.coverage.list())] == ledger, "it stays skipped"
 
 
 # What is remembered
 
 
 async def test_nothing_of_a_removed_stream_stays_in_memory(
-    store: Store, matcher: Matcher, stream: int, songs: Songs, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, matcher: Matcher, stream: int, songs: Songs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "ORPHANS_EVERY_S", 0.01)
     bus = Batches(Air(stream).play(songs.unknown[: 6 * SECOND]))
-    worker = Worker(bus, store, matcher)
+    worker = Worker(bus, storage, matcher)
     async with working(worker):
         await until(lambda: bus.committed == bus.next_offset)
         assert list(worker._listeners) == [stream]
-        await store.remove_stream("radio-one")
+        await storage.streams.remove("radio-one")
         await until(lambda: not worker._listeners)
     assert REGISTRY.get_sample_value("airtrace_worker_delay_seconds", {"stream": str(stream)}) is None
 
 
 async def test_exact_vectors_in_memory_are_bounded_and_what_is_asked_for_is_given(
-    store: Store, catalog: Catalog, songs: Songs, tmp_path: Path, detector: LogMelDetector
+    storage: Storage, catalog: Catalog, songs: Songs, tmp_path: Path, detector: LogMelDetector
 ) -> None:
     pieces = [songs.one[i * 6 * SECOND : (i + 1) * 6 * SECOND] for i in range(4)]
     paths = [written(tmp_path / f"{i}.wav", piece) for i, piece in enumerate(pieces)]
     tracks = [(await catalog.add(path, Metadata(path.stem, str(path)))).track.id for path in paths]
-    size = (await store.references(tracks, detector.info))[tracks[0]].nbytes
-    references = ReferenceCache(store, detector, max_bytes=2 * size)
+    size = (await storage.vectors.references(tracks, detector.info))[tracks[0]].nbytes
+    references = ReferenceCache(storage, detector, max_bytes=2 * size)
     assert (await references.get(tracks)).keys() == set(tracks)
     assert len(references._cache) == 2
     assert (await references.get(tracks[:1])).keys() == {tracks[0]}

@@ -30,9 +30,9 @@ from monitor.matching import worker as worker_module
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
 from monitor.settings import MatchingSettings
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
+from monitor.storage.storage import Storage
 from tests.songs import Air, Songs, seconds, written
 
 SECOND = seconds(1)
@@ -202,7 +202,7 @@ class Studio:
     """All that a run needs, and what an undisturbed one finds."""
 
     dsn: str
-    store: Store
+    storage: Storage
     remembering: Remembering
     executor: Executor
     songs: Songs
@@ -223,18 +223,18 @@ class Studio:
         ]
 
     async def stream(self) -> int:
-        stream = await self.store.add_stream(f"radio-{uuid.uuid4().hex}", "http://radio.example/a.mp3")
+        stream = await self.storage.streams.add(f"radio-{uuid.uuid4().hex}", "http://radio.example/a.mp3")
         assert stream is not None
         return stream
 
     def worker(self, reader: Reader, trap: Trap) -> Worker:
-        store = trap.around(self.store, replay_from="start", progress="recall", open_plays="plays", write="write")
+        storage = trap.around(self.storage, replay_from="start", progress="recall", open_plays="plays", write="write")
         index = trap.around(self.remembering, search="search")
         matcher = Matcher(
-            self.remembering, index, store, self.executor, MatchingSettings(), self.remembering.thresholds
+            self.remembering, index, storage, self.executor, MatchingSettings(), self.remembering.thresholds
         )
         listen = trap.around(matcher, match="embed", replay="embed")
-        return Worker(trap.around(reader, commit="commit"), store, listen)
+        return Worker(trap.around(reader, commit="commit"), storage, listen)
 
     async def found(self, stream: int) -> list[list[tuple[Any, ...]]]:
         connection = await asyncpg.connect(self.dsn)
@@ -248,7 +248,7 @@ class Studio:
 @pytest.fixture
 async def studio(
     dsn: str,
-    store: Store,
+    storage: Storage,
     index: Index,
     catalog: Catalog,
     detector: LogMelDetector,
@@ -261,7 +261,7 @@ async def studio(
     for name in ("one", "two"):
         path = written(tmp_path / f"{name}.wav", getattr(songs, name))
         await catalog.add(path, Metadata(name, str(path)))
-    return Studio(dsn, store, Remembering(detector, index), executor, songs)
+    return Studio(dsn, storage, Remembering(detector, index), executor, songs)
 
 
 async def test_mishaps_change_nothing(studio: Studio) -> None:

