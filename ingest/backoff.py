@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, overload
 
-from ingest.lifecycle import stopped_within
+from ingest.lifecycle import is_set_within
 
 T = TypeVar("T")
 RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -93,7 +93,7 @@ async def retry(
         if stop is None:
             await asyncio.sleep(wait_s)
         else:
-            await stopped_within(stop, wait_s)
+            await is_set_within(stop, wait_s)
     return None
 
 

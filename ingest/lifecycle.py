@@ -1,4 +1,4 @@
-"""How a process is told to stop: an event that a signal sets. A second signal exits at once."""
+"""Stopping a process: a signal sets an event; a second signal exits at once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ EXIT_INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 
 def stop_event() -> asyncio.Event:
-    """An event that SIGINT or SIGTERM sets; call it inside the running loop, once a process."""
+    """Returns an event that SIGINT or SIGTERM sets; call it once per process, inside the running loop."""
     stop = asyncio.Event()
-    asked: list[int] = []
+    received: list[int] = []
 
     def on_signal(number: int) -> None:
-        if asked:
-            os._exit(EXIT_INTERRUPTED)  # nothing is lost that a crash would not lose
-        asked.append(number)
-        log.info("stopping", hint="once more to exit at once")
+        if received:
+            os._exit(EXIT_INTERRUPTED)  # loses no more than a crash would
+        received.append(number)
+        log.info("stopping", hint="signal once more to exit at once")
         stop.set()
 
     loop = asyncio.get_running_loop()
@@ -31,11 +31,11 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
-async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
-    """Waits that long, or less when it is time to stop; whether it is."""
+async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Waits for the event for at most `timeout_s` seconds; whether it is set."""
     try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
     except TimeoutError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Accounts for one stream's time: up to where it is covered, and why the rest was not heard. Pure."""
+"""Accounts for one stream's time: up to where it is covered, and why the rest is missing. Pure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from itertools import pairwise
 from ingest import timeline
 from ingest.wire import Gap, GapReason
 
-# A gap in progress grows in steps of this: often enough for the live page, rare enough for the ledger.
+# In samples: a gap in progress grows in steps of this, often enough for the live page, seldom enough for the database.
 GAP_STEP = timeline.samples(5)
 
 
 class GapLedger:
-    """Up to where one stream's time is accounted for by windows and gaps."""
+    """Keeps up to where windows and gaps account for one stream's time. All instants are stream clock values."""
 
-    def __init__(self, stream_id: int, heard_until: int) -> None:
+    def __init__(self, stream_id: int, heard_until: int, step: int = GAP_STEP) -> None:
+        """`heard_until`: where the account starts. `step`: samples by which a gap in progress grows."""
         self.stream_id = stream_id
         self.heard_until = heard_until
-        self._reasons: list[tuple[int, GapReason]] = []  # since when it was not heard for which reason
+        self._step = step
+        self._reasons: list[tuple[int, GapReason]] = []  # since when there is no audio, and why
 
     def open_gap(self, since: int, reason: GapReason) -> None:
-        """From `since` on, and until told otherwise, the stream is not heard for this reason."""
+        """Starting at `since`, and until the next call of `open_gap` or `heard`, there is no audio for this reason."""
         since = max(since, self.heard_until)
         self._reasons = [entry for entry in self._reasons if entry[0] < since]
         self._reasons.append((since, reason))
 
     def gaps(self, until: int) -> list[Gap]:
-        """Accounts for the time up to `until` as not heard, one gap a reason."""
+        """Accounts for the time up to `until` as not heard: one gap per reason, in order."""
         gaps: list[Gap] = []
         while self.heard_until < until:
             reason, changes = self._reason()
@@ -41,15 +43,15 @@ class GapLedger:
         return gaps
 
     def close_gap(self, until: int, reason: GapReason) -> list[Gap]:
-        """Accounts for the time up to `until` as not heard for this one reason; what follows has its own."""
+        """Accounts for the time up to `until` as not heard for this one reason, and forgets all reasons."""
         self._reasons = [(self.heard_until, reason)]
         gaps = self.gaps(until)
         self._reasons.clear()
         return gaps
 
     def gaps_in_progress(self, until: int) -> list[Gap]:
-        """The same, once it is worth a record."""
-        return self.gaps(until) if until - self.heard_until >= GAP_STEP else []
+        """Does the same as `gaps`, but only once the gap is long enough for a record of its own."""
+        return self.gaps(until) if until - self.heard_until >= self._step else []
 
     def heard(self, until: int) -> None:
         """Accounts for the time up to `until` as heard."""
@@ -57,14 +59,14 @@ class GapLedger:
         self._reasons.clear()
 
     def _reason(self) -> tuple[GapReason, int | None]:
-        """Why it is not heard from `heard_until` on, and when that changes."""
+        """Why there is no audio at `heard_until`, and when that changes."""
         for (_, reason), until in self._spans():
             if until is None or until > self.heard_until:
                 return reason, until
         return GapReason.CONNECTING, None
 
     def _spans(self) -> Iterator[tuple[tuple[int, GapReason], int | None]]:
-        """Each reason with the moment at which the next one takes over."""
+        """Each reason with its start, and the moment at which the next one takes over."""
         for entry, after in pairwise([*self._reasons, None]):
             if entry is not None:
                 yield entry, None if after is None else after[0]

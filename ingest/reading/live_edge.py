@@ -1,4 +1,7 @@
-"""Finds where a session's samples lie in time, and notices audio that the source lost. Pure."""
+"""Finds the position in time of a session's samples, and detects audio that the source lost. Pure.
+
+Instants are stream clock values (`ingest.timeline`), durations are samples; `now` is always an argument.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ from collections import deque
 
 from ingest import timeline
 
-# The burst is over when, for this long, no more came in than a live source sends: longer than a burst's own pauses on
-# a usual network, short enough not to be noticed.
+# The burst is over once this long passes with no more audio than a live source sends. It is longer than the pauses
+# within a burst on a usual network, and short enough not to be noticed.
 SETTLE = timeline.samples(0.5)
-LIVE_RATE = 1.5  # times real time; a burst comes at many times, a live source with jitter stays below
+LIVE_RATE = 1.5  # times real time; bursts come at many times that, a live source with jitter stays below
 
-# A lag is for good when even its least value in this time is above MAX_LAG: HLS comes in lumps of up to 12 s.
+# A lag is permanent if even its minimum over this time exceeds MAX_LAG: HLS delivers up to 12 s at once.
 LAG_WATCH = timeline.samples(20)
 MAX_LAG = timeline.samples(2)
 
@@ -19,19 +22,20 @@ MAX_LAG = timeline.samples(2)
 class LiveEdge:
     """Finds the stream clock of a session's sample 0.
 
-    Servers send up to 40 s of past audio on connect, as fast as it goes. No sample can come in before it sounded, so
-    each arrival bounds the anchor from above; the least bound, once the burst is over, is the anchor.
+    Servers send up to 40 s of past audio on connect, as fast as possible. No sample can arrive before it sounded, so
+    each arrival bounds the anchor from above. The least bound, once the burst is over, is the anchor: `value`, which is
+    None until then.
     """
 
     def __init__(self, max_burst: int) -> None:
-        """`burst_most`: past audio beyond which a source is taken as it comes."""
+        """`max_burst`: samples of past audio after which the search for the edge ends in any case."""
         self.value: int | None = None
         self._max_burst = max_burst
         self._bound: int | None = None
         self._marks: deque[tuple[int, int]] = deque()
 
     def feed(self, now: int, received: int) -> None:
-        """How much has come in so far; to be told a few times a second, also while nothing comes."""
+        """Takes the number of samples received so far. Call it a few times a second, also while nothing arrives."""
         if received == 0 or self.value is not None:
             return
         self._bound = now - received if self._bound is None else min(self._bound, now - received)
@@ -44,7 +48,7 @@ class LiveEdge:
             self.settle()
 
     def settle(self) -> None:
-        """No more will come: what is known must do."""
+        """Ends the search with what is known: no more audio will arrive."""
         if self.value is None:
             self.value = self._bound
 
@@ -54,10 +58,12 @@ class LostAudioDetector:
 
     def __init__(self) -> None:
         self._since: int | None = None
-        self._lows: deque[tuple[int, int]] = deque()  # (now, lag), rising: the first is the least of the watched time
+        self._lows: deque[tuple[int, int]] = (
+            deque()
+        )  # (now, lag), ascending: the first is the minimum of the watched time
 
     def feed(self, now: int, lag: int) -> int:
-        """What the source lost for good; 0 while all is well."""
+        """Takes the present lag; returns how many samples the source lost for good, 0 while all is well."""
         if self._since is None:
             self._since = now
         while self._lows and self._lows[-1][1] >= lag:

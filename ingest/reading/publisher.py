@@ -1,5 +1,8 @@
-"""One stream's records on their way to the bus. Never makes the reader wait: what the bus cannot take in time is
-dropped, oldest first, and a gap with the exact times takes its place. Publishes only while this process may."""
+"""Publishes one stream's records while this process holds the stream's lease.
+
+Never makes the reader wait: audio that the bus cannot take in time is dropped, oldest first, and a gap with the exact
+times takes its place.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dataclasses import replace
 import structlog
 
 from ingest import metrics, timeline
-from ingest.backoff import Backoff
+from ingest.backoff import Backoff, retry
 from ingest.bus.port import Bus
 from ingest.errors import BusError
 from ingest.leases.lease import Lease
@@ -20,33 +23,33 @@ from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Gap, GapReason, Record
 
 log = structlog.get_logger(__name__)
 
-# A broker's restart or election takes some tens of seconds; a minute of PCM is 3.8 MB, which hundreds of streams can
-# afford. What waits longer than that would only come too late. (The default of AIRTRACE_INGEST__BUFFER_S.)
+# In samples; the default of AIRTRACE_INGEST__BUFFER_S. A broker's restart or election takes some tens of seconds, and a
+# minute of PCM is 3.8 MB, which hundreds of streams can afford. Anything that waits longer would come too late.
 MAX_WAITING = timeline.samples(60)
 
 RETRY_FIRST_S = 0.2
-MAX_RETRY_S = 5.0  # half of the time that a stopping reader gives us
+MAX_RETRY_S = 5.0  # half of the time that a stopping reader allows
 
 
 class Publisher:
-    """`put` records, `run` as a task of its own, `close` when there will be no more."""
+    """`put` records, `run` in a task of its own, and `close` after the last record."""
 
     def __init__(self, stream_id: int, bus: Bus, max_waiting: int = MAX_WAITING, lease: Lease | None = None) -> None:
-        """`waiting_most`: samples of audio that may wait for the bus. `lease`: without one nobody else publishes."""
+        """`max_waiting`: samples of audio that may wait for the bus. `lease`: None if no other process publishes."""
         self._stream_id = stream_id
         self._bus = bus
         self._lease = lease or Lease()
-        self._behind: tuple[uuid.UUID, int] | None = None  # session and sample at which the next window should begin
+        self._expected: tuple[uuid.UUID, int] | None = None  # session and sample at which the next window should start
         self._max_waiting = max_waiting
         self._queue: deque[Record] = deque()
         self._waiting = 0
         self._sending: Record | None = None
-        self._news = asyncio.Event()
-        self._closed = False
+        self._changed = asyncio.Event()
+        self._is_closed = False
 
     @property
     def waiting_s(self) -> float:
-        """Seconds of audio that the bus has not taken yet."""
+        """Audio that the bus has not taken yet, in seconds."""
         sending = _audio(self._sending) if self._sending else 0
         return (self._waiting + sending) / SAMPLE_RATE_HZ
 
@@ -56,26 +59,26 @@ class Publisher:
         self._waiting += _audio(record)
         while self._waiting > self._max_waiting:
             self._drop_oldest()
-        self._news.set()
+        self._changed.set()
 
     def open(self) -> None:
-        """More will be put: to be said before a run that follows a broken one."""
-        self._closed = False
+        """Allows more records: call it before a `run` that follows a failed one."""
+        self._is_closed = False
 
     def close(self) -> None:
-        """No more will be put: `run` returns when all is published."""
-        self._closed = True
-        self._news.set()
+        """Allows no more records: `run` returns once all are published."""
+        self._is_closed = True
+        self._changed.set()
 
     async def run(self) -> None:
-        """Publishes, in order, until closed, or until the stream is another process's: then the rest is forgotten.
+        """Publishes in order until closed, or until another process has the stream: then it discards the rest.
 
-        Cancelled or broken by a bug, it keeps its queue and may be run again.
+        If it is cancelled or fails with a bug, it keeps its queue and may be run again.
         """
         while True:
             while self._sending is not None or self._queue:
                 if not self._lease.is_valid and await self._lease.wait_until_valid() is None:
-                    self._forget()
+                    self._discard()
                     return
                 if self._sending is None:
                     self._sending = self._queue.popleft()
@@ -83,37 +86,38 @@ class Publisher:
                 if await self._send(self._sending):
                     self._count(self._sending)
                     self._sending = None
-            if self._closed:
+            if self._is_closed:
                 return
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _send(self, record: Record) -> bool:
-        """Tries until the bus has it; False when this process may not publish it any more, or not now."""
-        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
-        record = self._marked(record)
-        while True:
+        """Tries until the bus has it; False as soon as the lease is not valid."""
+        marked = self._mark(record)
+
+        async def publish() -> bool:
             if not self._lease.is_valid:
                 return False
-            try:
-                await self._bus.publish(replace(record, epoch=self._lease.epoch))
-                return True
-            except BusError as error:
-                wait_s = backoff.next_s()
-                facts = {"error": str(error), "wait_s": round(wait_s, 1), "waiting_s": round(self.waiting_s, 1)}
-                log.warning("publisher.retrying", stream=self._stream_id, **facts)
-                await asyncio.sleep(wait_s)
+            await self._bus.publish(replace(marked, epoch=self._lease.epoch))
+            return True
 
-    def _marked(self, record: Record) -> Record:
-        """A window with its trace, and whether what was published before it lacks what lies in between."""
+        backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
+        return await retry(publish, backoff=backoff, retry_on=BusError, on_error=self._log_retry)
+
+    def _log_retry(self, error: Exception, wait_s: float) -> None:
+        facts = {"error": str(error), "wait_s": round(wait_s, 1), "waiting_s": round(self.waiting_s, 1)}
+        log.warning("publisher.retrying", stream=self._stream_id, **facts)
+
+    def _mark(self, record: Record) -> Record:
+        """Gives a window its trace, and marks it if it does not follow the window published before it."""
         if isinstance(record, Gap):
             return record
-        is_continuous = self._behind == (record.session_id, record.first_sample)
+        is_continuous = self._expected == (record.session_id, record.first_sample)
         trace = f"00-{uuid.uuid4().hex}-{os.urandom(8).hex()}-00"
         return replace(record, is_discontinuous=not is_continuous, trace=trace)
 
-    def _forget(self) -> None:
-        """What waits is the next holder's to tell of: it counts from what the workers have."""
+    def _discard(self) -> None:
+        """The next holder accounts for the time of these records: it starts from what the workers have."""
         if self._queue or self._sending:
             log.warning("publisher.forgotten", stream=self._stream_id, waiting_s=round(self.waiting_s, 1))
         self._queue.clear()
@@ -121,7 +125,7 @@ class Publisher:
         self._waiting = 0
 
     def _drop_oldest(self) -> None:
-        """Replaces the oldest waiting window by a gap, or lengthens the gap that stands before it."""
+        """Replaces the oldest waiting window by a gap, or extends the gap before it."""
         index = next(i for i, record in enumerate(self._queue) if isinstance(record, Window))
         dropped = self._queue[index]
         self._waiting -= _audio(dropped)
@@ -137,7 +141,7 @@ class Publisher:
     def _count(self, record: Record) -> None:
         seconds = (record.end - record.start) / SAMPLE_RATE_HZ
         if isinstance(record, Window):
-            self._behind = (record.session_id, record.first_sample + len(record.pcm) // BYTES_PER_SAMPLE)
+            self._expected = (record.session_id, record.first_sample + len(record.pcm) // BYTES_PER_SAMPLE)
             metrics.WINDOWS.labels(self._stream_id).inc()
             metrics.AUDIO_SECONDS.labels(self._stream_id).inc(seconds)
         else:

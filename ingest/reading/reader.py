@@ -1,6 +1,6 @@
-"""One stream's loop: connect, hear, publish, and after a break wait and connect again, until told to stop.
+"""One stream's loop: connect, receive, publish; after a break wait and reconnect, until stopped.
 
-Owns the stream's clock: every moment from the reader's first to its last ends up in a window or in a gap.
+Owns the stream's clock: every moment between the reader's first and its last ends up in a window or in a gap.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ingest.backoff import Backoff
 from ingest.bus.port import Bus
 from ingest.errors import SourceError
 from ingest.leases.lease import Lease
-from ingest.lifecycle import stopped_within
-from ingest.reading.gap_ledger import GapLedger
+from ingest.lifecycle import is_set_within
+from ingest.reading.gap_ledger import GAP_STEP, GapLedger
 from ingest.reading.publisher import Publisher
 from ingest.reading.session import Session
 from ingest.redact import redact
@@ -29,16 +29,16 @@ from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason, Record
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 0.1  # how soon a stop, a stall or the end of a burst is noticed
+TICK_S = 0.1  # within which a stop, a stall or the end of a burst is noticed
 LIVE_READ_BYTES = round(TICK_S * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
 
-# A source that sends faster than it sounds, such as a file, is only read up to this point in the future; jitter of a
+# A source that sends faster than real time, such as a file, is only read this far into the future. The jitter of a
 # live source stays below.
-MAX_AHEAD = timeline.samples(0.5)
+MAX_LEAD = timeline.samples(0.5)
 
-HEALTHY = timeline.samples(60)  # a connection that gave this much audio was a good one: the next break is a new one
-GAP_TICK_S = 1.0  # how often a gap in progress is looked at while waiting
-DRAIN_S = 10.0  # for what waits for the bus, when stopping
+HEALTHY = timeline.samples(60)  # after this much audio from one connection, the next break starts with the first wait
+GAP_TICK_S = 1.0  # how often a gap in progress may be published during a wait
+DRAIN_S = 10.0  # for records that wait for the bus when the reader stops
 
 
 def clock_now() -> int:
@@ -47,7 +47,7 @@ def clock_now() -> int:
 
 
 class Reader:
-    """One stream being read. `run` may be called again after it broke; `heard_until` then says where it goes on."""
+    """Reads one stream. `run` may be called again after it failed, and continues at `heard_until`."""
 
     def __init__(
         self,
@@ -58,17 +58,24 @@ class Reader:
         heard_until: int | None = None,
         now: Callable[[], int] = clock_now,
         lease: Lease | None = None,
+        *,
+        drain_s: float = DRAIN_S,
+        gap_step: int = GAP_STEP,
     ) -> None:
-        """`heard_until`: stream clock up to which an earlier reader has accounted; None for a stream never heard.
+        """A reader of the stream at `url`.
 
-        `lease`: without one nobody else publishes the stream.
+        heard_until: stream clock up to which earlier readers have accounted for the stream; None if it was never read.
+        now: returns the present as a stream clock value.
+        lease: None if no other process publishes the stream.
+        drain_s: how long the rest may take to publish when the reader stops. gap_step: see `GapLedger`.
         """
         self._stream_id = stream_id
         self._url = url
         self._settings = settings
         self._now = now
         self._was_heard = heard_until is not None
-        self._ledger = GapLedger(stream_id, now() if heard_until is None else heard_until)
+        self._ledger = GapLedger(stream_id, now() if heard_until is None else heard_until, gap_step)
+        self._drain_s = drain_s
         self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), lease)
         self._max_burst = timeline.samples(settings.max_burst_s)
         self._backoff = Backoff(settings.backoff_first_s, settings.max_backoff_s)
@@ -79,28 +86,28 @@ class Reader:
         return self._ledger.heard_until
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop; then publishes the rest, for up to DRAIN_S."""
+        """Reads until `stop` is set, then publishes the rest."""
         metrics.UP.labels(self._stream_id).set(0)
         self._publisher.open()
         try:
             async with asyncio.TaskGroup() as group:
                 publishing = group.create_task(self._publisher.run(), name=f"publish-{self._stream_id}")
-                self._account_for_absence()
+                self._account_for_downtime()
                 await self._read(stop)
                 self._publisher.close()
-                await asyncio.wait({publishing}, timeout=DRAIN_S)
+                await asyncio.wait({publishing}, timeout=self._drain_s)
                 publishing.cancel()
         finally:
             metrics.UP.remove(self._stream_id)
         if left_s := self._publisher.waiting_s:
             log.warning("publisher.left", stream=self._stream_id, left_s=round(left_s, 1))
 
-    def _account_for_absence(self) -> None:
+    def _account_for_downtime(self) -> None:
         now = self._now()
         if self._was_heard:
             self._publish(self._ledger.close_gap(now, GapReason.STOPPED))
-        if (ahead := self.heard_until - now) > MAX_AHEAD:
-            log.warning("stream.clock_is_behind", stream=self._stream_id, skips_s=round(ahead / SAMPLE_RATE_HZ, 1))
+        if (lead := self.heard_until - now) > MAX_LEAD:
+            log.warning("stream.clock_is_behind", stream=self._stream_id, skips_s=round(lead / SAMPLE_RATE_HZ, 1))
         self._was_heard = True
 
     async def _read(self, stop: asyncio.Event) -> None:
@@ -109,39 +116,39 @@ class Reader:
             session = Session(self._ledger, timeline.samples(self._settings.window_s), self._max_burst)
             failure = await self._connect(session, stop)
             if failure is not None:
-                await self._reconnecting(session, begun, failure, stop)
+                await self._wait_to_reconnect(session, begun, failure, stop)
             elif session.received:
                 return  # stopped while audio was coming in: there is no gap yet
         self._publish(self._ledger.gaps(self._now()))
 
     async def _connect(self, session: Session, stop: asyncio.Event) -> Failure | None:
-        """One connection, from its start to its end; None when it was ended by a stop."""
+        """Runs one connection to its end, and returns why it ended; None if it was stopped."""
         try:
             async with ffmpeg.open_stream(self._url) as process:
                 try:
-                    return await self._hear(process, session, stop)
+                    return await self._receive(process, session, stop)
                 finally:
                     self._publish(session.flush())
                     metrics.UP.labels(self._stream_id).set(0)
         except SourceError as error:
             return Failure(GapReason(error.reason), str(error))
-        except OSError as error:  # no more processes, files or memory: of this machine, and perhaps of this minute
+        except OSError as error:  # out of processes, files or memory; perhaps only for a while
             return Failure(GapReason.DECODE_ERROR, f"ffmpeg cannot be started: {error.strerror or error}")
 
-    async def _hear(self, process: Process, session: Session, stop: asyncio.Event) -> Failure | None:
+    async def _receive(self, process: Process, session: Session, stop: asyncio.Event) -> Failure | None:
         loop = asyncio.get_running_loop()
-        begun_s = came_s = loop.time()
+        begun_s = received_s = loop.time()
         while not stop.is_set():
-            if (early := session.ahead(self._now()) - MAX_AHEAD) > 0:
-                await stopped_within(stop, min(early / SAMPLE_RATE_HZ, TICK_S))
+            if (excess := session.lead(self._now()) - MAX_LEAD) > 0:
+                await is_set_within(stop, min(excess / SAMPLE_RATE_HZ, TICK_S))
                 continue
             was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
             pcm = await _read_or_tick(process, LIVE_READ_BYTES if was_live else ffmpeg.READ_BYTES)
             if pcm == b"":
                 return await process.failure()
             if pcm is not None:
-                came_s = loop.time()
-            elif (failure := self._silence(session, loop.time() - came_s)) is not None:
+                received_s = loop.time()
+            elif (failure := self._check_silence(session, loop.time() - received_s)) is not None:
                 return failure
             self._publish(session.feed(self._now(), pcm or b""))
             if was_silent and session.received:
@@ -155,16 +162,16 @@ class Reader:
                 self._publish_gap_in_progress()
         return None
 
-    def _silence(self, session: Session, silent_s: float) -> Failure | None:
-        """Whether nothing has come for too long."""
+    def _check_silence(self, session: Session, silent_s: float) -> Failure | None:
+        """The failure, if nothing has arrived for too long."""
         if not session.received and silent_s > self._settings.connect_timeout_s:
             return Failure(GapReason.CONNECTING, f"no audio within {self._settings.connect_timeout_s:g} s")
         if session.received and silent_s > self._settings.stall_timeout_s:
             return Failure(GapReason.STALLED, f"no more audio for {self._settings.stall_timeout_s:g} s")
         return None
 
-    async def _reconnecting(self, session: Session, begun: int, failure: Failure, stop: asyncio.Event) -> None:
-        """Notes why the stream is not heard, and waits."""
+    async def _wait_to_reconnect(self, session: Session, begun: int, failure: Failure, stop: asyncio.Event) -> None:
+        """Opens a gap with the reason, and waits."""
         facts = {"stream": self._stream_id, "reason": failure.reason.value, "error": failure.text}
         if session.received:
             self._ledger.open_gap(self.heard_until, failure.reason)
@@ -177,11 +184,11 @@ class Reader:
         log.warning("stream.reconnecting", **facts, wait_s=round(wait_s, 1))
         loop = asyncio.get_running_loop()
         until_s = loop.time() + wait_s
-        while (left_s := until_s - loop.time()) > 0 and not await stopped_within(stop, min(left_s, GAP_TICK_S)):
+        while (left_s := until_s - loop.time()) > 0 and not await is_set_within(stop, min(left_s, GAP_TICK_S)):
             self._publish_gap_in_progress()
 
     def _publish_gap_in_progress(self) -> None:
-        """Only of the time that the burst of the next connection can no longer cover: audio is better than a gap."""
+        """Publishes only what the burst of the next connection can no longer cover: audio is better than a gap."""
         self._publish(self._ledger.gaps_in_progress(self._now() - self._max_burst))
 
     def _publish(self, records: Iterable[Record]) -> None:
@@ -194,7 +201,7 @@ class Reader:
 
 
 async def _read_or_tick(process: Process, max_bytes: int) -> bytes | None:
-    """What has come, b"" at the end; None when nothing came for a tick."""
+    """The next PCM, b"" at the end, or None if nothing arrives within a tick."""
     try:
         async with asyncio.timeout(TICK_S):
             return await process.read(max_bytes)

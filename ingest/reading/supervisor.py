@@ -1,7 +1,7 @@
-"""All readers of this process: one for each stream that is its to read, added and removed while running.
+"""All readers of this process: one for each stream assigned to it, added and removed while it runs.
 
-Owns the readers' tasks. A reader that breaks is started again, on its own; no other reader notices. One whose stream
-another process has now ends without publishing the rest.
+Owns the readers' tasks. A reader that crashes is restarted; no other reader notices. A reader whose stream has gone to
+another process ends without publishing its rest.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from ingest.backoff import Backoff
+from ingest.backoff import Backoff, retry
 from ingest.bus.port import Bus
 from ingest.leases.assignment import Stream, StreamAssignment
 from ingest.leases.lease import Lease
-from ingest.lifecycle import stopped_within
+from ingest.lifecycle import is_set_within
 from ingest.reading.reader import Reader
 from ingest.settings import IngestSettings
 from ingest.sources import ffmpeg
@@ -34,21 +34,30 @@ class _Running:
 
 
 class Supervisor:
-    """Reads its streams and publishes what it hears."""
+    """Reads the assigned streams and publishes their audio."""
 
-    def __init__(self, streams: StreamAssignment, bus: Bus, settings: IngestSettings) -> None:
+    def __init__(
+        self,
+        streams: StreamAssignment,
+        bus: Bus,
+        settings: IngestSettings,
+        *,
+        restart_first_s: float = RESTART_FIRST_S,
+    ) -> None:
+        """`restart_first_s`: the first wait after a crash of a reader."""
         self._streams = streams
         self._bus = bus
         self._settings = settings
+        self._restart_first_s = restart_first_s
         self._running: dict[int, _Running] = {}
-        self._heard_until: dict[int, int] = {}  # by readers of ours that ended; PostgreSQL hears of it later
-        self._ended = asyncio.Event()  # a reader, or all of them have been told to
+        self._heard_until: dict[int, int] = {}  # where ended readers of ours stopped; PostgreSQL learns of it later
+        self._ended = asyncio.Event()  # a reader has ended, or all of them are being stopped
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop; returns when all readers have published their rest and their streams are given up.
+        """Runs until `stop` is set; returns when all readers have published their rest and all streams are given up.
 
         Raises:
-            FfmpegMissing: there is no ffmpeg.
+            FfmpegMissing: this machine has no ffmpeg.
         """
         await asyncio.to_thread(ffmpeg.binary)
         async with asyncio.TaskGroup() as group:
@@ -59,13 +68,13 @@ class Supervisor:
             self._ended.set()
 
     async def _follow(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        """Asks for the streams again and again; while the database is away, all stays as it is."""
+        """Follows the assignment; while the database is unreachable, nothing changes."""
         try:
             while not (stop.is_set() and not self._running):
                 wanted = await self._streams.read(self._running.keys(), is_leaving=stop.is_set())
                 if wanted is not None and not stop.is_set():
                     self._align(group, wanted)
-                await stopped_within(self._ended, self._streams.turn_s)
+                await is_set_within(self._ended, self._streams.turn_s)
                 self._ended.clear()
             await self._streams.read((), is_leaving=True)
         finally:
@@ -78,7 +87,7 @@ class Supervisor:
                 running.stop.set()
                 log.info("stream.removed" if stream is None else "stream.changed", stream=stream_id)
         for stream in wanted.values():
-            if stream.id not in self._running:  # one with a new address waits until its old reader has ended
+            if stream.id not in self._running:  # a stream with a new URL waits until its old reader has ended
                 running = self._running[stream.id] = _Running(stream.url, stream.lease)
                 reader = self._reader(stream)
                 group.create_task(self._keep(stream.id, reader, running), name=f"stream-{stream.id}")
@@ -89,20 +98,16 @@ class Supervisor:
         return Reader(stream.id, stream.url, self._bus, self._settings, heard_until, lease=stream.lease)
 
     async def _keep(self, stream_id: int, reader: Reader, running: _Running) -> None:
-        """Runs a reader until it is stopped, and again when it breaks: that is a bug, but one stream's only."""
-        backoff = Backoff(RESTART_FIRST_S, MAX_RESTART_S)
-        stop = running.stop
+        """Runs a reader until it is stopped, and again after it crashes: that is a bug, but only of this stream."""
+
+        def log_crash(_: Exception, wait_s: float) -> None:
+            log.exception("stream.crashed", stream=stream_id, wait_s=round(wait_s, 1))
+
+        backoff, stop = Backoff(self._restart_first_s, MAX_RESTART_S), running.stop
         try:
-            while not stop.is_set():
-                try:
-                    await reader.run(stop)
-                    return
-                except Exception:
-                    wait_s = backoff.next_s()
-                    log.exception("stream.crashed", stream=stream_id, wait_s=round(wait_s, 1))
-                    await stopped_within(stop, wait_s)
+            await retry(lambda: reader.run(stop), backoff=backoff, retry_on=Exception, on_error=log_crash, stop=stop)
         finally:
-            if running.lease.is_revoked:  # what it heard last was not published: the next reader tells of it
+            if running.lease.is_revoked:  # its last audio was not published: the next reader accounts for it
                 self._heard_until.pop(stream_id, None)
             else:
                 self._heard_until[stream_id] = reader.heard_until

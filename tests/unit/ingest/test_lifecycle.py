@@ -1,4 +1,4 @@
-"""A first signal asks to stop, a second one exits at once."""
+"""The first signal asks to stop, the second one exits at once."""
 
 import asyncio
 import signal
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ingest.lifecycle import stopped_within
+from ingest.lifecycle import is_set_within
 
 RUNS = """
 import asyncio
@@ -35,7 +35,7 @@ def _started(stubborn: bool) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_sets_the_event_and_says_so_once(number: signal.Signals) -> None:
+def test_a_signal_sets_the_event_and_is_logged_once(number: signal.Signals) -> None:
     with _started(stubborn=False) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
@@ -52,9 +52,9 @@ def test_a_second_signal_exits_at_once() -> None:
         assert process.wait(timeout=10) == 130
 
 
-async def test_a_wait_ends_with_the_stop_or_with_its_time() -> None:
+async def test_a_wait_ends_with_the_event_or_at_its_timeout() -> None:
     stop = asyncio.Event()
-    assert not await stopped_within(stop, 0.01)
+    assert not await is_set_within(stop, 0.01)
     asyncio.get_running_loop().call_later(0.01, stop.set)
-    assert await stopped_within(stop, 10)
-    assert await stopped_within(stop, 10)
+    assert await is_set_within(stop, 10)
+    assert await is_set_within(stop, 10)

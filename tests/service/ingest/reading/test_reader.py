@@ -1,4 +1,4 @@
-"""One stream from a real server through real ffmpeg: every moment is in one window or one gap, at its true time."""
+"""One stream from a real server through real ffmpeg: every moment is in one window or gap, at its true time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests import ffmpegs
 from tests.waiting import until
 
 STREAM = 7
-MAX_AHEAD_S = 0.7  # of a source that is faster than its sound
-MAX_REST_S = 2.5  # between the last window and the end of the test, ffmpeg's own end included
+MAX_LEAD_S = 0.7  # of a source that sends faster than real time
+MAX_REST_S = 2.5  # between the last window and the end of the test, including the end of ffmpeg
 MAX_ERROR_S = 0.5  # of a time, on a busy machine
 
 
 @asynccontextmanager
 async def reading(reader: Reader) -> AsyncIterator[None]:
-    """The reader at work; then it is stopped and has published its rest."""
+    """Runs the reader; at the end it is stopped and has published its rest."""
     stop = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(reader.run(stop), name="reader")
@@ -39,11 +39,11 @@ async def reading(reader: Reader) -> AsyncIterator[None]:
 
 
 def assert_tiles(records: Sequence[Record], since: int) -> None:
-    """From `since` to about now without overlap or hole; what was still under way at the end may be missing."""
+    """From `since` to about now without overlap or hole; audio still in flight at the end may be missing."""
     assert records[0].start == since
     for one, two in pairwise(records):
         assert one.end == two.start, (one, two)
-    assert -MAX_AHEAD_S < (clock_now() - records[-1].end) / SAMPLE_RATE_HZ < MAX_REST_S
+    assert -MAX_LEAD_S < (clock_now() - records[-1].end) / SAMPLE_RATE_HZ < MAX_REST_S
 
 
 def assert_sessions_are_whole(windows: Sequence[Window]) -> None:
@@ -54,7 +54,7 @@ def assert_sessions_are_whole(windows: Sequence[Window]) -> None:
 
 
 def errors_s(station: Any, windows: Sequence[Window], heard_at: Callable[[np.ndarray], float]) -> list[float]:
-    """How far from its true time each window's sound is dated."""
+    """The error, in seconds, of each window's time."""
     errors = []
     for window in windows:
         pcm = np.frombuffer(window.pcm, "<i2")
@@ -116,7 +116,7 @@ async def test_a_break_longer_than_the_burst_is_a_gap_with_the_reason_of_each_at
     assert np.abs(errors_s(station, bus.windows, heard_at)).max() < MAX_ERROR_S
 
 
-async def test_a_stream_that_ends_is_a_gap_that_says_so(station: Any, bus: Any, quick: IngestSettings) -> None:
+async def test_the_end_of_a_stream_is_a_gap_with_that_reason(station: Any, bus: Any, quick: IngestSettings) -> None:
     station.burst_s = 0
     reader = Reader(STREAM, f"{station.url}/live-2", bus, quick)
     since = reader.heard_until
@@ -126,9 +126,7 @@ async def test_a_stream_that_ends_is_a_gap_that_says_so(station: Any, bus: Any, 
     assert_tiles(bus.records, since)
 
 
-async def test_a_stream_that_falls_silent_is_left_and_called_again(
-    station: Any, bus: Any, quick: IngestSettings
-) -> None:
+async def test_a_stream_that_stalls_is_dropped_and_reconnected(station: Any, bus: Any, quick: IngestSettings) -> None:
     reader = Reader(STREAM, f"{station.url}/live", bus, quick)
     since = reader.heard_until
     with capture_logs() as logs:
@@ -143,7 +141,9 @@ async def test_a_stream_that_falls_silent_is_left_and_called_again(
     assert_tiles(bus.records, since)
 
 
-async def test_a_server_that_never_gives_audio_is_not_connected(station: Any, bus: Any, quick: IngestSettings) -> None:
+async def test_a_server_that_sends_no_audio_is_a_gap_for_connecting(
+    station: Any, bus: Any, quick: IngestSettings
+) -> None:
     reader = Reader(STREAM, f"{station.url}/silent", bus, quick.model_copy(update={"connect_timeout_s": 1}))
     async with reading(reader):
         await until(lambda: station.calls >= 2)
@@ -159,7 +159,7 @@ async def test_a_server_that_never_gives_audio_is_not_connected(station: Any, bu
         ("file:///etc/passwd", GapReason.NOT_AUDIO),
     ],
 )
-async def test_what_cannot_be_heard_is_one_gap_from_start_to_stop(
+async def test_a_stream_without_audio_is_one_gap_from_start_to_stop(
     station: Any, bus: Any, quick: IngestSettings, url: str, reason: GapReason
 ) -> None:
     station.files["/page.html"] = b"<!DOCTYPE html><html><body>" + b"<p>hello</p>" * 500 + b"</body></html>"
@@ -174,17 +174,15 @@ async def test_what_cannot_be_heard_is_one_gap_from_start_to_stop(
     assert_tiles(bus.records, since)
 
 
-async def test_a_long_gap_is_written_while_it_lasts(
-    bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ingest.reading.gap_ledger.GAP_STEP", SAMPLE_RATE_HZ)
-    reader = Reader(STREAM, "http://127.0.0.1:1/live", bus, quick.model_copy(update={"max_burst_s": 0}))
+async def test_a_long_gap_is_published_while_it_lasts(bus: Any, quick: IngestSettings) -> None:
+    without_burst = quick.model_copy(update={"max_burst_s": 0})
+    reader = Reader(STREAM, "http://127.0.0.1:1/live", bus, without_burst, gap_step=SAMPLE_RATE_HZ)
     async with reading(reader):
         await bus.until(lambda bus: bus.gaps)
         assert 1 <= (bus.gaps[0].end - bus.gaps[0].start) / SAMPLE_RATE_HZ < 3
 
 
-async def test_an_absence_is_accounted_for_before_anything_else(station: Any, bus: Any, quick: IngestSettings) -> None:
+async def test_downtime_is_accounted_for_before_anything_else(station: Any, bus: Any, quick: IngestSettings) -> None:
     station.burst_s = 3
     position = clock_now() - 60 * SAMPLE_RATE_HZ
     async with reading(Reader(STREAM, f"{station.url}/live", bus, quick, heard_until=position)):
@@ -194,7 +192,7 @@ async def test_an_absence_is_accounted_for_before_anything_else(station: Any, bu
     assert_tiles(bus.records, position)
 
 
-async def test_a_source_faster_than_its_sound_is_held_back(
+async def test_a_source_faster_than_real_time_is_held_back(
     station: Any, bus: Any, quick: IngestSettings, encode: Callable[..., bytes]
 ) -> None:
     station.files["/file.mp3"] = encode(60, "-f", "mp3", "-b:a", "64k")
@@ -210,12 +208,12 @@ async def test_a_source_faster_than_its_sound_is_held_back(
     since = reader.heard_until
     async with reading(reader):
         await bus.until(lambda bus: len(bus.windows) >= 6)
-    assert max(early) < MAX_AHEAD_S
+    assert max(early) < MAX_LEAD_S
     assert len({window.session_id for window in bus.windows}) == 1
     assert_tiles(bus.records, since)
 
 
-async def test_what_was_heard_last_is_published_when_it_stops(station: Any, bus: Any, quick: IngestSettings) -> None:
+async def test_the_last_audio_is_published_when_the_reader_stops(station: Any, bus: Any, quick: IngestSettings) -> None:
     reader = Reader(STREAM, f"{station.url}/live", bus, quick.model_copy(update={"window_s": 10}))
     up = {"stream": str(STREAM)}
     async with reading(reader):
@@ -227,7 +225,7 @@ async def test_what_was_heard_last_is_published_when_it_stops(station: Any, bus:
     assert SAMPLE_RATE_HZ < window.end - window.start < 5 * SAMPLE_RATE_HZ
 
 
-async def test_a_reader_that_broke_goes_on_where_it_was(station: Any, bus: Any, quick: IngestSettings) -> None:
+async def test_a_reader_that_failed_continues_where_it_was(station: Any, bus: Any, quick: IngestSettings) -> None:
     publish, taken = bus.publish, 0
 
     async def broken(record: Record) -> None:
@@ -250,16 +248,14 @@ async def test_a_reader_that_broke_goes_on_where_it_was(station: Any, bus: Any, 
     assert GapReason.STOPPED in [gap.reason for gap in bus.gaps]
 
 
-async def test_a_bus_that_is_away_for_good_does_not_keep_a_reader_from_stopping(
-    station: Any, bus: Any, quick: IngestSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_stops_even_if_its_bus_never_comes_back(station: Any, bus: Any, quick: IngestSettings) -> None:
     async def away(record: Record) -> None:
         raise BusError("away")
 
-    monkeypatch.setattr("ingest.reading.reader.DRAIN_S", 0.2)
     bus.publish = away
+    reader = Reader(STREAM, f"{station.url}/live", bus, quick, drain_s=0.2)
     with capture_logs() as logs:
-        async with reading(Reader(STREAM, f"{station.url}/live", bus, quick)):
+        async with reading(reader):
             await until(lambda: any(entry["event"] == "publisher.retrying" for entry in logs))
     (left,) = [entry for entry in logs if entry["event"] == "publisher.left"]
     assert left["left_s"] > 0

@@ -1,4 +1,4 @@
-"""The reader never waits for the bus, and what the bus cannot take is dropped with exact times."""
+"""The reader never waits for the bus, and audio that the bus cannot take becomes a gap with exact times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Bus:
     """Keeps what is published; can be closed for a while, or broken."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []  # without what the publisher adds to them
+        self.records: list[Record] = []  # without the fields that the publisher fills in
         self.marked: list[Record] = []
         self.tried: list[Record] = []
         self.open = asyncio.Event()
@@ -74,7 +74,7 @@ async def test_records_are_published_in_order() -> None:
     assert publisher.waiting_s == 0
 
 
-async def test_a_slow_bus_makes_nobody_wait_and_loses_the_oldest_with_exact_times() -> None:
+async def test_a_slow_bus_blocks_nobody_and_the_oldest_windows_become_a_gap_with_exact_times() -> None:
     bus = Bus()
     publisher = Publisher(1, bus, max_waiting=3 * SECOND)
     bus.open.clear()
@@ -83,13 +83,13 @@ async def test_a_slow_bus_makes_nobody_wait_and_loses_the_oldest_with_exact_time
         await bus.has(lambda bus: bus.tried)
         for i in range(1, 10):
             publisher.put(window(i))
-        assert publisher.waiting_s == 4  # three in the queue, one under way
+        assert publisher.waiting_s == 4  # three in the queue, one in flight
         bus.open.set()
     dropped = Gap(1, SECOND, 7 * SECOND, GapReason.DROPPED)
     assert bus.records == [window(0), dropped, window(7), window(8), window(9)]
 
 
-async def test_what_was_dropped_keeps_its_place_between_other_gaps() -> None:
+async def test_dropped_windows_keep_their_place_between_other_gaps() -> None:
     bus = Bus()
     publisher = Publisher(1, bus, max_waiting=SECOND)
     ended = Gap(1, SECOND, 2 * SECOND, GapReason.ENDED)
@@ -105,7 +105,7 @@ async def test_what_was_dropped_keeps_its_place_between_other_gaps() -> None:
     ]
 
 
-async def test_a_bus_that_fails_is_tried_again_until_it_takes_the_record() -> None:
+async def test_publishing_is_retried_until_the_bus_takes_the_record() -> None:
     bus = Bus()
     bus.errors = [BusError("away"), BusError("away")]
     publisher = Publisher(1, bus)
@@ -116,7 +116,7 @@ async def test_a_bus_that_fails_is_tried_again_until_it_takes_the_record() -> No
     assert bus.records == [window(0), window(1)]
 
 
-async def test_a_bug_ends_it_but_keeps_the_queue() -> None:
+async def test_a_bug_ends_the_run_but_keeps_the_queue() -> None:
     bus = Bus()
     bus.errors = [ZeroDivisionError()]
     publisher = Publisher(1, bus)
@@ -145,7 +145,7 @@ async def test_a_cancelled_record_is_published_by_the_next_run() -> None:
     assert bus.records == [window(0)]
 
 
-async def test_what_was_published_is_counted_by_stream_and_reason() -> None:
+async def test_published_records_are_counted_by_stream_and_reason() -> None:
     def value(name: str, **labels: str) -> float:
         return REGISTRY.get_sample_value(name, {"stream": "424242", **labels}) or 0
 
@@ -158,7 +158,7 @@ async def test_what_was_published_is_counted_by_stream_and_reason() -> None:
     assert value("airtrace_ingest_gap_seconds_total", reason="stalled") == 3
 
 
-async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belongs_in_a_trace() -> None:
+async def test_a_window_says_whether_it_follows_the_one_before_and_has_its_own_trace() -> None:
     bus = Bus()
     publisher = Publisher(1, bus, max_waiting=2 * SECOND)
     async with running(publisher):
@@ -177,7 +177,7 @@ async def test_a_window_says_whether_it_follows_the_one_before_and_where_it_belo
     assert len({record.trace for record in sent}) == 4
 
 
-async def test_nothing_is_published_while_the_lease_has_run_out_and_all_of_it_once_it_is_renewed() -> None:
+async def test_nothing_is_published_while_the_lease_is_expired_and_everything_once_it_is_renewed() -> None:
     bus, now = Bus(), [100.0]
     lease = Lease(7, 105.0, lambda: now[0])
     publisher = Publisher(1, bus, lease=lease)
@@ -195,7 +195,7 @@ async def test_nothing_is_published_while_the_lease_has_run_out_and_all_of_it_on
     assert [record.epoch for record in bus.marked] == [7, 8, 8]
 
 
-async def test_what_waits_is_forgotten_once_the_stream_is_another_process_s() -> None:
+async def test_waiting_records_are_discarded_once_another_process_has_the_stream() -> None:
     bus = Bus()
     lease = Lease(7)
     publisher = Publisher(1, bus, lease=lease)

@@ -1,9 +1,8 @@
-"""Samples find their place in time, and windows and gaps tile it, whatever way the audio comes in."""
+"""Windows and gaps tile a stream's timeline, whatever way the audio arrives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,172 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.reading.gap_ledger import GapLedger
-from ingest.reading.live_edge import LiveEdge, LostAudioDetector
 from ingest.reading.session import Session
 from ingest.timeline import samples
 from ingest.wire import Gap, GapReason, Record, Window
+from tests.unit.ingest.reading.arrivals import T0, TICK, Arrival, burst, steady, ticked
 
-T0 = samples(1_700_000_000)
-TICK = samples(0.1)
 WINDOW = samples(2)
 MAX_BURST = samples(45)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """`n` samples that come in `at` a moment after T0."""
-
-    at: int
-    n: int
-
-
-def steady(since_s: float, until_s: float) -> Iterator[Arrival]:
-    """A live source: each tenth of a second brings what sounded in it."""
-    for at in range(samples(since_s) + TICK, samples(until_s) + 1, TICK):
-        yield Arrival(at, TICK)
-
-
-def burst(at_s: float, length_s: float) -> Iterator[Arrival]:
-    """Past audio, at 100 times real time."""
-    yield from (Arrival(samples(at_s + i * 0.01), samples(1)) for i in range(round(length_s)))
-
-
-def lumps(since_s: float, until_s: float, length_s: float, first: int) -> Iterator[Arrival]:
-    """HLS: some segments at once, and later one after the other, each in pieces."""
-    for i in range(round((until_s - since_s) / length_s)):
-        for _ in range((first if i == 0 else 1) * round(length_s / 0.1)):
-            yield Arrival(samples(since_s + i * length_s), TICK)
-
-
-def file_at_full_speed(since_s: float, length_s: float) -> Iterator[Arrival]:
-    """No live source at all: 300 times real time."""
-    yield from (Arrival(samples(since_s + i / 3000), TICK) for i in range(round(length_s * 10)))
-
-
-def ticked(arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
-    """The same with the reader's ticks while nothing comes."""
-    now = 0
-    for arrival in arrivals:
-        while arrival.at - now > TICK:
-            now += TICK
-            yield Arrival(now, 0)
-        now = arrival.at
-        yield arrival
-    for _ in range(10):
-        now += TICK
-        yield Arrival(now, 0)
-
-
-def anchored(arrivals: Iterable[Arrival], max_burst: int = MAX_BURST) -> tuple[float, float]:
-    """Where sample 0 lies, and when that was known, in seconds after T0."""
-    anchor, received = LiveEdge(max_burst), 0
-    for arrival in ticked(arrivals):
-        received += arrival.n
-        anchor.feed(T0 + arrival.at, received)
-        if anchor.value is not None:
-            return (anchor.value - T0) / samples(1), arrival.at / samples(1)
-    raise AssertionError("never anchored")
-
-
-def test_a_steady_stream_is_anchored_when_its_first_sample_came() -> None:
-    at_s, known_s = anchored(steady(3, 10))
-    assert at_s == pytest.approx(3, abs=0.01)
-    assert known_s == pytest.approx(3.6, abs=0.11)
-
-
-def test_a_burst_lies_in_the_past() -> None:
-    at_s, known_s = anchored([*burst(1, 20), *steady(1.2, 10)])
-    assert at_s == pytest.approx(1.2 - 20, abs=0.05)
-    assert known_s < 2
-
-
-def test_hls_lumps_lie_behind_the_moment_when_they_came() -> None:
-    at_s, known_s = anchored(lumps(1, 30, 6, first=3))
-    assert at_s == pytest.approx(1 - 18, abs=0.01)
-    assert known_s < 1.7
-
-
-def test_a_file_at_full_speed_is_anchored_when_more_than_the_longest_burst_came() -> None:
-    at_s, known_s = anchored(file_at_full_speed(1, 300))
-    assert at_s == pytest.approx(1.15 - 45, abs=0.2)
-    assert known_s < 1.3
-
-
-def test_without_a_burst_allowed_the_first_sample_is_now() -> None:
-    at_s, known_s = anchored([*burst(1, 20), *steady(1.2, 10)], max_burst=0)
-    assert (at_s, known_s) == (0, 1)
-
-
-def test_jitter_does_not_push_the_anchor_back() -> None:
-    late = [*steady(0, 0.2), Arrival(samples(0.9), samples(0.7)), *steady(0.9, 5)]
-    assert anchored(late)[0] == pytest.approx(0, abs=0.01)
-
-
-def test_nothing_received_is_never_anchored() -> None:
-    anchor = LiveEdge(0)
-    anchor.feed(T0, 0)
-    anchor.settle()
-    assert anchor.value is None
-
-
-def test_a_lag_counts_when_its_least_stays_high() -> None:
-    lag = LostAudioDetector()
-    seen = [lag.feed(T0 + i * TICK, samples(5) + (i % 7) * TICK) for i in range(220)]
-    assert seen[: samples(20) // TICK] == [0] * 200
-    assert seen[200] == samples(5)
-
-
-def test_lumps_are_no_lag() -> None:
-    lag = LostAudioDetector()
-    assert not any(lag.feed(T0 + i * TICK, TICK * (i % 100)) for i in range(1000))
-
-
-def test_a_lag_that_is_caught_up_is_forgotten() -> None:
-    lag = LostAudioDetector()
-    assert not any(lag.feed(T0 + i * TICK, samples(9) if i % 190 else 0) for i in range(1000))
-
-
-def test_gaps_tell_each_reason_for_its_own_time() -> None:
-    ledger = GapLedger(1, T0)
-    ledger.open_gap(T0, GapReason.ENDED)
-    ledger.open_gap(T0 + 100, GapReason.CONNECTING)
-    ledger.open_gap(T0 + 200, GapReason.CONNECTING)
-    ledger.open_gap(T0 + 300, GapReason.NOT_AUDIO)
-    assert ledger.gaps(T0 + 50) == [Gap(1, T0, T0 + 50, GapReason.ENDED)]
-    assert ledger.gaps(T0 + 350) == [
-        Gap(1, T0 + 50, T0 + 100, GapReason.ENDED),
-        Gap(1, T0 + 100, T0 + 300, GapReason.CONNECTING),
-        Gap(1, T0 + 300, T0 + 350, GapReason.NOT_AUDIO),
-    ]
-    assert ledger.gaps(T0 + 350) == []
-    assert ledger.gaps(T0 + 400) == [Gap(1, T0 + 350, T0 + 400, GapReason.NOT_AUDIO)]
-
-
-def test_a_reason_holds_from_where_the_stream_was_last_heard() -> None:
-    ledger = GapLedger(1, T0)
-    ledger.open_gap(T0, GapReason.CONNECTING)
-    ledger.heard(T0 + 500)
-    ledger.open_gap(T0 + 400, GapReason.STALLED)
-    assert ledger.gaps(T0 + 600) == [Gap(1, T0 + 500, T0 + 600, GapReason.STALLED)]
-
-
-def test_an_absence_has_one_reason_and_what_follows_its_own() -> None:
-    ledger = GapLedger(1, T0)
-    ledger.open_gap(T0 + 100, GapReason.ENDED)
-    assert ledger.close_gap(T0 + 200, GapReason.STOPPED) == [Gap(1, T0, T0 + 200, GapReason.STOPPED)]
-    ledger.open_gap(T0 + 210, GapReason.NOT_AUDIO)
-    assert ledger.gaps(T0 + 300) == [Gap(1, T0 + 200, T0 + 300, GapReason.NOT_AUDIO)]
-
-
-def test_a_gap_in_progress_is_written_in_steps() -> None:
-    ledger = GapLedger(1, T0)
-    assert ledger.gaps_in_progress(T0 + samples(4.9)) == []
-    assert ledger.gaps_in_progress(T0 + samples(5.1)) == [Gap(1, T0, T0 + samples(5.1), GapReason.CONNECTING)]
-    assert ledger.gaps_in_progress(T0 + samples(6)) == []
-
-
 class Source:
-    """Gives PCM whose sample k has the value k, so that each can be recognised."""
+    """Gives PCM whose sample k has the value k, so that each can be recognized."""
 
     def __init__(self) -> None:
         self._next = 0
@@ -217,7 +61,7 @@ def assert_samples_are_where_they_belong(records: Sequence[Record]) -> None:
         assert np.frombuffer(window.pcm, "<u2")[0] == window.first_sample % 65536
 
 
-def test_a_live_stream_becomes_windows_and_its_connecting_a_gap() -> None:
+def test_a_live_stream_becomes_windows_after_a_gap_for_connecting() -> None:
     records = run_session(GapLedger(1, T0), steady(3, 10))
     assert gaps(records) == [Gap(1, T0, T0 + samples(3), GapReason.CONNECTING)]
     assert [window.sequence for window in windows(records)] == [0, 1, 2, 3]
@@ -263,7 +107,7 @@ def test_audio_that_is_already_accounted_for_is_skipped_to_the_end() -> None:
     assert run_session(GapLedger(1, T0 + samples(60)), steady(0, 30)) == []
 
 
-def test_a_connection_that_ends_within_its_burst_is_heard_up_to_its_end() -> None:
+def test_a_connection_that_ends_within_its_burst_is_heard_to_its_end() -> None:
     session = Session(GapLedger(1, T0), WINDOW, MAX_BURST)
     assert session.feed(T0 + samples(3), Source().give(samples(2))) == []
     assert [type(record) for record in session.flush()] == [Gap, Window]
@@ -288,15 +132,15 @@ def test_a_pause_that_is_made_up_for_is_no_gap() -> None:
     assert gaps(run_session(GapLedger(1, T0), late)) == []
 
 
-def test_the_next_sample_of_a_fast_source_is_seen_to_lie_in_the_future() -> None:
+def test_the_next_sample_of_a_fast_source_lies_in_the_future() -> None:
     session, source = Session(GapLedger(1, T0), WINDOW, samples(1)), Source()
-    assert session.ahead(T0) == 0
+    assert session.lead(T0) == 0
     session.feed(T0 + samples(1), source.give(samples(1.1)))
     assert session.is_live
-    assert session.ahead(T0 + samples(1)) == 0
+    assert session.lead(T0 + samples(1)) == 0
     session.feed(T0 + samples(1), source.give(samples(3)))
-    assert session.ahead(T0 + samples(1)) == samples(3)
-    assert session.ahead(T0 + samples(5)) == -samples(1)
+    assert session.lead(T0 + samples(1)) == samples(3)
+    assert session.lead(T0 + samples(5)) == -samples(1)
 
 
 PIECES = st.lists(st.tuples(st.integers(0, samples(4)), st.integers(1, samples(4))), min_size=1, max_size=10)
