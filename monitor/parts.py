@@ -19,7 +19,7 @@ from ingest.leases.assignment import AllStreams, StreamAssignment
 from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 from monitor import metrics
-from monitor.alerts.kafka import EventPublisher
+from monitor.alerts.kafka import EventPublisher, events_topic
 from monitor.catalog.catalog import Catalog
 from monitor.detect.detector import Detector
 from monitor.detect.fingerprint import NeuralDetector
@@ -29,8 +29,9 @@ from monitor.local.home import Home
 from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher
 from monitor.settings import Settings
-from monitor.similarity import panns_service
-from monitor.similarity.panns_service import PannsService
+from monitor.similarity.enrollment import Enrollment
+from monitor.similarity.panns_service import PannsService, open_panns
+from monitor.similarity.search import SimilaritySearch
 from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage import milvus
 from monitor.storage.milvus import Index
@@ -43,7 +44,7 @@ EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs an
 class Airtrace:
     """The opened parts that the worker, the API and the commands share.
 
-    sounds, tagger: None only where nothing asks for them.
+    panns, tagger: None only where nothing asks for them.
     """
 
     settings: Settings
@@ -53,7 +54,7 @@ class Airtrace:
     catalog: Catalog
     matcher: Matcher
     executor: Executor
-    sounds: PannsService | None = None
+    panns: PannsService | None = None
     tagger: StreamTagger | None = None
 
 
@@ -76,12 +77,13 @@ async def open_parts(settings: Settings, home: Home | None, *, recover: bool = T
         await importing
         detector = await loading
         index = await stack.enter_async_context(_index(settings, home, detector))
-        catalog = Catalog(storage, index, detector, executor, settings.catalog.max_track_h * 3600)
+        panns = await stack.enter_async_context(open_panns(settings, storage, index))
+        max_s = settings.catalog.max_track_h * 3600
+        enrollment = Enrollment(panns, storage)
+        catalog = Catalog(storage, index, detector, executor, second_detector=enrollment, max_s=max_s)
         if recover:
             await catalog.recover()
-        sounds = await stack.enter_async_context(panns_service.open_panns(settings, storage, index))
-        catalog.second_detector = sounds
-        tagger = StreamTagger(sounds, storage, settings.panns)
+        tagger = StreamTagger(panns, SimilaritySearch(panns, storage), storage, settings.panns)
         matcher = Matcher(
             detector, index, storage, executor, settings.matching, detector.thresholds, needs_search=tagger.needs_search
         )
@@ -89,7 +91,7 @@ async def open_parts(settings: Settings, home: Home | None, *, recover: bool = T
             matcher.set_open_threshold(calibration.open_llr)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, sounds, tagger)
+        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, panns, tagger)
 
 
 @asynccontextmanager
@@ -117,7 +119,8 @@ async def open_bus(settings: Settings, home: Home | None) -> AsyncIterator[Bus]:
     """
     if settings.kafka.bootstrap:
         is_idempotent, window_s = settings.kafka.idempotence, settings.ingest.window_s
-        async with KafkaBus(settings.kafka, idempotent=is_idempotent, window_s=window_s) as kafka:
+        others = [events_topic(settings.kafka)]
+        async with KafkaBus(settings.kafka, idempotent=is_idempotent, window_s=window_s, others=others) as kafka:
             yield kafka
     else:
         # Twice the time that a worker re-reads, because a replay starts at a record and not at a second.

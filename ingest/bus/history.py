@@ -1,7 +1,7 @@
-"""The flight recorder, read beside the worker: a stream's windows of some time ago. Commits nothing, disturbs nobody.
+"""Past windows of a stream, read from the bus's log without affecting its consumers. Commits nothing.
 
-Of Kafka a consumer of its own reads, which belongs to no group; of the spool, its files, which only ever grow at their
-end until they are removed as a whole.
+From Kafka a consumer without a group reads; from the spool its files are read, which only grow at their end until they
+are removed as a whole.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ingest.wire import Window
 class HistorySlice:
     """Windows of one stream, in the order of the log.
 
-    oldest, newest: stream clock from which and up to which the log has windows of the stream; None where none were
-    seen, or where that would take reading all of it.
+    oldest, newest: the stream clock values between which the log has windows of the stream. None if it has none, or if
+    the whole log would have to be read to find out.
     """
 
     windows: tuple[Window, ...]
@@ -26,10 +26,10 @@ class HistorySlice:
 
 
 class WindowHistory(Protocol):
-    """What the log still has of a stream."""
+    """Reads the windows that the log still keeps."""
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
-        """The windows that lie, at least partly, in [begin, end) of the stream clock; none when it has none (any more).
+        """The windows that overlap [begin, end) of the stream clock; none if the log has none (any more).
 
         Raises:
             BusError: the log cannot be read.

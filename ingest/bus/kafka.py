@@ -25,6 +25,7 @@ from ingest.bus.kafka_client import (
     translating_errors,
 )
 from ingest.bus.kafka_consumer import GroupConsumer
+from ingest.bus.kafka_limits import Topic
 from ingest.bus.port import Delivery, StartAt
 from ingest.errors import UnfitBroker
 from ingest.settings import KafkaSettings
@@ -49,10 +50,18 @@ class KafkaBus:
 
     can_send = True
 
-    def __init__(self, settings: KafkaSettings, *, idempotent: bool = True, window_s: float = MAX_WINDOW_S) -> None:
-        """`window_s`: length of the longest window that is to fit."""
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        idempotent: bool = True,
+        window_s: float = MAX_WINDOW_S,
+        others: Sequence[Topic] = (),
+    ) -> None:
+        """`window_s`: length of the longest window that must fit; `others`: topics that `send` is to be used for."""
         self._settings = settings
         self._window_s = window_s
+        self._others = others
         self._idempotent = idempotent
         self._brokers = addresses(settings)
         self._starting = asyncio.Lock()
@@ -66,8 +75,8 @@ class KafkaBus:
             BusError: no broker can be reached, or the topics cannot be made.
             UnfitBroker: windows would be lost by limits of the brokers or of topics that are there.
         """
-        await kafka_topics.make(self._settings, self._window_s)
-        survey = await kafka_topics.survey(self._settings, self._window_s)
+        await kafka_topics.create_missing(self._settings, self._window_s, self._others)
+        survey = await kafka_topics.survey(self._settings, self._window_s, self._others)
         if losing := kafka_limits.data_loss_problems(survey.problems):
             raise UnfitBroker(f"Kafka at {self._brokers} would lose windows: {losing[0]} (airtrace topics check)")
         for problem in survey.problems:

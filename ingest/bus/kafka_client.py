@@ -1,4 +1,4 @@
-"""What our Kafka clients share: addresses, limits, and errors that say what to do. Never connects by itself."""
+"""What all our Kafka clients share: addresses, limits, and errors that say what to do. Opens no connection itself."""
 
 from __future__ import annotations
 
@@ -14,41 +14,49 @@ from ingest.settings import KafkaSettings
 
 CONNECT_TIMEOUT_S = 10.0
 MAX_RECORD_BYTES = 2 * 2**20  # the longest window, 10 s of PCM, has 640 KB; Kafka's own limit is 1 MB
-MAX_HEADERS_BYTES = 2**16  # what a dead letter has on top of its record
+MAX_HEADERS_BYTES = 2**16  # that a dead letter has in addition to its record
 
 
 def addresses(settings: KafkaSettings) -> str:
-    """Of the brokers. Kafka takes no credentials in them; aiokafka would log them."""
+    """The brokers' addresses, without credentials: Kafka takes none there, and aiokafka would log them."""
     return ",".join(server.rpartition("@")[2] for server in (settings.bootstrap or "").split(","))
 
 
 @asynccontextmanager
-async def connecting(brokers: str) -> AsyncIterator[None]:
-    """What does not come about within CONNECT_TIMEOUT_S, or not at all, is a BusError."""
+async def connecting(brokers: str, timeout_s: float = CONNECT_TIMEOUT_S) -> AsyncIterator[None]:
+    """Translates errors of the block, which connects to the brokers.
+
+    Raises:
+        BusError: the block failed, or took longer than `timeout_s` seconds.
+    """
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             yield
     except (KafkaError, TimeoutError, OSError, ValueError) as error:
         is_silent = isinstance(error, KafkaConnectionError | TimeoutError)
-        reason = f"no broker answers within {CONNECT_TIMEOUT_S:.0f} s" if is_silent else str(error)
+        reason = f"no broker answers within {timeout_s:g} s" if is_silent else str(error)
         raise BusError(
             f"Kafka at {brokers} cannot be reached: {reason}: start it, or set AIRTRACE_KAFKA__BOOTSTRAP"
         ) from error
 
 
 @contextmanager
-def translating_errors(brokers: str, what: str) -> Iterator[None]:
-    """Kafka's errors as BusErrors: the brokers `what`."""
+def translating_errors(brokers: str, failure: str) -> Iterator[None]:
+    """Translates Kafka's errors in the block; `failure` completes "Kafka at <brokers> ...".
+
+    Raises:
+        BusError: Kafka refused a request, or the connection was lost.
+    """
     try:
         yield
     except KafkaError as error:
         raise BusError(
-            f"Kafka at {brokers} {what}: {error}: see the brokers, and the topic's limits and permissions"
+            f"Kafka at {brokers} {failure}: {error}: check the brokers, and the topic's limits and permissions"
         ) from error
 
 
 async def start_or_stop(client: Any) -> Any:
-    """The client, once it is connected; one that does not connect is stopped."""
+    """Starts an aiokafka client and returns it; stops it again if it does not connect."""
     try:
         await client.start()
     except BaseException:

@@ -15,7 +15,6 @@ from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 PCM_BYTES_PER_S = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
 # Noise makes FLAC a little larger than its PCM; a record has its headers, a request with one record its own.
 MAX_FLAC, RECORD_OVERHEAD_BYTES = 1.02, 4096
-MAX_EVENT_BYTES = 2**17  # a match with the 50 members that are named of its family has some 20 KB
 HOUR_MS = 3_600_000
 # A worker that takes over reads its last minute again, and a restart of everything takes some more.
 MIN_RETENTION_MS = 300_000
@@ -51,7 +50,7 @@ class TopicState:
     """A topic as it is: copies of its partition with the fewest, and how many have no leader now."""
 
     partitions: int
-    copies: int
+    replicas: int
     leaderless: int
     config: Config
 
@@ -65,7 +64,7 @@ class Problem:
     found: str
     needed: str
     why: str
-    loses: bool = True
+    loses_data: bool = True
 
     def __str__(self) -> str:
         return f"{self.where}: {self.limit} is {self.found}, must be {self.needed}: {self.why}"
@@ -76,8 +75,8 @@ def window_bytes(window_s: float) -> int:
     return round(window_s * PCM_BYTES_PER_S * MAX_FLAC) + RECORD_OVERHEAD_BYTES
 
 
-def topics(settings: KafkaSettings, window_s: float) -> tuple[Topic, ...]:
-    """The topics that the settings call for."""
+def topics(settings: KafkaSettings, window_s: float, others: Sequence[Topic] = ()) -> tuple[Topic, ...]:
+    """The topics of windows and of dead letters as the settings ask for them, and `others`."""
     windows_ms, events_ms = round(settings.retention_h * HOUR_MS), round(settings.events_retention_h * HOUR_MS)
     window = window_bytes(window_s)
     letter = MAX_RECORD_BYTES + MAX_HEADERS_BYTES
@@ -85,7 +84,7 @@ def topics(settings: KafkaSettings, window_s: float) -> tuple[Topic, ...]:
     return (
         Topic(*windows, is_windows=True),
         Topic(settings.rejected_topic, 1, events_ms, window + MAX_HEADERS_BYTES, letter),
-        Topic(settings.matches_topic, settings.partitions, events_ms, MAX_EVENT_BYTES, MAX_EVENT_BYTES),
+        *others,
     )
 
 
@@ -98,10 +97,10 @@ def topic_problems(topic: Topic, found: TopicState | None) -> Iterator[Problem]:
     if found.leaderless:
         partitions = f"{found.leaderless} of {found.partitions}"
         why = "nothing goes into them until they have one"
-        yield Problem(where, "partitions without a leader", partitions, "none", why, loses=False)
+        yield Problem(where, "partitions without a leader", partitions, "none", why, loses_data=False)
     if found.partitions < topic.partitions:
         why = "more workers than partitions have nothing to do; adding some moves streams between them"
-        yield Problem(where, "partitions", str(found.partitions), f"{topic.partitions} or more", why, loses=False)
+        yield Problem(where, "partitions", str(found.partitions), f"{topic.partitions} or more", why, loses_data=False)
     sizes = {"max.message.bytes": "the longest record would be refused", "segment.bytes": "it would fit in no segment"}
     for limit, why in sizes.items():
         yield from _at_least(where, limit, found.config, topic.min_bytes, why)
@@ -133,13 +132,13 @@ def _durability_problems(where: str, found: TopicState) -> Iterator[Problem]:
         why = "the broker would write what Airtrace cannot read without further packages"
         yield Problem(where, "compression.type", compression, " or ".join(READABLE), why)
     limit = "min.insync.replicas"
-    if (insync := _number(config, limit)) is not None and insync > found.copies:
-        why = f"no record is taken, as a partition has no more than {found.copies}"
-        yield Problem(where, limit, str(insync), f"{found.copies} or less", why)
+    if (insync := _number(config, limit)) is not None and insync > found.replicas:
+        why = f"no record is taken, as a partition has no more than {found.replicas}"
+        yield Problem(where, limit, str(insync), f"{found.replicas} or less", why)
     limit = "unclean.leader.election.enable"
     if config.get(limit) == "true":
         why = "a broker that fails may take records with it that it had confirmed"
-        yield Problem(where, limit, "true", "false", why, loses=False)
+        yield Problem(where, limit, "true", "false", why, loses_data=False)
 
 
 def _retention_problems(where: str, topic: Topic, config: Config) -> Iterator[Problem]:
@@ -149,14 +148,14 @@ def _retention_problems(where: str, topic: Topic, config: Config) -> Iterator[Pr
         loses = topic.is_windows and kept_ms < MIN_RETENTION_MS
         why = "workers that were away, or take over, find windows gone" if loses else "the settings say so"
         min_ms = MIN_RETENTION_MS if loses else topic.retention_ms
-        yield Problem(where, limit, str(kept_ms), f"{min_ms} or more, or -1", why, loses=loses)
+        yield Problem(where, limit, str(kept_ms), f"{min_ms} or more, or -1", why, loses_data=loses)
     limit = "retention.bytes"
     maximum = _number(config, limit)
     if topic.is_windows and maximum is not None and 0 <= maximum < topic.retention_ms * PCM_BYTES_PER_S // 1000:
         kept_s = maximum // PCM_BYTES_PER_S
         why = f"a partition with one stream may keep no more than {kept_s} s of it"
         needed = f"{topic.retention_ms * PCM_BYTES_PER_S // 1000} for each stream, or -1"
-        yield Problem(where, limit, str(maximum), needed, why, loses=kept_s * 1000 < MIN_RETENTION_MS)
+        yield Problem(where, limit, str(maximum), needed, why, loses_data=kept_s * 1000 < MIN_RETENTION_MS)
 
 
 def _at_least(where: str, limit: str, config: Config, minimum: int, why: str) -> Iterator[Problem]:
@@ -174,4 +173,4 @@ def _number(config: Config, name: str) -> int | None:
 
 def data_loss_problems(problems: Sequence[Problem]) -> list[Problem]:
     """Those by which something would be lost."""
-    return [problem for problem in problems if problem.loses]
+    return [problem for problem in problems if problem.loses_data]

@@ -30,13 +30,13 @@ class Survey:
     problems: tuple[Problem, ...]
 
 
-async def make(settings: KafkaSettings, window_s: float) -> list[str]:
-    """Makes the topics that are not there; their names.
+async def create_missing(settings: KafkaSettings, window_s: float, others: Sequence[Topic] = ()) -> list[str]:
+    """Creates the topics of the bus, and `others`, if they do not exist; returns the names of the new ones.
 
     Raises:
         BusError: no broker can be reached, or a topic cannot be made.
     """
-    brokers, wanted = addresses(settings), kafka_limits.topics(settings, window_s)
+    brokers, wanted = addresses(settings), kafka_limits.topics(settings, window_s, others)
     async with _administering(brokers) as admin:
         there = await admin.list_topics()
         missing = [topic for topic in wanted if topic.name not in there]
@@ -48,13 +48,13 @@ async def make(settings: KafkaSettings, window_s: float) -> list[str]:
     return made
 
 
-async def survey(settings: KafkaSettings, window_s: float) -> Survey:
-    """Looks at brokers and topics.
+async def survey(settings: KafkaSettings, window_s: float, others: Sequence[Topic] = ()) -> Survey:
+    """Reads the limits of the brokers, of the topics of the bus, and of `others`.
 
     Raises:
         BusError: no broker can be reached.
     """
-    wanted = kafka_limits.topics(settings, window_s)
+    wanted = kafka_limits.topics(settings, window_s, others)
     async with _administering(addresses(settings)) as admin:
         found = await _found(admin, wanted)
         configs = await _configs(admin, ConfigResourceType.BROKER, await _brokers(admin))

@@ -1,11 +1,11 @@
-"""The in-process bus: a small flight recorder on disk, with one partition, one process and one consumer.
+"""The in-process bus: a small log on disk with one partition, one process and one consumer.
 
-committed      the next offset to read            rejected/   records that cannot be read, each behind its error
-<offset>.log   records in order; the first one has this offset
+committed      the next offset to read            rejected/   the dead letters, each after its error
+<offset>.log   records in order, starting with this offset
 
-Every file call runs in one thread of its own: the event loop never waits for the disk, and calls cannot overtake each
-other, not even behind a caller that was cancelled. Nothing is forced to the platter: a kill loses nothing, a power cut
-at most what the system had not written yet, which the worker then books as lost.
+All file access happens in one thread of its own: the event loop never waits for the disk, and calls cannot overtake
+each other, even if their caller was cancelled. Nothing is fsynced: a kill loses nothing. A power cut loses at most what
+the system had not written yet; the worker accounts for it as lost.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 PARTITION = 0
-KEEP_S = 120.0  # the worker reads its last minute again; twice that, because streams do not sound in step
-FILE_BYTES = 2_000_000  # what is removed at once: half a minute of one stream, an eighth of the smallest spool
+KEEP_S = 120.0  # twice the minute that the worker reads again: streams do not advance in step
+FILE_BYTES = 2_000_000  # the unit of removal: half a minute of one stream, an eighth of the smallest spool
 BATCH_RECORDS = 64
 BATCH_BYTES = 8_000_000
-MAX_REJECTED = 100  # enough to see what is wrong; every one is logged and counted as well
+MAX_REJECTED = 100  # dead letters kept: enough for a diagnosis; all of them are logged and counted
 
-# A record on disk is a frame: checksum of what follows, lengths of head and value; head (key and headers, JSON); value.
+# A record on disk is a frame: checksum of the rest, lengths of head and value, head (key and headers as JSON), value.
 PREFIX = struct.Struct("<III")
 
 
 @dataclass(slots=True)
 class _LogFile:
-    """One file. Record i of it lies between bounds[i] and bounds[i + 1]."""
+    """One file. Its record i lies between the bytes bounds[i] and bounds[i + 1]."""
 
     path: Path
     first: int
@@ -59,27 +59,28 @@ class _LogFile:
 
 
 class Spool:
-    """The bus of the embedded mode, in `folder` (made if need be), on at most `most_mb` of disk.
+    """The bus of the embedded mode.
 
-    What is committed stays readable for `keep_s` seconds, or for less when the room is needed for what is not.
+    folder: where the log is kept; created if necessary. max_mb: the disk space that it may take.
+    keep_s: how long committed records stay readable; less if new records need the space.
     """
 
     can_send = False
 
     def __init__(self, folder: Path, max_mb: int, keep_s: float = KEEP_S) -> None:
         self.committed = 0  # the next offset to read
-        self.next_offset = 0  # the next record to come gets this one
+        self.next_offset = 0  # the offset of the next record to be published
         self._folder = folder
         self._max_bytes = max_mb * 1_000_000
         self._keep_s = keep_s
         self._files: list[_LogFile] = []
-        self._rejected: set[int] = set()  # a commit that ends in front of these goes on behind them
+        self._rejected: set[int] = set()  # offsets of dead letters: a commit that ends at one of them skips it
         self._arrived = asyncio.Event()
         self._progressed = asyncio.Event()  # a call in the thread has ended: `committed` may have changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
 
     async def __aenter__(self) -> Spool:
-        """Raises BusError when the folder cannot be used."""
+        """Opens the log; raises BusError if the folder cannot be used."""
         try:
             await self._in_thread(self._open)
         except BaseException:
@@ -91,36 +92,36 @@ class Spool:
         await asyncio.to_thread(self._thread.shutdown)
 
     async def publish(self, record: Record) -> None:
-        """See `Bus`. Raises BusError when the spool is full of records that wait, or its disk is full."""
+        """See `Bus`. Raises BusError if the spool is full of uncommitted records, or its disk is full."""
         await self.append(encode(record))
 
     async def append(self, encoded: Encoded) -> None:
-        """Publishes a record as it is, readable or not."""
+        """Publishes an encoded record as it is, valid or not; see `publish`."""
         try:
             await self._in_thread(self._append, encoded)
         finally:
-            self._arrived.set()  # a caller that was cancelled may have written its record all the same
+            self._arrived.set()  # a cancelled caller may still have written its record
 
     async def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
-        """See `Bus`. Never begins behind the committed offset: the records in between belong to nobody yet."""
-        asked = await start_at(PARTITION)
-        offset = self.committed if asked is None else min(asked, self.committed)
+        """See `Bus`. Never starts after the committed offset: nobody has processed the records in between."""
+        requested = await start_at(PARTITION)
+        offset = self.committed if requested is None else min(requested, self.committed)
         while True:
             self._arrived.clear()
-            begin = offset
-            batch, offset = await self._in_thread(self._read, begin)
+            start = offset
+            batch, offset = await self._in_thread(self._read, start)
             if batch:
                 yield batch
-            elif offset == begin:
+            elif offset == start:
                 await self._arrived.wait()
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """See `Bus`. An offset in front of the committed one changes nothing."""
+        """See `Bus`. An offset before the committed one changes nothing."""
         await self._in_thread(self._commit, offsets.get(PARTITION, 0))
 
     async def reject(self, delivery: Delivery, error: str) -> None:
         """See `Bus`."""
-        await self._in_thread(self._bury, delivery.offset, encode_frame(encode(delivery.record)), error)
+        await self._in_thread(self._dead_letter, delivery.offset, encode_frame(encode(delivery.record)), error)
 
     def holds(self, partition: int) -> bool:
         """See `Bus`. There is only one reader."""
@@ -144,57 +145,57 @@ class Spool:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
         except OSError as error:
             raise BusError(
-                f"the spool {self._folder} cannot be used ({error.strerror or error}): see its disk and permissions"
+                f"the spool {self._folder} cannot be used ({error.strerror or error}): check its disk and permissions"
             ) from error
         finally:
             self._progressed.set()
 
-    # From here on everything runs in the thread.
+    # Everything below runs in the thread.
 
     def _open(self) -> None:
         (self._folder / "rejected").mkdir(parents=True, exist_ok=True)
         paths = sorted(self._folder.glob("[0-9]" * 20 + ".log"))
-        self._files = [_opened(path, is_last=path == paths[-1]) for path in paths]
+        self._files = [_recover(path, is_last=path == paths[-1]) for path in paths]
         oldest, end = (self._files[0].first, self._files[-1].next_offset) if paths else (0, 0)
         self.committed = max(_number_in(self._folder / "committed"), oldest)
-        self.next_offset = max(end, self.committed)  # no offset is ever given twice
+        self.next_offset = max(end, self.committed)  # no offset is ever reused
         if self.next_offset > end:
-            self._begin_file()
+            self._start_file()
 
     def _append(self, encoded: Encoded) -> None:
         frame = encode_frame(encoded)
         self._make_room(len(frame))
         if not self._files or self._files[-1].bounds[-1] >= FILE_BYTES:
-            self._begin_file()
+            self._start_file()
         newest = self._files[-1]
         with newest.path.open("r+b") as file:
-            file.seek(newest.bounds[-1])  # over whatever a full disk left of the record before
+            file.seek(newest.bounds[-1])  # overwrites the remains of a record that did not fit on a full disk
             file.write(frame)
         newest.bounds.append(newest.bounds[-1] + len(frame))
         self.next_offset += 1
 
-    def _begin_file(self) -> None:
+    def _start_file(self) -> None:
         path = self._folder / f"{self.next_offset:020}.log"
         path.touch()
         self._files.append(_LogFile(path, self.next_offset, [0]))
 
     def _make_room(self, n_bytes: int) -> None:
-        """What waits matters more than what is kept for a replay: the latter goes first."""
+        """Removes the oldest files for the new record, but none with records that are not committed."""
         while sum(file.bounds[-1] for file in self._files) + n_bytes > self._max_bytes:
             if self._index(self.committed) == 0:
                 waiting = self.next_offset - self.committed
                 raise BusError(
                     f"the spool {self._folder} is full, {waiting} records wait for the worker: "
-                    "see in its log why it is behind, or raise AIRTRACE_INGEST__MAX_SPOOL_MB"
+                    "check its log to see why it is behind, or raise AIRTRACE_INGEST__MAX_SPOOL_MB"
                 )
             self._files.pop(0).path.unlink()
 
     def _index(self, offset: int) -> int:
-        """Which file an offset is in; the oldest for those no longer kept."""
+        """Index of the file with this offset; the oldest file for an offset that is no longer kept."""
         return max(bisect_right(self._files, offset, key=lambda file: file.first) - 1, 0)
 
     def _read(self, offset: int) -> tuple[list[Delivery], int]:
-        """A batch from `offset` on, or from the oldest kept if that is newer; and the offset to go on from."""
+        """A batch that starts at `offset`, or at the oldest one kept if that is newer; and the next offset to read."""
         batch: list[Delivery] = []
         n_bytes = 0
         for number, frame in self._frames(offset):
@@ -212,9 +213,9 @@ class Spool:
         for kept in self._files[self._index(offset) :]:
             with kept.path.open("rb") as file:
                 for number in range(max(offset, kept.first), kept.next_offset):
-                    begin, end = kept.bounds[number - kept.first : number - kept.first + 2]
-                    file.seek(begin)
-                    yield number, file.read(end - begin)
+                    start, end = kept.bounds[number - kept.first : number - kept.first + 2]
+                    file.seek(start)
+                    yield number, file.read(end - start)
 
     def _commit(self, offset: int) -> None:
         while offset in self._rejected:
@@ -224,10 +225,10 @@ class Spool:
         _replace(self._folder / "committed", str(offset).encode())
         self.committed = offset
         self._rejected = {rejected for rejected in self._rejected if rejected >= offset}
-        self._forget()
+        self._remove_old_files()
 
-    def _forget(self) -> None:
-        """Removes files whose last record came more than `keep_s` before the committed one."""
+    def _remove_old_files(self) -> None:
+        """Removes files that were last written more than `keep_s` before the last committed one."""
         while (current := self._index(self.committed)) > 1:
             oldest, last_committed = self._files[0].path, self._files[current - 1].path
             if last_committed.stat().st_mtime - oldest.stat().st_mtime <= self._keep_s:
@@ -236,13 +237,13 @@ class Spool:
             del self._files[0]
 
     def _reject(self, offset: int, frame: bytes, error: str) -> None:
-        self._bury(offset, frame, error)
+        self._dead_letter(offset, frame, error)
         self._rejected.add(offset)
         self._commit(self.committed)
 
-    def _bury(self, offset: int, frame: bytes, error: str) -> None:
+    def _dead_letter(self, offset: int, frame: bytes, error: str) -> None:
         path = self._folder / "rejected" / f"{offset:020}"
-        if not path.exists():  # else a replay came by again
+        if not path.exists():  # else a replay has met it again
             _replace(path, f"{error}\n".encode() + frame)
             metrics.REJECTED.inc()
             log.error("spool.rejected", offset=offset, error=error, kept=str(path))
@@ -251,6 +252,7 @@ class Spool:
 
 
 def encode_frame(encoded: Encoded) -> bytes:
+    """The frame of a record, as it is kept on disk."""
     headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
     head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
     prefix = PREFIX.pack(0, len(head), len(encoded.value))
@@ -266,7 +268,7 @@ def decode_frame(frame: bytes) -> Record:
     """The record in a frame.
 
     Raises:
-        WireError: it is damaged, or none of ours.
+        WireError: it is damaged, or not a record of ours.
     """
     if not _is_whole(frame):
         raise WireError("damaged on disk: the checksum is wrong")
@@ -276,8 +278,8 @@ def decode_frame(frame: bytes) -> Record:
     return decode(head["key"].encode("latin-1"), headers, frame[value_at:])
 
 
-def _opened(path: Path, *, is_last: bool) -> _LogFile:
-    """A file as it was left. Only the last one can end within a record; that is cut off."""
+def _recover(path: Path, *, is_last: bool) -> _LogFile:
+    """A file as it was left. Only the last file can end within a record; the remains are cut off."""
     size, bounds = path.stat().st_size, [0]
     with path.open("rb") as file:
         while bounds[-1] + PREFIX.size <= size:
@@ -296,7 +298,7 @@ def _opened(path: Path, *, is_last: bool) -> _LogFile:
 
 
 def _number_in(path: Path) -> int:
-    """0 if it is not there or not whole: then everything kept is read again, which changes nothing."""
+    """The number in a file; 0 if it is missing or damaged: reading everything again changes nothing."""
     try:
         return int(path.read_text())
     except (FileNotFoundError, ValueError):

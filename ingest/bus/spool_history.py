@@ -1,4 +1,4 @@
-"""Reads past windows from the files of a spool, whether a process has it open or not."""
+"""Past windows from the files of a spool, whether or not a process has it open."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ingest.wire import Window
 
 
 class SpoolHistory:
-    """Reads the files of a spool, whether a process has it open or not."""
+    """Reads the files of a spool."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
-        """See `Recorder`. There is only one partition."""
+        """See `WindowHistory`. There is only one partition."""
         return await asyncio.to_thread(self._read, stream_id, begin, end)
 
     def _read(self, stream_id: int, begin: int, end: int) -> HistorySlice:
@@ -35,26 +35,26 @@ class SpoolHistory:
                     found.append(window)
         except OSError as error:
             raise BusError(
-                f"the spool {self._folder} cannot be read ({error.strerror or error}): see its disk and permissions"
+                f"the spool {self._folder} cannot be read ({error.strerror or error}): check its disk and permissions"
             ) from error
         return HistorySlice(tuple(found), oldest, newest)
 
     def _windows(self, stream_id: int) -> Iterator[Window]:
         if not self._folder.is_dir():
             raise BusError(
-                f"there is no log of windows in {self._folder}: if they travel over Kafka, name its brokers here, too "
-                "(AIRTRACE_KAFKA__BOOTSTRAP)"
+                f"there is no log of windows in {self._folder}: if windows are published to Kafka, "
+                "set AIRTRACE_KAFKA__BOOTSTRAP here, too"
             )
         for path in sorted(self._folder.glob("*.log")):
             try:
                 with path.open("rb") as file:
                     yield from _windows_in(file, str(stream_id))
-            except FileNotFoundError:  # it was removed in this moment: no longer needed by the worker
+            except FileNotFoundError:  # just removed, as the worker no longer needs it
                 continue
 
 
 def _windows_in(file: BinaryIO, key: str) -> Iterator[Window]:
-    """A stream's windows in one file, up to where a record is not whole: it is just being written."""
+    """A stream's windows in one file, up to the first incomplete record, which is still being written."""
     while len(prefix := file.read(PREFIX.size)) == PREFIX.size:
         _, head_bytes, value_bytes = PREFIX.unpack(prefix)
         head = file.read(head_bytes)

@@ -7,8 +7,10 @@ import asyncio
 import structlog
 
 from ingest.backoff import Backoff
+from ingest.bus.kafka_limits import HOUR_MS, Topic
 from ingest.bus.port import Bus
 from ingest.errors import BusError
+from ingest.settings import KafkaSettings
 from ingest.wire import Encoded
 from monitor import metrics
 from monitor.alerts.events import VERSION, event
@@ -22,6 +24,13 @@ POLL_S = 0.5  # how late an event may be
 SEND_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.5
 MAX_RETRY_S = 10.0
+MAX_EVENT_BYTES = 2**17  # leaves room for new fields: naming 50 members of a family would take about 20 KB
+
+
+def events_topic(settings: KafkaSettings) -> Topic:
+    """The topic of matches, partitioned by stream like the windows."""
+    retention_ms = round(settings.events_retention_h * HOUR_MS)
+    return Topic(settings.matches_topic, settings.partitions, retention_ms, MAX_EVENT_BYTES, MAX_EVENT_BYTES)
 
 
 class EventPublisher:

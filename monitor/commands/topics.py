@@ -9,6 +9,7 @@ from ingest.bus import kafka_topics
 from ingest.bus.kafka_client import addresses
 from ingest.bus.kafka_limits import HOUR_MS, Topic, TopicState
 from ingest.bus.kafka_topics import Survey
+from monitor.alerts.kafka import events_topic
 from monitor.commands import output
 from monitor.errors import SettingsError
 from monitor.settings import Settings
@@ -18,7 +19,7 @@ UNFIT = 3
 
 async def create(settings: Settings, *, as_json: bool) -> int:
     _needs_brokers(settings)
-    made = await kafka_topics.make(settings.kafka, settings.ingest.window_s)
+    made = await kafka_topics.create_missing(settings.kafka, settings.ingest.window_s, [events_topic(settings.kafka)])
     return await _report(settings, made, as_json=as_json)
 
 
@@ -28,7 +29,7 @@ async def check(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _report(settings: Settings, made: list[str], *, as_json: bool) -> int:
-    survey = await kafka_topics.survey(settings.kafka, settings.ingest.window_s)
+    survey = await kafka_topics.survey(settings.kafka, settings.ingest.window_s, [events_topic(settings.kafka)])
     if as_json:
         output.as_json(_shape(settings, survey, made))
     else:
@@ -41,7 +42,7 @@ def _print(survey: Survey, made: list[str]) -> None:
     rows = [_row(topic, survey.found[topic.name], made) for topic in survey.wanted]
     output.table(columns, rows, "")
     for problem in survey.problems:
-        output.print_status(f"airtrace: {problem if problem.loses else f'differs: {problem}'}")
+        output.print_status(f"airtrace: {problem if problem.loses_data else f'differs: {problem}'}")
 
 
 def _row(topic: Topic, found: TopicState | None, made: list[str]) -> tuple[object, ...]:
@@ -50,7 +51,7 @@ def _row(topic: Topic, found: TopicState | None, made: list[str]) -> tuple[objec
     config = found.config
     retention = _retention(config.get("retention.ms"))
     facts = (retention, config.get("max.message.bytes"), config.get("compression.type"))
-    return (topic.name, found.partitions, found.copies, *facts, "created" if topic.name in made else "exists")
+    return (topic.name, found.partitions, found.replicas, *facts, "created" if topic.name in made else "exists")
 
 
 def _retention(milliseconds: str | None) -> str:
@@ -77,7 +78,7 @@ def _found_shape(found: TopicState | None, topic: Topic) -> dict[str, Any] | Non
     if found is None:
         return None
     config = {name: found.config.get(name) for name in topic.config}
-    return {"partitions": found.partitions, "copies": found.copies, "leaderless": found.leaderless, **config}
+    return {"partitions": found.partitions, "replicas": found.replicas, "leaderless": found.leaderless, **config}
 
 
 def _needs_brokers(settings: Settings) -> None:

@@ -24,7 +24,7 @@ from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Encoded
 from monitor.alerts.events import event
-from monitor.alerts.kafka import EventPublisher
+from monitor.alerts.kafka import EventPublisher, events_topic
 from monitor.core.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import RejectedValue, StaleProgress
@@ -200,8 +200,10 @@ async def test_events_arrive_over_kafka_as_their_published_schema_says(
     settings = kafka_settings(any_kafka.bootstrap, partitions=2)
     stream, one = playing
     assert telling.outbox is not None
-    async with KafkaBus(settings, idempotent=any_kafka.is_real) as bus, asyncio.TaskGroup() as group:
-        relaying = group.create_task(EventPublisher(telling.outbox, bus, settings.matches_topic).run(), name="relay")
+    topic = events_topic(settings)
+    bus = KafkaBus(settings, idempotent=any_kafka.is_real, others=[topic])
+    async with bus, asyncio.TaskGroup() as group:
+        relaying = group.create_task(EventPublisher(telling.outbox, bus, topic.name).run(), name="relay")
         await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
         await telling.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
         told = await messages(settings, 3)

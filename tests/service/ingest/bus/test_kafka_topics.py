@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ingest.bus import kafka_topics
 from ingest.bus.kafka import KafkaBus
-from ingest.bus.kafka_limits import data_loss_problems
+from ingest.bus.kafka_limits import Topic, data_loss_problems
 from ingest.errors import UnfitBroker
 from ingest.settings import KafkaSettings
 from ingest.wire import Window
@@ -32,10 +32,11 @@ async def make_topic(settings: KafkaSettings, name: str, **config: str) -> None:
 
 async def test_the_topics_are_made_once_and_are_as_they_must_be(kafka: str) -> None:
     settings = kafka_settings(kafka, partitions=3, retention_h=2, events_retention_h=50)
-    names = [settings.windows_topic, settings.rejected_topic, settings.matches_topic]
-    assert sorted(await kafka_topics.make(settings, WINDOW_S)) == sorted(names)
-    assert await kafka_topics.make(settings, WINDOW_S) == []
-    survey = await kafka_topics.survey(settings, WINDOW_S)
+    others = [Topic("other-topic", 3, 180_000_000, 1000, 1000)]
+    names = [settings.windows_topic, settings.rejected_topic, "other-topic"]
+    assert sorted(await kafka_topics.create_missing(settings, WINDOW_S, others)) == sorted(names)
+    assert await kafka_topics.create_missing(settings, WINDOW_S, others) == []
+    survey = await kafka_topics.survey(settings, WINDOW_S, others)
     assert survey.problems == ()
     found = [survey.found[name] for name in names]
     assert [each.partitions for each in found if each] == [3, 1, 3]
@@ -47,8 +48,8 @@ async def test_nothing_is_made_by_looking(kafka: str) -> None:
     settings = kafka_settings(kafka)
     for _ in range(2):
         survey = await kafka_topics.survey(settings, WINDOW_S)
-        assert list(survey.found.values()) == [None, None, None]
-        assert [problem.limit for problem in data_loss_problems(survey.problems)] == ["the topic"] * 3
+        assert list(survey.found.values()) == [None, None]
+        assert [problem.limit for problem in data_loss_problems(survey.problems)] == ["the topic"] * 2
 
 
 @pytest.mark.parametrize(
@@ -90,10 +91,10 @@ async def test_a_broker_s_own_limits_are_seen(tmp_path: Path) -> None:
         if broker.pid is None or not broker.is_real:
             pytest.skip("only a broker of our own has limits of our choice")
         settings = kafka_settings(broker.bootstrap, session_timeout_s=10)
-        await kafka_topics.make(settings, WINDOW_S)
+        await kafka_topics.create_missing(settings, WINDOW_S)
         survey = await kafka_topics.survey(settings, WINDOW_S)
         assert {(problem.where, problem.limit) for problem in survey.problems} == {
             ("broker 1", "socket.request.max.bytes"),
             ("broker 1", "group.max.session.timeout.ms"),
         }
-        assert all(problem.loses for problem in survey.problems)
+        assert all(problem.loses_data for problem in survey.problems)

@@ -23,7 +23,8 @@ from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Codec, Window, encode
 
 SETTINGS = KafkaSettings(bootstrap="127.0.0.1:9092")
-WINDOWS, REJECTED, MATCHES = topics(SETTINGS, 10)
+OTHER = Topic("other", 8, 3_600_000, 1000, 1000)
+WINDOWS, REJECTED, _ = topics(SETTINGS, 10, [OTHER])
 
 
 def as_wanted(topic: Topic, copies: int = 1, **config: str) -> TopicState:
@@ -31,7 +32,7 @@ def as_wanted(topic: Topic, copies: int = 1, **config: str) -> TopicState:
     return TopicState(topic.partitions, copies, 0, {**topic.config, "min.insync.replicas": "1", **changed})
 
 
-@pytest.mark.parametrize("topic", [WINDOWS, REJECTED, MATCHES])
+@pytest.mark.parametrize("topic", [WINDOWS, REJECTED, OTHER])
 def test_a_topic_as_it_is_made_has_no_problem(topic: Topic) -> None:
     assert list(topic_problems(topic, as_wanted(topic))) == []
 
@@ -58,7 +59,7 @@ def test_a_limit_that_loses_windows_is_named_with_what_it_must_be(
         *("topic airtrace.windows.v1", limit, found),
         needed,
     )
-    assert problem.loses
+    assert problem.loses_data
     assert f"{limit} is {found}, must be {needed}: " in str(problem)
 
 
@@ -100,10 +101,10 @@ def test_a_missing_topic_a_missing_leader_and_too_few_partitions_are_told_apart(
     (missing,) = topic_problems(WINDOWS, None)
     assert "airtrace topics create" in str(missing)
     (leaderless,) = topic_problems(WINDOWS, replace(as_wanted(WINDOWS), leaderless=2))
-    assert not leaderless.loses, "an election passes; what is to go there waits"
+    assert not leaderless.loses_data, "an election passes; what is to go there waits"
     assert "2 of 8" in str(leaderless)
     (few,) = topic_problems(WINDOWS, replace(as_wanted(WINDOWS), partitions=3))
-    assert not few.loses
+    assert not few.loses_data
     assert list(topic_problems(WINDOWS, replace(as_wanted(WINDOWS), partitions=9))) == []
 
 
@@ -117,7 +118,7 @@ def test_a_missing_topic_a_missing_leader_and_too_few_partitions_are_told_apart(
 )
 def test_a_broker_s_own_limits_are_named(config: dict[str, str], limit: str) -> None:
     (problem,) = broker_problems("3", config, SETTINGS, 10)
-    assert (problem.where, problem.limit, problem.loses) == ("broker 3", limit, True)
+    assert (problem.where, problem.limit, problem.loses_data) == ("broker 3", limit, True)
 
 
 @pytest.mark.parametrize("window_s", [0.5, 2, 10])
