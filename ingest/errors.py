@@ -29,7 +29,7 @@ class UnfitBroker(BusError):
 
 
 class FfmpegMissing(IngestError):
-    """No ffmpeg on this machine: install it (apt-get install ffmpeg) or the wheel imageio-ffmpeg."""
+    """There is no ffmpeg on this machine: apt-get install ffmpeg, or pip install 'airtrace[embedded]'."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)

@@ -1,1 +1,1 @@
-"""The embedded mode: one directory that holds everything, and the PostgreSQL server in it."""
+"""Everything on this machine: the home, the PostgreSQL server in it, and the full mode for trying it out."""

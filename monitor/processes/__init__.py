@@ -1,1 +1,1 @@
-"""The full mode on one machine, for trying it by hand and for tests: its servers, and all of Airtrace's processes."""
+"""The processes of Airtrace: `run`, `ingest`, `worker` and `api`."""

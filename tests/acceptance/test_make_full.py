@@ -18,7 +18,7 @@ from monitor.local import servers
 from tests.acceptance.command import Airtrace, until
 from tests.broker import SCRIPT
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = pytest.mark.timeout(1200)
 
 PATIENCE_S = 240.0
 STOP_S = 90.0
@@ -64,8 +64,8 @@ def test_it_runs_everything_until_ctrl_c(
     airtrace("streams", "add", "radio", "http://127.0.0.1:9/live.mp3", **settings)
     assert [stream["name"] for stream in airtrace("streams", "list", "--json", **settings).json] == ["radio"]
     os.kill(_pid(said, "worker 1"), signal.SIGKILL)
-    until(lambda: "worker 1 has ended with code -9" in said.read_text(), PATIENCE_S, said.read_text)
-    until(lambda: "worker 1 is there again" in said.read_text(), PATIENCE_S, said.read_text)
+    until(lambda: "worker 1 has exited with code -9" in said.read_text(), PATIENCE_S, said.read_text)
+    until(lambda: "worker 1 is running again" in said.read_text(), PATIENCE_S, said.read_text)
     process.send_signal(signal.SIGINT)
     assert process.wait(STOP_S) == EXIT_INTERRUPTED, said.read_text()
     assert "Traceback" not in said.read_text()

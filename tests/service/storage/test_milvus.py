@@ -301,12 +301,12 @@ def test_the_kind_of_index_follows_from_where_it_is_and_how_large(
 
 OPEN = """
 import asyncio, sys
-from monitor import index
+from monitor.storage import milvus
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
 
 async def main():
-    async with index.opened(sys.argv[1], None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as opened:
+    async with milvus.open_index(sys.argv[1], None, DetectorInfo("fingerprint", "test", "c0ffee", 16)) as opened:
         print(await opened.count())
 
 try:
@@ -374,3 +374,12 @@ async def test_a_server_that_goes_away_is_a_dependency_error_in_time(
             await opened.search(vectors(1), 1)
         assert time.monotonic() - begun < 15
     assert "Traceback" not in capfd.readouterr().err
+
+
+async def test_without_milvus_lite_the_message_says_which_extra_to_install(
+    tmp_path: Path, info: DetectorInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "milvus_lite", None)
+    with pytest.raises(DependencyError, match=r"pip install 'airtrace\[embedded\]'.*AIRTRACE_MILVUS__URI"):
+        async with index_module.open_index(str(tmp_path / "milvus.db"), None, info):
+            pass

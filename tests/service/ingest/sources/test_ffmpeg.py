@@ -312,5 +312,5 @@ def test_without_one_the_wheels_serves(tmp_path: Path, monkeypatch: pytest.Monke
 def test_without_any_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(FfmpegMissing, match="apt-get install ffmpeg"):
+    with pytest.raises(FfmpegMissing, match=r"apt-get install ffmpeg, or pip install 'airtrace\[embedded\]'"):
         ffmpeg.binary.__wrapped__()
