@@ -1,33 +1,34 @@
-"""The home: one directory with everything of the embedded mode, used by one process at a time.
+"""The home: one directory with everything that the embedded mode stores, used by one process at a time.
 
-home.json      the layout's version        lock       held while a process uses the home
-postgres/      the database                run.json   address of the running `airtrace run`, and its pid
-milvus.db      the vectors                 spool/     windows on their way
-models/        checkpoints that were fetched (monitor/detect/checkpoints.py); full mode reads them here, too
+home.json      version of the layout       lock       locked while a process uses the home
+postgres/      the database                run.json   address and pid of the running `airtrace run`
+milvus.db      the vectors                 spool/     windows that wait for the worker
+models/        fetched checkpoints (monitor/detect/checkpoints.py), which the full mode reads as well
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from monitor.errors import HomeBusy, HomeError, HomeTooNew
 
 LAYOUT = 1
 RUN = "run.json"
-TAKE_S = 0.2  # `running_at` of another command takes the lock for an instant, to see whether anybody has it
+# `running_at` of another command acquires the lock for an instant, to find out whether anybody has it.
+LOCK_TIMEOUT_S, LOCK_POLL_S = 0.2, 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths inside a home that this process holds, and whether this process made it."""
+    """The paths inside a home."""
 
     path: Path
 
@@ -45,7 +46,7 @@ class Home:
 
     @contextmanager
     def announced(self, url: str) -> Iterator[None]:
-        """Tells other commands, while it lasts, at which address this process serves them."""
+        """Lets other commands find the address of this process, until the context ends."""
         file = self.path / RUN
         _write(file, {"url": url, "pid": os.getpid()})
         try:
@@ -56,40 +57,41 @@ class Home:
 
 @contextmanager
 def held(path: Path) -> Iterator[Home]:
-    """Makes the home if need be and holds it.
+    """Locks the home until the context ends, and creates it if necessary.
+
+    The system releases the lock of a process that was killed.
 
     Raises:
-        HomeBusy: another process has it.
-        HomeTooNew: a newer version made it.
-        HomeError: it cannot be made or written.
+        HomeBusy: another process is using it.
+        HomeTooNew: a newer version created it.
+        HomeError: it cannot be created or written.
     """
-    with _lock_file(path) as lock:
-        _take(lock.fileno(), path)
-        with _usable(path, "written"):
-            (path / RUN).unlink(missing_ok=True)  # of a process that was killed: nobody is served there any more
-            _check_layout(path)
-        yield Home(path)
-
-
-def _lock_file(path: Path) -> TextIO:
+    # A lock on the file itself (flock), which every version of Airtrace has used.
+    lock = FileLock(path / "lock")
     with _usable(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
-        return (path / "lock").open("a+")
+        try:
+            lock.acquire(LOCK_TIMEOUT_S, LOCK_POLL_S)
+        except Timeout as error:
+            raise HomeBusy(_busy(path)) from error
+    try:
+        with _usable(path, "written"):
+            (path / RUN).unlink(missing_ok=True)  # left by a process that was killed
+            _check_layout(path)
+        yield Home(path)
+    finally:
+        lock.release()
 
 
 def running_at(path: Path) -> str | None:
-    """Address of the `airtrace run` that has this home, or None when nobody has it.
+    """Address of the `airtrace run` that uses this home, or None if nobody uses it.
 
     Raises:
-        HomeBusy: a process that serves nobody has it.
+        HomeBusy: another command, which serves no API, is using it.
         HomeError: the home cannot be read.
     """
     with _usable(path, "read"):
-        try:
-            with (path / "lock").open("r+") as lock:
-                if not _is_taken(lock.fileno()):
-                    return None
-        except FileNotFoundError:
+        if not _is_locked(path):
             return None
         announced = _announced(path)
     if announced is None:
@@ -97,8 +99,31 @@ def running_at(path: Path) -> str | None:
     return str(announced["url"])
 
 
+def _is_locked(path: Path) -> bool:
+    if not (path / "lock").exists():
+        return False
+    announced = _announced(path)
+    # If no living process announces itself, the lock may be one of the instants in which another command asks this.
+    timeout_s = 0.0 if announced is not None and _is_alive(announced) else LOCK_TIMEOUT_S
+    try:
+        with FileLock(path / "lock").acquire(timeout_s, LOCK_POLL_S):
+            return False
+    except Timeout:
+        return True
+
+
+def _is_alive(announced: dict[str, Any]) -> bool:
+    try:
+        os.kill(int(announced["pid"]), 0)
+    except PermissionError:  # another user's process
+        return True
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
 def _announced(path: Path) -> dict[str, Any] | None:
-    """What a process that serves others says about itself; it is only to be believed while the home is taken."""
+    """What `airtrace run` wrote about itself; valid only while the home is locked, for a kill leaves it behind."""
     try:
         announced: dict[str, Any] = json.loads((path / RUN).read_text())
     except (FileNotFoundError, ValueError):
@@ -118,26 +143,6 @@ def _busy(path: Path) -> str:
     )
 
 
-def _take(lock: int, path: Path) -> None:
-    deadline_s = time.monotonic() + TAKE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline_s:
-                raise HomeBusy(_busy(path)) from error
-            time.sleep(TAKE_S / 20)
-
-
-def _is_taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _check_layout(path: Path) -> None:
     file = path / "home.json"
     if not file.exists():
@@ -146,13 +151,13 @@ def _check_layout(path: Path) -> None:
     try:
         layout = int(json.loads(file.read_text())["layout"])
     except (ValueError, KeyError, TypeError) as error:
-        raise HomeError(f"{file} is damaged: restore it, or move {path} away to start anew") from error
+        raise HomeError(f"{file} is damaged: restore it, or move {path} away to start again") from error
     if layout > LAYOUT:
-        raise HomeTooNew(f"{path} was made by a newer Airtrace (layout {layout}, this one knows {LAYOUT}): upgrade")
+        raise HomeTooNew(f"{path} was made by a newer Airtrace (layout {layout}; this one supports {LAYOUT}): upgrade")
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    """Whole or not at all: a kill in between would leave a home that looks damaged."""
+    """Writes a file atomically: a kill in between would otherwise leave a home that looks damaged."""
     unfinished = file.with_suffix(".new")
     unfinished.write_text(json.dumps(content))
     unfinished.replace(file)
