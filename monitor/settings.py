@@ -23,7 +23,7 @@ from ingest.settings import IngestSettings, KafkaSettings
 from monitor.errors import SettingsError
 
 PREFIX = "AIRTRACE_"
-# Read by us before there are settings, or by tests, benchmarks and the demo only.
+# Read before the settings are, or only by tests, benchmarks, the demo and `make full`.
 NOT_SETTINGS = (
     *("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE"),
     *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_", "AIRTRACE_FULL_"),
@@ -35,30 +35,32 @@ class _Section(BaseModel):
 
 
 class DatabaseSettings(_Section):
-    """PostgreSQL, where matches, coverage and fingerprints live."""
+    """PostgreSQL, which stores matches, coverage and fingerprints."""
 
     dsn: SecretStr | None = Field(None, description="postgresql://user:password@host/database; empty: embedded.")
-    max_connections: int = Field(8, ge=2, le=100, description="Most connections of one process.")
+    max_connections: int = Field(8, ge=2, le=100, description="Maximum number of connections per process.")
 
 
 class MilvusSettings(_Section):
-    """Milvus, where vectors are searched."""
+    """Milvus, which searches the vectors."""
 
-    uri: str | None = Field(None, description="http://host:19530, or a Milvus Lite file; empty: one in the home.")
+    uri: str | None = Field(None, description="http://host:19530, or a Milvus Lite file; empty: a file in the home.")
     token: SecretStr | None = Field(None, description="user:password or API key of the server.")
     index: Literal["auto", "FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "DISKANN"] = Field(
-        "auto", description="Kind of index (deploy/README.md); after a change: `airtrace catalog rebuild`."
+        "auto", description="Index type (deploy/README.md); run `airtrace catalog rebuild` after a change."
     )
 
 
 class CatalogSettings(_Section):
-    """What is registered."""
+    """The catalog of reference recordings."""
 
-    max_track_h: float = Field(24, gt=0, le=200, description="Longest recording, in hours; longer ones are refused.")
+    max_track_h: float = Field(
+        24, gt=0, le=200, description="Maximum length of a track, in hours; longer ones are refused."
+    )
 
 
 class BacklogPolicy(StrEnum):
-    """What happens to a stream that is too far behind."""
+    """What a worker does with a stream that is too far behind."""
 
     CATCH_UP = "catch_up"
     SKIP = "skip"
@@ -67,63 +69,71 @@ class BacklogPolicy(StrEnum):
 class MatchingSettings(_Section):
     """How streams are matched."""
 
-    top_k: int = Field(10, ge=1, le=100, description="Candidates taken from the index per segment.")
+    top_k: int = Field(10, ge=1, le=100, description="Candidates per segment from the index.")
     backlog: BacklogPolicy = Field(
         BacklogPolicy.CATCH_UP,
-        description="What a worker does about a stream that is too far behind: catch_up, or skip to the newest.",
+        description="What a worker does with a stream that is too far behind: catch_up, or skip to the newest window.",
     )
-    max_backlog_s: float = Field(60, ge=5, le=86_400, description="What is too far behind real time, in seconds.")
-    memory_s: float = Field(60, ge=20, le=600, description="Audio that a worker remembers per stream, in seconds.")
+    max_backlog_s: float = Field(60, ge=5, le=86_400, description="How far behind real time is too far, in seconds.")
+    memory_s: float = Field(
+        60, ge=20, le=600, description="Audio that a worker keeps in memory per stream, in seconds."
+    )
 
 
 class PannsSettings(_Section):
-    """PANNs, the second detector: what sounds similar, and what kind of sound it is. Needs `airtrace models fetch`."""
+    """PANNs, the second detector: similar sound, and kinds of sound. Needs `airtrace models fetch`."""
 
-    enabled: bool = Field(True, description="Whether PANNs is used at all where its checkpoint is.")
-    model: Literal["panns", "panns-16k"] = Field("panns", description="Which of the published checkpoints.")
-    checkpoint: Path | None = Field(None, description="Weights of your own in that model's shape; empty: in the home.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one.")
-    threads: int = Field(1, ge=1, le=64, description="Processor threads of the network.")
-    register_tracks: bool = Field(True, description="Whether new tracks get PANNs vectors when they are registered.")
-    listen: bool = Field(True, description="Whether workers label what streams sound like, and look for similar sound.")
-    similar_score: float = Field(0.9, gt=0, lt=1, description="Least cosine of a passage that counts as similar.")
-    keep_days: int = Field(90, ge=1, le=36_500, description="How long labels of streams are kept, in days.")
-    gate: bool = Field(False, description="Whether fingerprints of what sounds like speech alone are not searched.")
+    enabled: bool = Field(True, description="Whether to use PANNs if its checkpoint is there.")
+    model: Literal["panns", "panns-16k"] = Field("panns", description="Which published checkpoint.")
+    checkpoint: Path | None = Field(
+        None, description="Your own weights for that model; empty: the fetched ones, in the home."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one.")
+    threads: int = Field(1, ge=1, le=64, description="CPU threads of the network.")
+    register_tracks: bool = Field(True, description="Whether to compute PANNs vectors when a track is registered.")
+    listen: bool = Field(
+        True, description="Whether workers label streams by kind of sound, and search for similar sound."
+    )
+    similar_score: float = Field(0.9, gt=0, lt=1, description="Minimum cosine at which a passage counts as similar.")
+    keep_days: int = Field(90, ge=1, le=36_500, description="How long to keep the labels of streams, in days.")
+    gate: bool = Field(
+        False, description="Whether to skip the fingerprint search for audio that is labeled as speech only."
+    )
 
 
 class ApiSettings(_Section):
     """The HTTP API and the live page."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0: any free one.")
-    max_upload_mb: int = Field(2048, ge=1, le=1_000_000, description="Largest upload, in MB.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to bind.")
+    port: int = Field(8420, ge=0, le=65535, description="Port to bind; 0: any free port.")
+    max_upload_mb: int = Field(2048, ge=1, le=1_000_000, description="Maximum size of an upload, in MB.")
     hosts: tuple[str, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
-        description="Host names that requests may name; others are refused (DNS rebinding). '*' allows all.",
+        description="Host names accepted in requests; others are refused (DNS rebinding). '*' accepts all.",
     )
 
 
 class MetricsSettings(_Section):
     """Where `airtrace ingest` and `airtrace worker` serve /metrics (the API serves it on its own port)."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(9108, ge=0, le=65535, description="Port to listen on; 0: none.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to bind.")
+    port: int = Field(9108, ge=0, le=65535, description="Port to bind; 0: do not serve metrics.")
 
 
 class LogSettings(_Section):
-    """What is logged, to standard error."""
+    """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level.")
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else JSON.")
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter="__",
-        env_ignore_empty=True,  # else an empty AIRTRACE_HOME would be the current directory
+        env_ignore_empty=True,  # otherwise an empty AIRTRACE_HOME would mean the current directory
         extra="forbid",
         frozen=True,
         nested_model_default_partial_update=True,
@@ -131,7 +141,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("airtrace", appauthor=False)),
-        description="Directory of everything that Airtrace keeps in embedded mode.",
+        description="Directory for everything that the embedded mode stores.",
     )
     database: DatabaseSettings = DatabaseSettings()
     milvus: MilvusSettings = MilvusSettings()
@@ -150,7 +160,7 @@ class Settings(BaseSettings):
         return self.database.dsn is None or self.milvus.uri is None
 
     def require(self, command: str, *keys: str) -> None:
-        """Refuses to run a command of the full mode without the servers that it uses.
+        """Checks that the settings name the servers that a command of the full mode uses.
 
         Raises:
             SettingsError: one of the keys ("kafka.bootstrap") is empty.
@@ -182,22 +192,22 @@ class Settings(BaseSettings):
 
 
 def load(**flags: Any) -> Settings:
-    """The settings of this process; flags that are None are left out.
+    """Loads the settings of this process; flags that are None are ignored.
 
     Raises:
-        SettingsError: a value is out of bounds, a key is unknown, or the file named by AIRTRACE_CONFIG is not there.
+        SettingsError: a value is out of bounds, a key is unknown, or AIRTRACE_CONFIG names no file.
     """
     _refuse_unknown_variables()
     file = os.environ.get("AIRTRACE_CONFIG")
     if file and not Path(file).is_file():
-        raise SettingsError(f"AIRTRACE_CONFIG names {file}, which is no file")
+        raise SettingsError(f"AIRTRACE_CONFIG names {file}, which is not a file")
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise SettingsError(f"{key}: {first['msg']}") from error
-    except Exception as error:  # PyYAML's parse errors and pydantic-settings' own share no base class
+    except Exception as error:  # PyYAML's parse errors and those of pydantic-settings share no base class
         raise SettingsError(f"settings cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -207,7 +217,7 @@ def variable(key: str) -> str:
 
 
 def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[str]:
-    """The names of all environment variables that set something."""
+    """The names of all environment variables that are settings."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -220,4 +230,4 @@ def _refuse_unknown_variables() -> None:
     known = set(variables())
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known and not name.startswith(NOT_SETTINGS):
-            raise SettingsError(f"{name} sets nothing; see configs/settings.md for the names that do")
+            raise SettingsError(f"{name} is not a setting: see configs/settings.md for their names")

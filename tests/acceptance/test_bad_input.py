@@ -17,7 +17,7 @@ from monitor.demo.programme import Recording
 from tests.acceptance.command import COMMAND_S, CONTROL, Airtrace, Running
 from tests.acceptance.sound import excerpt, on_air, silence, stalling, web_page, write_wav
 
-ENDING_S = 30.0
+ENDING_S = 90.0
 USAGE, CONFIGURATION, DEPENDENCY, INPUT = 2, 3, 4, 1
 
 
@@ -213,7 +213,7 @@ def test_wrong_settings_are_named(airtrace: Airtrace, tmp_path: Path) -> None:
     yaml = tmp_path / "airtrace.yaml"
     yaml.write_text("api:\n  prot: 80\n")
     for name, value, words in (
-        ("AIRTRACE_INGEST__WINDOW", "2", "AIRTRACE_INGEST__WINDOW sets nothing"),
+        ("AIRTRACE_INGEST__WINDOW", "2", "AIRTRACE_INGEST__WINDOW is not a setting"),
         ("AIRTRACE_API__PORT", "99999", "api.port"),
         ("AIRTRACE_LOG__LEVEL", "loud", "log.level"),
         ("AIRTRACE_CONFIG", str(tmp_path / "missing.yaml"), "no file"),

@@ -73,7 +73,7 @@ def test_a_wrong_file_is_refused_in_one_line(text: str, tmp_path: Path, monkeypa
 
 def test_a_missing_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRTRACE_CONFIG", str(tmp_path / "none.yaml"))
-    with pytest.raises(SettingsError, match="no file"):
+    with pytest.raises(SettingsError, match="not a file"):
         load()
 
 
@@ -86,6 +86,24 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_generated_files_are_what_the_settings_say() -> None:
     assert generate.main(["--check"]) == 0
+
+
+def test_a_command_of_the_full_mode_names_the_servers_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRTRACE_DATABASE__DSN", "postgresql://host/db")
+    settings = load()
+    settings.require("airtrace api", "database.dsn")
+    with pytest.raises(
+        SettingsError, match=r"^`airtrace ingest` needs AIRTRACE_DATABASE__DSN and AIRTRACE_KAFKA__BOOTSTRAP$"
+    ):
+        settings.require("airtrace ingest", "database.dsn", "kafka.bootstrap")
+
+
+def test_only_both_servers_make_the_home_unnecessary(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().needs_home
+    monkeypatch.setenv("AIRTRACE_DATABASE__DSN", "postgresql://host/db")
+    assert load().needs_home
+    monkeypatch.setenv("AIRTRACE_MILVUS__URI", "http://host:19530")
+    assert not load().needs_home
 
 
 def test_every_setting_is_documented() -> None:
