@@ -1,6 +1,6 @@
-"""Draws how alike a stream and a track are: the stream from left to right, the track upwards, a hypothesis' line in it.
+"""Draws the similarity of a stream and a track: stream to the right, track upwards, and a hypothesis' alignment.
 
-Dark is alike. The line is one pixel wide, so that the dark diagonal that it was fitted to shows on both of its sides.
+Dark means similar. The line is one pixel wide, so that the dark diagonal it was fitted to shows on both sides.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from monitor.core.similarity import similarity
 
 Pixels = NDArray[np.uint8]
 
-LONGER_PX = 900  # what the longer side of the picture's field is about
+LONGER_PX = 900  # approximate length of the longer side of the plot
 MIN_CELL_PX, MAX_CELL_PX = 3, 14
-MIN_FIELD_PX = 560  # a hypothesis' reason, which stands above it, needs so much
-BESIDE_SAMPLES = 10 * SAMPLE_RATE_HZ  # of the stream, beside what is in question
-AROUND_SAMPLES = 15 * SAMPLE_RATE_HZ  # of the track, beneath and above the line: repeats may be seen there
+MIN_PLOT_PX = 560  # the width of a hypothesis' reason, which is written above the plot
+BESIDE_SAMPLES = 10 * SAMPLE_RATE_HZ  # of the stream, on both sides of the interval in question
+AROUND_SAMPLES = 15 * SAMPLE_RATE_HZ  # of the track, below and above the line: shows repeats in the track
 LEFT_PX, TOP_PX, RIGHT_PX, BOTTOM_PX = 58, 62, 20, 46
 TICK_PX, TEXT_PX, STRIP_PX = 5, 13, 5
 TICK_GAP_PX = 68  # a time of day is 55 wide
 TICK_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
-WHITE_COSINE, BLACK_COSINE = 0.0, 0.95  # always the same, so that pictures can be compared
+WHITE_COSINE, BLACK_COSINE = 0.0, 0.95  # fixed, so that images can be compared
 WHITE, INK, FAINT = (255, 255, 255), (40, 40, 40), (215, 228, 240)
-LINE, ASKED = (214, 39, 40), (31, 119, 180)
+LINE, IN_QUESTION = (214, 39, 40), (31, 119, 180)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLabels:
-    """What is written: above the field, and beside its ticks (of a stream clock value)."""
+    """Texts: two lines above the plot, and the time at a stream clock value, beside the ticks."""
 
     title: str
     note: str
@@ -46,7 +46,7 @@ class ImageLabels:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One axis of the field: segments that begin at `first` and every hop after, `n` of them, a cell each."""
+    """One axis of the plot: `n` segments, a cell each; they start at `first` and at every hop after it."""
 
     first: int
     n: int
@@ -57,11 +57,11 @@ class _Axis:
         return self.n * self.cell_px
 
     def px(self, at: float) -> float:
-        """Where an instant or a position lies. A cell's middle is the middle of its segment."""
+        """Pixel of a stream clock value or track position. The middle of a cell is the middle of its segment."""
         return ((at - self.first - SEGMENT_SAMPLES / 2) / HOP_SAMPLES + 0.5) * self.cell_px
 
     def ticks(self, gap_px: int) -> Iterator[int]:
-        """Round times, at least so far apart."""
+        """Round times, at least `gap_px` apart."""
         second_px = self.cell_px * SAMPLE_RATE_HZ / HOP_SAMPLES
         step = next((s for s in TICK_STEPS_S if s * second_px >= gap_px), TICK_STEPS_S[-1]) * SAMPLE_RATE_HZ
         at = -(-self.first // step) * step
@@ -76,16 +76,16 @@ def draw(
     hypothesis: Hypothesis,
     segments: Sequence[Segment],
     reference: Reference,
-    words: ImageLabels,
+    labels: ImageLabels,
 ) -> bytes:
-    """A PNG of a hypothesis: `reference` is its track, `segments` what was heard around the moment."""
+    """Draws a hypothesis as a PNG. `reference` is its track; `segments` are those of the stream around the moment."""
     across, upwards = _axes(explanation, hypothesis, segments, reference)
-    width = LEFT_PX + max(across.length_px, MIN_FIELD_PX) + RIGHT_PX
+    width = LEFT_PX + max(across.length_px, MIN_PLOT_PX) + RIGHT_PX
     image = Image.new("RGB", (width, TOP_PX + upwards.length_px + BOTTOM_PX), WHITE)
-    image.paste(Image.fromarray(_field(across, upwards, segments, reference)), (LEFT_PX, TOP_PX))
+    image.paste(Image.fromarray(_plot(across, upwards, segments, reference)), (LEFT_PX, TOP_PX))
     pen = _Pen(ImageDraw.Draw(image), across, upwards)
-    pen.frame(words)
-    pen.asked(explanation.begin, explanation.end)
+    pen.frame(labels)
+    pen.interval(explanation.begin, explanation.end)
     pen.line(hypothesis)
     out = io.BytesIO()
     image.save(out, "PNG")
@@ -95,75 +95,75 @@ def draw(
 def _axes(
     explanation: Explanation, hypothesis: Hypothesis, segments: Sequence[Segment], reference: Reference
 ) -> tuple[_Axis, _Axis]:
-    """What of stream and track is shown: the line, the interval that is asked about, and something around them."""
+    """The parts of stream and track to show: the line, the interval in question, and a margin around them."""
     begin = max(segments[0].start, min(explanation.begin, hypothesis.start) - BESIDE_SAMPLES)
     end = min(segments[-1].start, max(explanation.end, hypothesis.end) + BESIDE_SAMPLES)
     begin = min((segment.start for segment in segments if segment.start >= begin), default=segments[0].start)
     n_across = max(1, (end - begin) // HOP_SAMPLES + 1)
-    known = len(reference.vectors)
+    n_track = len(reference.vectors)
     lowest = max(0, round((hypothesis.line.at(begin) - AROUND_SAMPLES) / HOP_SAMPLES))
-    lowest = min(lowest, known - 1)
-    highest = max(lowest + 1, min(known, round((hypothesis.line.at(end) + AROUND_SAMPLES) / HOP_SAMPLES)))
+    lowest = min(lowest, n_track - 1)
+    highest = max(lowest + 1, min(n_track, round((hypothesis.line.at(end) + AROUND_SAMPLES) / HOP_SAMPLES)))
     n_upwards = highest - lowest
     cell_px = max(MIN_CELL_PX, min(MAX_CELL_PX, LONGER_PX // max(n_across, n_upwards)))
     return _Axis(begin, n_across, cell_px), _Axis(lowest * HOP_SAMPLES, n_upwards, cell_px)
 
 
-def _field(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference: Reference) -> Pixels:
-    """(height, width, 3): a cell for each segment of the stream with each of the track; faint where one is silent."""
+def _plot(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference: Reference) -> Pixels:
+    """Pixels, (height, width, 3) uint8: a cell for each pair of segments; pale where one of them is silent."""
     first = upwards.first // HOP_SAMPLES
     shown = Reference(reference.vectors[first : first + upwards.n])
     columns = {round((segment.start - across.first) / HOP_SAMPLES): segment for segment in segments}
-    heard = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
-    alike = np.flipud(similarity(shown, heard))
-    share = np.clip((np.nan_to_num(alike) - WHITE_COSINE) / (BLACK_COSINE - WHITE_COSINE), 0, 1)
+    across_segments = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
+    cosines = np.flipud(similarity(shown, across_segments))
+    share = np.clip((np.nan_to_num(cosines) - WHITE_COSINE) / (BLACK_COSINE - WHITE_COSINE), 0, 1)
     grey = np.repeat(np.round(255 * (1 - share)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
-    grey[np.isnan(alike)] = FAINT
+    grey[np.isnan(cosines)] = FAINT
     cells: Pixels = grey.repeat(across.cell_px, axis=0).repeat(across.cell_px, axis=1)
     return cells
 
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """Draws around and into the field."""
+    """Draws around and into the plot."""
 
     pen: ImageDraw.ImageDraw
     across: _Axis
     upwards: _Axis
 
     def at(self, instant: float, position: float) -> tuple[float, float]:
-        """Where a point of the field lies in the picture."""
+        """Pixel of a point of the plot in the image."""
         bottom = TOP_PX + self.upwards.length_px
         return LEFT_PX + self.across.px(instant), bottom - self.upwards.px(position)
 
-    def frame(self, words: ImageLabels) -> None:
-        """Frame, ticks with their times, and the two lines above."""
+    def frame(self, labels: ImageLabels) -> None:
+        """Draws the frame, the ticks with their times, and the two lines above the plot."""
         right, bottom = LEFT_PX + self.across.length_px, TOP_PX + self.upwards.length_px
         self.pen.rectangle((LEFT_PX - 1, TOP_PX - 1, right, bottom), outline=INK)
         for instant in self.across.ticks(TICK_GAP_PX):
             x = self.at(instant, 0)[0]
             self.pen.line((x, bottom, x, bottom + TICK_PX), fill=INK)
-            self.text((x, bottom + TICK_PX + 2), words.instant(instant), "ma")
+            self.text((x, bottom + TICK_PX + 2), labels.instant(instant), "ma")
         for position in self.upwards.ticks(TICK_GAP_PX // 2):
             y = self.at(0, position)[1]
             self.pen.line((LEFT_PX - TICK_PX, y, LEFT_PX, y), fill=INK)
             self.text((LEFT_PX - TICK_PX - 3, y), _minutes(position), "rm")
         self.text(
             (LEFT_PX, bottom + BOTTOM_PX - 4),
-            "across: stream, upwards: track; dark: alike; pale blue: silence; bar: the moment",
+            "across: stream, upwards: track; dark: similar; pale blue: silence; bar: interval in question",
             "ld",
         )
-        for y, text in ((6, words.title), (24, words.note)):
-            self.text((LEFT_PX, y), _cut(text, max(self.across.length_px, MIN_FIELD_PX)), "la")
+        for y, text in ((6, labels.title), (24, labels.note)):
+            self.text((LEFT_PX, y), _cut(text, max(self.across.length_px, MIN_PLOT_PX)), "la")
 
-    def asked(self, begin: int, end: int) -> None:
-        """A strip above the field, over the interval that is asked about."""
+    def interval(self, begin: int, end: int) -> None:
+        """Draws a strip above the plot, over the interval in question."""
         sides = (max(0.0, min(self.across.px(at), self.across.length_px)) for at in (begin, end))
         left, right = (LEFT_PX + side for side in sides)
-        self.pen.rectangle((left, TOP_PX - STRIP_PX - 3, max(left + 1, right), TOP_PX - 4), fill=ASKED)
+        self.pen.rectangle((left, TOP_PX - STRIP_PX - 3, max(left + 1, right), TOP_PX - 4), fill=IN_QUESTION)
 
     def line(self, hypothesis: Hypothesis) -> None:
-        """The hypothesis' line, with a ring around the first and the last segment of what speaks for it."""
+        """Draws the hypothesis' alignment, with a ring around its first and last matching segment."""
         middles = (hypothesis.start + SEGMENT_SAMPLES / 2, hypothesis.end - SEGMENT_SAMPLES / 2)
         ends = [self.at(instant, hypothesis.line.at(round(instant))) for instant in middles]
         self.pen.line(ends, fill=LINE, width=1)
@@ -180,7 +180,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _cut(text: str, max_px: int) -> str:
-    """The text, as much of it as there is room for."""
+    """The text, cut to the given width."""
     while text and _font().getlength(text) > max_px:
         text = text[:-2].rstrip() + "…"
     return text

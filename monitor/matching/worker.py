@@ -218,7 +218,7 @@ class Worker:
                 raise
         self._states[stream] = result.state
         if self._tagger is not None:
-            self._tagger.hear(stream, deliveries)
+            self._tagger.feed(stream, deliveries)
 
     async def _recall(self, stream: int) -> StreamState | None:
         """The stream's state, from memory or as stored; None if there is no such stream."""

@@ -34,14 +34,14 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     figures = ["speed", "votes", "llr", "left", "cosine", "local_context"]
     assert heading.split() == ["track", "id", "from", "to", "at", *figures, "why"]
     assert best.split()[:5] == [title, str(number[title]), "0:08", "0:23", "0:20"]
-    assert "play: evidence" in best
+    assert "play: llr" in best
     assert picture.read_bytes().startswith(PNG)
 
     (match,) = stocked.json("scan", mixed)[0]["matches"]
     with stocked.running():
         found = stocked.json("explain", mixed, "--at", "12", "--for", 5)
         other = stocked.json("explain", mixed, "--at", "12", "--track", another)
-    assert "picture" not in found
+    assert "image" not in found
     assert (found["start_s"], found["end_s"], found["summary"]) == (12, 17, summary)
     play = found["hypotheses"][0]
     assert (play["track"]["id"], play["verdict"]) == (match["track"]["id"], "play")
@@ -49,13 +49,13 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
         assert play[name] == pytest.approx(match[name], abs=0.01), name
     assert {each["track"]["id"] for each in other["hypotheses"]} == {another}
     assert all(each["verdict"] == "llr_too_low" for each in other["hypotheses"])
-    assert all("too little evidence: " in each["reason"] for each in other["hypotheses"])
+    assert all("llr too low: " in each["reason"] for each in other["hypotheses"])
 
 
 def test_silence_is_said_and_leaves_nothing_to_draw(stocked: Airtrace, mixed: Path, tmp_path: Path) -> None:
     said = stocked("explain", mixed, "--at", "25", "--for", 3, "--png", tmp_path / "none.png")
-    assert said.out.splitlines() == ["silence: it is never searched", "silent: 7 of 7 segments"]
-    assert said.err == f"{tmp_path / 'none.png'} is not drawn: there is no hypothesis to draw\n"
+    assert said.out.splitlines() == ["silence, which is never searched", "silent: 7 of 7 segments"]
+    assert said.err == f"did not draw {tmp_path / 'none.png'}: there is no hypothesis to draw\n"
     assert not (tmp_path / "none.png").exists()
 
 
@@ -71,7 +71,7 @@ def test_a_moment_of_a_stream_is_explained_while_it_is_monitored(
         found = stocked.json("explain", "radio one", "--at", moment.isoformat(), "--for", 4)
         drawn = stocked("explain", "radio one", "--at", f"{moment:%H:%M:%S}", "--png", tmp_path / "why.png")
         early = stocked("explain", "radio one", "--at", (start - timedelta(hours=1)).isoformat(), exits=None)
-        early.complains("the log goes back to", "airtrace matches --stream", code=INPUT)
+        early.complains("the log of", "after that moment", "airtrace matches --stream", code=INPUT)
     alone = stocked.json("explain", "radio one", "--at", moment.isoformat(), "--for", 4)
 
     play = found["hypotheses"][0]

@@ -105,19 +105,19 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert (body["origin"], body["start_s"], body["end_s"], body["missing_s"]) == (None, 15, 25, 0)
     assert (body["segments"], body["silent_segments"], body["image"]) == (21, 0, None)
     assert body["summary"] == "played: One"
-    assert body["needed"]["llr"] > body["needed"]["votes"] > 0
+    assert body["required"]["llr"] > body["required"]["votes"] > 0
     best = body["hypotheses"][0]
     assert (best["track"]["id"], best["verdict"], best["explained_by"]) == (one, "play", None)
     assert best["start_s"] == pytest.approx(12, abs=1)
     assert best["end_s"] == pytest.approx(27.7, abs=1)
     assert best["track_start_s"] == pytest.approx(9.3 + best["start_s"] - 12, abs=0.2)
     assert best["speed"] == pytest.approx(1, abs=0.02)
-    assert best["votes"] > body["needed"]["votes"]
-    assert best["llr"] > body["needed"]["llr"]
+    assert best["votes"] > body["required"]["votes"]
+    assert best["llr"] > body["required"]["llr"]
     assert best["cosine"] > 0.9
     assert best["local_context"] < 0.6
     assert "play: llr" in best["reason"]
-    assert (best["may_begin_earlier"], best["may_end_later"]) == (False, False)
+    assert (best["may_start_earlier"], best["may_end_later"]) == (False, False)
 
 
 async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, one: int, recording: Path) -> None:
@@ -132,14 +132,14 @@ async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, 
 
 async def test_what_did_not_match_says_how_much_was_missing(ask: Ask, one: int) -> None:
     body = (await ask(at_s="2", for_s="4")).json()
-    assert body["summary"].startswith(("no play; best hypothesis: One, llr too low", "nothing proposed"))
+    assert body["summary"].startswith(("no play; best hypothesis: One, llr too low", "no hypotheses"))
     assert {each["verdict"] for each in body["hypotheses"]} <= {"llr_too_low"}
-    assert all(each["llr"] < body["needed"]["llr"] for each in body["hypotheses"])
+    assert all(each["llr"] < body["required"]["llr"] for each in body["hypotheses"])
 
 
 async def test_silence_is_told_from_music_that_is_not_known(ask: Ask, one: int) -> None:
     body = (await ask(at_s="30", for_s="4")).json()
-    assert (body["summary"], body["silent_segments"]) == ("silence: it is never searched", body["segments"])
+    assert (body["summary"], body["silent_segments"]) == ("silence, which is never searched", body["segments"])
     assert body["hypotheses"] == []
 
 
@@ -257,7 +257,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
     origin = datetime.fromisoformat(body["origin"]).timestamp()
     assert origin + best["start_s"] == pytest.approx(datetime.fromisoformat(match["start"]).timestamp(), abs=0.01)
     # It goes on for longer than a decision about this moment would wait.
-    assert (best["may_begin_earlier"], best["may_end_later"]) == (False, True)
+    assert (best["may_start_earlier"], best["may_end_later"]) == (False, True)
     assert best["end_s"] == pytest.approx(5 + parts.matcher.thresholds.max_gap_samples / SECOND, abs=1)
     assert best["track_start_s"] == pytest.approx(match["track_start_s"], abs=0.01)
 
