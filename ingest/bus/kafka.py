@@ -1,6 +1,7 @@
-"""The bus over Apache Kafka: publishing, and the topics. What it reads, kafka_consumer.py reads.
+"""The bus over Apache Kafka: publishing and topics. `kafka_consumer.py` does the reading.
 
-Makes the topics if they are not there. Producer and consumer start on first use: who only publishes joins no group.
+Creates the topics that are missing. Producer and consumer start on first use: a process that only publishes joins no
+group.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aiokafka.errors import InvalidProducerEpoch, OutOfOrderSequenceNumber, Prod
 from ingest import metrics
 from ingest.bus import kafka_limits, kafka_topics
 from ingest.bus.kafka_client import (
+    CONNECT_TIMEOUT_S,
     MAX_HEADERS_BYTES,
     MAX_RECORD_BYTES,
     addresses,
@@ -24,7 +26,7 @@ from ingest.bus.kafka_client import (
     start_or_stop,
     translating_errors,
 )
-from ingest.bus.kafka_consumer import GroupConsumer
+from ingest.bus.kafka_consumer import HOLD_S, MAX_POLL_S, GroupConsumer
 from ingest.bus.kafka_limits import Topic
 from ingest.bus.port import Delivery, StartAt
 from ingest.errors import UnfitBroker
@@ -33,19 +35,18 @@ from ingest.wire import Codec, Encoded, Headers, Record, Window, encode
 
 log = structlog.get_logger(__name__)
 
-STOP_TIMEOUT_S = 5.0  # an idempotent producer would wait for absent brokers without end
-MAX_WINDOW_S = 10.0  # as the settings allow
-# A batch that an idempotent producer gave up while brokers were away leaves a hole in its numbers: nothing that follows
-# is ever taken. Another producer begins anew; what it may send twice, the worker takes once.
+STOP_TIMEOUT_S = 5.0  # an idempotent producer would wait for absent brokers forever
+MAX_WINDOW_S = 10.0  # the longest that the settings allow
+# An idempotent producer that gave up a batch while brokers were away has a hole in its sequence numbers: brokers refuse
+# all that follows. A new producer starts over. It may send records twice; the worker uses them once.
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
-MAX_ERROR = 2000  # characters of an error that are kept
+MAX_ERROR_CHARACTERS = 2000  # of an error in a dead letter
 
 
 class KafkaBus:
     """The bus of the full mode.
 
-    `publish` waits as long as brokers are away: what to drop meanwhile is for whoever bounds the callers.
-    `idempotent=False` is for brokers without producer ids; those may keep a record twice.
+    `publish` waits for as long as the brokers are away: its callers decide what to drop meanwhile.
     """
 
     can_send = True
@@ -57,26 +58,39 @@ class KafkaBus:
         idempotent: bool = True,
         window_s: float = MAX_WINDOW_S,
         others: Sequence[Topic] = (),
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        hold_s: float = HOLD_S,
+        max_poll_s: float = MAX_POLL_S,
     ) -> None:
-        """`window_s`: length of the longest window that must fit; `others`: topics that `send` is to be used for."""
+        """The bus on the brokers and topics of the settings.
+
+        idempotent: False for brokers without producer ids; those may keep a record twice.
+        window_s: length of the longest window that must fit.
+        others: the topics that `send` will be used for.
+        hold_s, max_poll_s: see `GroupConsumer`.
+        """
         self._settings = settings
         self._window_s = window_s
         self._others = others
         self._idempotent = idempotent
+        self._connect_timeout_s = connect_timeout_s
         self._brokers = addresses(settings)
         self._starting = asyncio.Lock()
         self._producer: AIOKafkaProducer | None = None
-        self._consumer = GroupConsumer(settings, self._reject)
+        self._consumer = GroupConsumer(
+            settings, self._reject, connect_timeout_s=connect_timeout_s, hold_s=hold_s, max_poll_s=max_poll_s
+        )
 
     async def __aenter__(self) -> KafkaBus:
-        """Makes the topics that are not there.
+        """Creates the topics that are missing.
 
         Raises:
-            BusError: no broker can be reached, or the topics cannot be made.
-            UnfitBroker: windows would be lost by limits of the brokers or of topics that are there.
+            BusError: no broker can be reached, or the topics cannot be created.
+            UnfitBroker: limits of the brokers or of existing topics would lose windows.
         """
-        await kafka_topics.create_missing(self._settings, self._window_s, self._others)
-        survey = await kafka_topics.survey(self._settings, self._window_s, self._others)
+        topics = (self._settings, self._window_s, self._others)
+        await kafka_topics.create_missing(*topics, connect_timeout_s=self._connect_timeout_s)
+        survey = await kafka_topics.survey(*topics, connect_timeout_s=self._connect_timeout_s)
         if losing := kafka_limits.data_loss_problems(survey.problems):
             raise UnfitBroker(f"Kafka at {self._brokers} would lose windows: {losing[0]} (airtrace topics check)")
         for problem in survey.problems:
@@ -84,12 +98,12 @@ class KafkaBus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        clients = [client for client in (self._consumer.consumer, self._producer) if client is not None]
-        await _stopped(clients, self._brokers)
+        clients = [client for client in (self._consumer.client, self._producer) if client is not None]
+        await _stop_clients(clients, self._brokers)
 
     async def publish(self, record: Record) -> None:
         """See `Bus`."""
-        if isinstance(record, Window):  # in a thread: FLAC takes its time, and heartbeats do not wait
+        if isinstance(record, Window):  # in a thread: encoding FLAC must not delay heartbeats
             encoded = await asyncio.to_thread(encode, record, Codec.FLAC)
         else:
             encoded = encode(record)
@@ -110,7 +124,7 @@ class KafkaBus:
     async def reject(self, delivery: Delivery, error: str) -> None:
         """See `Bus`."""
         place = (self._settings.windows_topic, delivery.partition, delivery.offset)
-        await self._bury(place, encode(delivery.record), error)
+        await self._dead_letter(place, encode(delivery.record), error)
 
     async def drain(self, timeout_s: float) -> int:
         """See `Bus`. The brokers keep what is not committed, for any worker."""
@@ -118,7 +132,7 @@ class KafkaBus:
 
     async def send(self, topic: str, message: Encoded) -> None:
         """See `Bus`."""
-        producer = await self._producing()
+        producer = await self._started_producer()
         with translating_errors(self._brokers, f"does not take a record of {len(message.value)} bytes into {topic}"):
             try:
                 await producer.send_and_wait(topic, message.value, key=message.key, headers=list(message.headers))
@@ -128,30 +142,33 @@ class KafkaBus:
 
     async def _reject(self, message: ConsumerRecord, headers: Headers, error: str) -> None:
         place = (message.topic, message.partition, message.offset)
-        await self._bury(place, Encoded(message.key or b"", headers, message.value or b""), error)
+        await self._dead_letter(place, Encoded(message.key or b"", headers, message.value or b""), error)
 
-    async def _bury(self, place: tuple[str, int, int], encoded: Encoded, error: str) -> None:
-        """Into the dead letters: as it came, with what is wrong and where it lay."""
+    async def _dead_letter(self, place: tuple[str, int, int], encoded: Encoded, error: str) -> None:
+        """Sends a record to the dead letters as it is, with the error and its place in the log as headers."""
         source = dict(zip(("topic", "partition", "offset"), place, strict=True))
         trace = dict(encoded.headers).get("traceparent", b"").decode("ascii", "replace")
         log.error("kafka.rejected", error=error, to=self._settings.rejected_topic, trace=trace, **source)
-        why = {"error": error[:MAX_ERROR], **{f"source_{name}": str(value) for name, value in source.items()}}
+        why = {
+            "error": error[:MAX_ERROR_CHARACTERS],
+            **{f"source_{name}": str(value) for name, value in source.items()},
+        }
         headers = (*encoded.headers, *((name, text.encode()) for name, text in why.items()))
         await self.send(self._settings.rejected_topic, Encoded(encoded.key, headers, encoded.value[:MAX_RECORD_BYTES]))
         metrics.REJECTED.inc()
 
     async def _give_up(self, producer: AIOKafkaProducer) -> None:
-        """The next record gets another producer. What this one has not sent fails, and is sent by the other."""
+        """Makes the next record use a new producer. What this one has not sent fails, and is published again."""
         if self._producer is not producer:
             return
         self._producer = None
         log.warning("kafka.producer_renewed", brokers=self._brokers)
-        await _stopped([producer], self._brokers)
+        await _stop_clients([producer], self._brokers)
 
-    async def _producing(self) -> AIOKafkaProducer:
+    async def _started_producer(self) -> AIOKafkaProducer:
         async with self._starting:
             if self._producer is None:
-                async with connecting(self._brokers):
+                async with connecting(self._brokers, self._connect_timeout_s):
                     producer = AIOKafkaProducer(
                         bootstrap_servers=self._brokers,
                         acks="all",
@@ -162,9 +179,9 @@ class KafkaBus:
         return self._producer
 
 
-async def _stopped(clients: Sequence[Any], brokers: str) -> None:
-    """Stops clients, within STOP_TIMEOUT_S."""
-    # In tasks: without brokers their `stop` waits without end, or raises a cancellation that nobody asked for.
+async def _stop_clients(clients: Sequence[Any], brokers: str) -> None:
+    """Stops clients, for at most STOP_TIMEOUT_S."""
+    # In tasks: without brokers, `stop` waits forever, or raises a CancelledError although nobody cancelled it.
     stopping = [asyncio.create_task(client.stop(), name=f"stop-{type(client).__name__}") for client in clients]
     if not stopping:
         return

@@ -1,4 +1,4 @@
-"""The flight recorder on Kafka: a consumer without a group, for one question; the workers do not notice it."""
+"""Past windows from Kafka: each call reads through a consumer without a group, which workers do not notice."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ingest.errors import BusError, WireError
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Window, decode
 
-READ_TIMEOUT_S = 30.0  # connecting and, of a partition with a hundred streams, two minutes
-# A window comes after its sound, but the clock of a source that sends ahead runs ahead of Kafka's.
+READ_TIMEOUT_S = 30.0  # enough to connect and read two minutes of a partition with a hundred streams
+# A window is published after its audio sounded, but the stream clock of a fast source runs ahead of Kafka's clock.
 MAX_AHEAD_S = 60
-WAKE_MS = 200  # how long an empty log is waited for
+WAKE_MS = 200  # how long one fetch waits for records
 
 
 class KafkaHistory:
@@ -27,16 +27,16 @@ class KafkaHistory:
         self._brokers = addresses(settings)
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
-        """See `Recorder`."""
+        """See `WindowHistory`."""
         topic = TopicPartition(self._settings.windows_topic, partition)
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 return await self._read(topic, str(stream_id).encode(), begin, end)
         except (KafkaError, TimeoutError, OSError, ValueError) as error:
             is_slow = isinstance(error, TimeoutError)
-            reason = f"it does not give it within {READ_TIMEOUT_S:.0f} s" if is_slow else str(error)
+            reason = f"no answer within {READ_TIMEOUT_S:.0f} s" if is_slow else str(error)
             raise BusError(
-                f"Kafka at {self._brokers} cannot be asked for what was heard: {reason}: see that it runs"
+                f"Kafka at {self._brokers} does not give past windows: {reason}: check that it is running"
             ) from error
 
     async def _read(self, topic: TopicPartition, key: bytes, begin: int, end: int) -> HistorySlice:
@@ -44,15 +44,15 @@ class KafkaHistory:
             bootstrap_servers=self._brokers,
             group_id=None,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",  # what lies further back than the log is not there
+            auto_offset_reset="earliest",  # for an offset that is no longer kept
             max_partition_fetch_bytes=MAX_RECORD_BYTES + MAX_HEADERS_BYTES,
         )
         try:
             await consumer.start()
             consumer.assign([topic])
             next_offset = (await consumer.end_offsets([topic]))[topic]
-            since_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - MAX_AHEAD_S))
-            first = (await consumer.offsets_for_times({topic: since_ms}))[topic]
+            start_ms = max(0, 1000 * (begin // SAMPLE_RATE_HZ - MAX_AHEAD_S))
+            first = (await consumer.offsets_for_times({topic: start_ms}))[topic]
             found: list[Window] = []
             epoch = 0
             if first is None:
@@ -62,7 +62,7 @@ class KafkaHistory:
                 fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
                 for message in fetched.get(topic, ()):
                     window = _window(message, key)
-                    if window is None or window.epoch < epoch:  # the latter of a process that had lost the stream
+                    if window is None or window.epoch < epoch:  # an older epoch: of a process that had lost the stream
                         continue
                     epoch = window.epoch
                     if window.start >= end:
@@ -75,7 +75,7 @@ class KafkaHistory:
 
 
 def _window(message: ConsumerRecord, key: bytes) -> Window | None:
-    """The window of the stream that is asked for; None for anything else."""
+    """The window in a message of the requested stream; None for anything else."""
     if message.key != key:
         return None
     headers = tuple((name, value or b"") for name, value in message.headers)

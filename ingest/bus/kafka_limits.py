@@ -1,6 +1,6 @@
-"""What brokers and topics must allow so that no window is lost. Pure: configurations in, problems out.
+"""The limits that brokers and topics must allow so that no window is lost. Pure: configurations in, problems out.
 
-Kafka gives every limit of a topic as it holds, whether the topic or the broker sets it.
+Kafka reports each effective limit of a topic, whether the topic or the broker sets it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 PCM_BYTES_PER_S = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
-# Noise makes FLAC a little larger than its PCM; a record has its headers, a request with one record its own.
+# FLAC of noise is slightly larger than its PCM. Records have headers, and so has the request around a record.
 MAX_FLAC, RECORD_OVERHEAD_BYTES = 1.02, 4096
 HOUR_MS = 3_600_000
-# A worker that takes over reads its last minute again, and a restart of everything takes some more.
+# A worker that takes over reads the last minute again, and a restart of everything takes longer.
 MIN_RETENTION_MS = 300_000
-READABLE = ("producer", "uncompressed", "gzip")  # what every reader of ours can read without further packages
+READABLE = ("producer", "uncompressed", "gzip")  # those that all our readers support without further packages
 
 Config = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as it is made: `least_bytes` is what must fit, `most_bytes` the limit it gets."""
+    """A topic to create: `min_bytes` is the size that must fit, `max_bytes` the limit that it gets."""
 
     name: str
     partitions: int
@@ -36,10 +36,10 @@ class Topic:
 
     @property
     def config(self) -> dict[str, str]:
-        """What is set when it is made."""
+        """The configuration that it is created with."""
         return {
             "cleanup.policy": "delete",
-            "compression.type": "producer",  # windows are FLAC: to compress them again gains nothing
+            "compression.type": "producer",  # windows are FLAC: compressing them again gains nothing
             "max.message.bytes": str(self.max_bytes),
             "retention.ms": str(self.retention_ms),
         }
@@ -47,7 +47,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is: copies of its partition with the fewest, and how many have no leader now."""
+    """An existing topic.
+
+    replicas: of the partition with the fewest. leaderless: how many partitions have no leader at present.
+    """
 
     partitions: int
     replicas: int
@@ -57,7 +60,10 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A limit that is not what it must be. `loses`: windows, or events, would be lost; else it only differs."""
+    """A limit that is not as it must be.
+
+    loses_data: windows or events would be lost; otherwise it only differs from the settings.
+    """
 
     where: str
     limit: str
@@ -71,7 +77,7 @@ class Problem:
 
 
 def window_bytes(window_s: float) -> int:
-    """The most that a record with a window of this length takes."""
+    """The largest possible size, in bytes, of a record with a window of `window_s` seconds."""
     return round(window_s * PCM_BYTES_PER_S * MAX_FLAC) + RECORD_OVERHEAD_BYTES
 
 
@@ -89,19 +95,22 @@ def topics(settings: KafkaSettings, window_s: float, others: Sequence[Topic] = (
 
 
 def topic_problems(topic: Topic, found: TopicState | None) -> Iterator[Problem]:
-    """What is wrong with a topic as it is; None: it is not there."""
+    """The problems of an existing topic, or of a missing one (None)."""
     where = f"topic {topic.name}"
     if found is None:
-        yield Problem(where, "the topic", "not there", "made", "airtrace topics create")
+        yield Problem(where, "the topic", "missing", "created", "run airtrace topics create")
         return
     if found.leaderless:
         partitions = f"{found.leaderless} of {found.partitions}"
-        why = "nothing goes into them until they have one"
+        why = "they take no records until they have one"
         yield Problem(where, "partitions without a leader", partitions, "none", why, loses_data=False)
     if found.partitions < topic.partitions:
-        why = "more workers than partitions have nothing to do; adding some moves streams between them"
+        why = "additional workers would have nothing to do; adding partitions later moves streams between them"
         yield Problem(where, "partitions", str(found.partitions), f"{topic.partitions} or more", why, loses_data=False)
-    sizes = {"max.message.bytes": "the longest record would be refused", "segment.bytes": "it would fit in no segment"}
+    sizes = {
+        "max.message.bytes": "the longest record would be refused",
+        "segment.bytes": "the longest record would not fit into a segment",
+    }
     for limit, why in sizes.items():
         yield from _at_least(where, limit, found.config, topic.min_bytes, why)
     yield from _durability_problems(where, found)
@@ -109,12 +118,12 @@ def topic_problems(topic: Topic, found: TopicState | None) -> Iterator[Problem]:
 
 
 def broker_problems(broker: str, config: Config, settings: KafkaSettings, window_s: float) -> Iterator[Problem]:
-    """What is wrong with a broker, besides what it leaves to the topics."""
+    """The problems of a broker, apart from limits that topics can override."""
     where = f"broker {broker}"
     why = "a request with the longest window would be refused"
     yield from _at_least(where, "socket.request.max.bytes", config, window_bytes(window_s) + MAX_HEADERS_BYTES, why)
     session_ms = round(settings.session_timeout_s * 1000)
-    why = "workers with AIRTRACE_KAFKA__SESSION_TIMEOUT_S as it is cannot join, so that nobody reads windows"
+    why = "workers with the present AIRTRACE_KAFKA__SESSION_TIMEOUT_S cannot join, and nobody reads windows"
     yield from _at_least(where, "group.max.session.timeout.ms", config, session_ms, why)
     limit = "group.min.session.timeout.ms"
     if (minimum := _number(config, limit)) is not None and minimum > session_ms:
@@ -125,19 +134,19 @@ def _durability_problems(where: str, found: TopicState) -> Iterator[Problem]:
     config = found.config
     policy = config.get("cleanup.policy", "delete")
     if policy != "delete":
-        why = "the key is the stream: of its records only the newest would be kept"
+        why = "the key is the stream, so only the newest record of each stream would be kept"
         yield Problem(where, "cleanup.policy", policy, "delete", why)
     compression = config.get("compression.type", "producer")
     if compression not in READABLE:
-        why = "the broker would write what Airtrace cannot read without further packages"
+        why = "Airtrace cannot read this compression without further packages"
         yield Problem(where, "compression.type", compression, " or ".join(READABLE), why)
     limit = "min.insync.replicas"
     if (insync := _number(config, limit)) is not None and insync > found.replicas:
-        why = f"no record is taken, as a partition has no more than {found.replicas}"
+        why = f"a partition with only {found.replicas} takes no records"
         yield Problem(where, limit, str(insync), f"{found.replicas} or less", why)
     limit = "unclean.leader.election.enable"
     if config.get(limit) == "true":
-        why = "a broker that fails may take records with it that it had confirmed"
+        why = "the failure of a broker may lose records that it had confirmed"
         yield Problem(where, limit, "true", "false", why, loses_data=False)
 
 
@@ -146,14 +155,14 @@ def _retention_problems(where: str, topic: Topic, config: Config) -> Iterator[Pr
     kept_ms = _number(config, limit)
     if kept_ms is not None and 0 <= kept_ms < topic.retention_ms:
         loses = topic.is_windows and kept_ms < MIN_RETENTION_MS
-        why = "workers that were away, or take over, find windows gone" if loses else "the settings say so"
+        why = "workers that were down, or take over, would miss windows" if loses else "as the settings say"
         min_ms = MIN_RETENTION_MS if loses else topic.retention_ms
         yield Problem(where, limit, str(kept_ms), f"{min_ms} or more, or -1", why, loses_data=loses)
     limit = "retention.bytes"
     maximum = _number(config, limit)
     if topic.is_windows and maximum is not None and 0 <= maximum < topic.retention_ms * PCM_BYTES_PER_S // 1000:
         kept_s = maximum // PCM_BYTES_PER_S
-        why = f"a partition with one stream may keep no more than {kept_s} s of it"
+        why = f"a partition with one stream may keep only {kept_s} s of it"
         needed = f"{topic.retention_ms * PCM_BYTES_PER_S // 1000} for each stream, or -1"
         yield Problem(where, limit, str(maximum), needed, why, loses_data=kept_s * 1000 < MIN_RETENTION_MS)
 
@@ -164,7 +173,7 @@ def _at_least(where: str, limit: str, config: Config, minimum: int, why: str) ->
 
 
 def _number(config: Config, name: str) -> int | None:
-    """None where the broker does not say: some have no such limit."""
+    """None if the broker does not report it: some have no such limit."""
     try:
         return int(config[name])
     except (KeyError, ValueError, TypeError):
@@ -172,5 +181,5 @@ def _number(config: Config, name: str) -> int | None:
 
 
 def data_loss_problems(problems: Sequence[Problem]) -> list[Problem]:
-    """Those by which something would be lost."""
+    """The problems that would lose windows or events."""
     return [problem for problem in problems if problem.loses_data]

@@ -44,7 +44,7 @@ def test_topics_are_missing_then_made_then_there(full: Airtrace, topics: KafkaSe
     missing = full("topics", "check", exits=None)
     assert missing.code == 3
     assert missing.out.count("missing") == 3
-    assert f"airtrace: topic {topics.windows_topic}: the topic is not there" in missing.err
+    assert f"airtrace: topic {topics.windows_topic}: the topic is missing" in missing.err
     made = full("topics", "create", "--json")
     assert [topic["created"] for topic in made.json["topics"]] == [True, True, True]
     assert made.json["problems"] == []
@@ -68,7 +68,7 @@ def test_a_limit_that_would_lose_windows_is_named_and_ingest_refuses_to_start(
     assert limit in told.err
     (problem,) = full("topics", "check", "--json", exits=None).json["problems"]
     assert problem["limit"] == "max.message.bytes"
-    assert problem["loses"]
+    assert problem["loses_data"]
     full.settings["AIRTRACE_DATABASE__DSN"] = "postgresql://nobody@127.0.0.1:1/none"
     full.settings["AIRTRACE_METRICS__PORT"] = "0"
     full("ingest", exits=None).complains(

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from ingest import metrics
 from ingest.bus.kafka import KafkaBus
+from ingest.bus.kafka_limits import Topic
 from ingest.bus.port import Bus, Delivery
 from ingest.bus.spool import FILE_BYTES, Spool
 from ingest.errors import BusError
@@ -30,21 +31,21 @@ ALIEN = Encoded(b"1", (("airtrace", b"99"), ("kind", b"window")), b"from the fut
 
 
 class Rig(Protocol):
-    """One log, which buses are opened on one after the other, and what the port does not show of it."""
+    """One log on which buses are opened one after the other, and the parts of it that the port does not show."""
 
     is_shared: bool  # other processes can read it
-    other_topic: str  # one that the bus makes beside that of the windows
+    other_topic: str  # one in addition to that of the windows
 
     def opened(self) -> AbstractAsyncContextManager[Bus]: ...
 
     async def publish_alien(self, bus: Bus) -> None:
-        """A record that no reader of this version can read, in the partition of stream 1."""
+        """Publishes a record that no reader of this version can read, into the partition of stream 1."""
 
     async def dead_letters(self) -> list[tuple[str, bytes]]:
         """Error and content of each; at least one."""
 
     async def forget_before(self, first: Delivery) -> None:
-        """No longer keeps what lies before a record. No bus is open meanwhile."""
+        """Removes everything before a record from the log. No bus is open meanwhile."""
 
     async def sent(self) -> list[Encoded]:
         """The messages in the other topic."""
@@ -83,10 +84,11 @@ class KafkaRig:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._settings: KafkaSettings = kafka_settings(broker.bootstrap, partitions=2)
-        self.other_topic = self._settings.matches_topic
+        self.other_topic = f"events-{uuid.uuid4().hex}"
 
     def opened(self) -> KafkaBus:
-        return KafkaBus(self._settings, idempotent=self._broker.is_real)
+        other = Topic(self.other_topic, 1, retention_ms=3_600_000, min_bytes=1_000, max_bytes=1_000)
+        return KafkaBus(self._settings, idempotent=self._broker.is_real, others=[other])
 
     async def publish_alien(self, bus: KafkaBus) -> None:
         async with AIOKafkaProducer(bootstrap_servers=self._broker.bootstrap) as producer:
@@ -123,9 +125,8 @@ class KafkaRig:
             await admin.close()
 
     async def sent(self) -> list[Encoded]:
-        partitions = [TopicPartition(self.other_topic, number) for number in range(2)]
         async with AIOKafkaConsumer(bootstrap_servers=self._broker.bootstrap) as consumer:
-            consumer.assign(partitions)
+            consumer.assign([TopicPartition(self.other_topic, 0)])
             await consumer.seek_to_beginning()
             message = await consumer.getone()
         return [Encoded(message.key, message.headers, message.value)]
@@ -148,7 +149,7 @@ def windows(stream: int, first: int, end: int) -> list[Window]:
 
 
 async def committed(_: int) -> int | None:
-    """Begins nowhere else than at what is committed."""
+    """Starts at the committed offset."""
     return None
 
 
@@ -158,7 +159,7 @@ async def publish(bus: Bus, records: Sequence[Record]) -> None:
 
 
 async def take(bus: Bus, n_records: int, start_at=committed) -> list[Delivery]:
-    """The next deliveries, at least so many. Whatever comes with them is not lost: they are all there."""
+    """The next deliveries, at least `n_records` of them."""
     taken: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_S), aclosing(bus.deliveries(start_at)) as batches:
         async for batch in batches:
@@ -173,11 +174,11 @@ def records(deliveries: Sequence[Delivery]) -> list[Record]:
     return [delivery.record for delivery in deliveries]
 
 
-def behind(delivery: Delivery) -> dict[int, int]:
+def after(delivery: Delivery) -> dict[int, int]:
     return {delivery.partition: delivery.offset + 1}
 
 
-async def test_what_is_published_comes_out_bit_by_bit(rig: Rig) -> None:
+async def test_records_are_delivered_bit_by_bit_as_they_were_published(rig: Rig) -> None:
     sent = [
         window(1, 0),
         Gap(1, ANCHOR, ANCHOR + 1, GapReason.STALLED),
@@ -207,13 +208,13 @@ async def test_each_stream_stays_in_order(rig: Rig) -> None:
         assert [record for record in taken if record.stream_id == stream] == windows(stream, 0, 30)
 
 
-async def test_offsets_of_a_partition_rise_by_one(rig: Rig) -> None:
+async def test_offsets_of_a_partition_increase_by_one(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 5))
         assert [delivery.offset for delivery in await take(bus, 5)] == [0, 1, 2, 3, 4]
 
 
-async def test_what_was_not_committed_comes_again(rig: Rig) -> None:
+async def test_uncommitted_records_come_again(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
         await take(bus, 3)
@@ -221,10 +222,10 @@ async def test_what_was_not_committed_comes_again(rig: Rig) -> None:
         assert records(await take(bus, 3)) == windows(1, 0, 3)
 
 
-async def test_what_was_committed_does_not(rig: Rig) -> None:
+async def test_committed_records_do_not_come_again(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 5))
-        await bus.commit(behind((await take(bus, 5))[2]))
+        await bus.commit(after((await take(bus, 5))[2]))
     async with rig.opened() as bus:
         assert records(await take(bus, 2)) == windows(1, 3, 5)
 
@@ -233,40 +234,40 @@ async def test_a_commit_never_goes_back(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 5))
         taken = await take(bus, 5)
-        await bus.commit(behind(taken[3]))
-        await bus.commit(behind(taken[0]))
+        await bus.commit(after(taken[3]))
+        await bus.commit(after(taken[0]))
     async with rig.opened() as bus:
         assert records(await take(bus, 1)) == windows(1, 4, 5)
 
 
-async def test_a_replay_begins_where_it_is_asked_to(rig: Rig) -> None:
+async def test_a_replay_starts_at_the_requested_offset(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 5))
         taken = await take(bus, 5)
-        await bus.commit(behind(taken[-1]))
+        await bus.commit(after(taken[-1]))
 
     async def earlier(partition: int) -> int | None:
         return taken[1].offset if partition == taken[1].partition else None
 
     async with rig.opened() as bus:
         assert records(await take(bus, 4, earlier)) == windows(1, 1, 5)
-        await bus.commit(behind(taken[1]))  # as a worker does while it reads the past again
+        await bus.commit(after(taken[1]))  # as a worker does while it reads the past again
     async with rig.opened() as bus:
         await bus.publish(window(1, 5))
         assert records(await take(bus, 1)) == [window(1, 5)]
 
 
-async def test_a_replay_begins_anew_for_a_new_reader_of_the_same_bus(rig: Rig) -> None:
+async def test_a_new_reader_of_the_same_bus_gets_the_replay_again(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
         for _ in range(2):
             assert records(await take(bus, 3)) == windows(1, 0, 3)
 
 
-async def test_a_replay_skips_nothing_that_is_not_committed(rig: Rig) -> None:
+async def test_a_replay_skips_no_uncommitted_record(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
-        await bus.commit(behind((await take(bus, 3))[0]))
+        await bus.commit(after((await take(bus, 3))[0]))
 
     async def later(_: int) -> int | None:
         return 1_000
@@ -292,7 +293,7 @@ async def test_an_offset_no_longer_kept_becomes_the_oldest_kept(rig: Rig) -> Non
         sent = [window(1, sequence, FILE_BYTES // 2) for sequence in range(6)]
         await publish(bus, sent)
         taken = await take(bus, 6)
-        await bus.commit(behind(taken[-1]))
+        await bus.commit(after(taken[-1]))
     await rig.forget_before(taken[2])
 
     async def forgotten(partition: int) -> int | None:
@@ -304,7 +305,7 @@ async def test_an_offset_no_longer_kept_becomes_the_oldest_kept(rig: Rig) -> Non
         assert again[0].offset == taken[2].offset
 
 
-async def test_every_partition_is_asked_for_once(rig: Rig) -> None:
+async def test_start_at_is_called_once_for_each_partition(rig: Rig) -> None:
     asked: list[int] = []
 
     async def asking(partition: int) -> int | None:
@@ -362,13 +363,13 @@ async def test_a_record_that_cannot_be_read_goes_to_the_dead_letters(rig: Rig) -
     assert metrics.REJECTED._value.get() == before + 1
 
 
-async def test_a_record_of_no_use_goes_to_the_dead_letters_as_it_was_and_the_reader_goes_on(rig: Rig) -> None:
+async def test_a_rejected_record_goes_to_the_dead_letters_unchanged_and_the_reader_continues(rig: Rig) -> None:
     before = metrics.REJECTED._value.get()
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
         taken = await take(bus, 3)
         await bus.reject(taken[1], "ZeroDivisionError: a bug")
-        await bus.commit(behind(taken[2]))
+        await bus.commit(after(taken[2]))
     async with rig.opened() as bus:
         await bus.publish(window(1, 3))
         assert records(await take(bus, 1)) == [window(1, 3)]
@@ -378,25 +379,25 @@ async def test_a_record_of_no_use_goes_to_the_dead_letters_as_it_was_and_the_rea
     assert metrics.REJECTED._value.get() == before + 1
 
 
-async def test_dead_letters_are_committed_with_what_is_before_them(rig: Rig) -> None:
+async def test_dead_letters_are_committed_together_with_the_records_before_them(rig: Rig) -> None:
     async with rig.opened() as bus:
         await rig.publish_alien(bus)
         await publish(bus, windows(1, 0, 2))
         await rig.publish_alien(bus)
         await bus.publish(window(1, 2))
-        await bus.commit(behind((await take(bus, 3))[1]))
+        await bus.commit(after((await take(bus, 3))[1]))
     async with rig.opened() as bus:
         taken = await take(bus, 1)
         assert records(taken) == [window(1, 2)]
     assert len(await rig.dead_letters()) == 2
 
 
-async def test_a_replay_does_not_bury_a_dead_letter_twice(rig: Rig) -> None:
+async def test_a_replay_does_not_create_a_dead_letter_twice(rig: Rig) -> None:
     before = metrics.REJECTED._value.get()
     async with rig.opened() as bus:
         await rig.publish_alien(bus)
         await publish(bus, windows(1, 0, 2))
-        await bus.commit(behind((await take(bus, 2))[-1]))
+        await bus.commit(after((await take(bus, 2))[-1]))
 
     async def from_the_start(_: int) -> int | None:
         return 0
@@ -410,7 +411,7 @@ async def test_a_replay_does_not_bury_a_dead_letter_twice(rig: Rig) -> None:
 async def test_drain_returns_at_once_when_everything_is_committed(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
-        await bus.commit(behind((await take(bus, 3))[-1]))
+        await bus.commit(after((await take(bus, 3))[-1]))
         async with asyncio.timeout(DEADLINE_S):
             assert await bus.drain(100 * DEADLINE_S) == 0
 
@@ -421,17 +422,17 @@ async def test_drain_waits_for_records_that_nobody_else_can_take(rig: Rig) -> No
         taken = await take(bus, 3)
         async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as group:
             draining = group.create_task(bus.drain(100 * DEADLINE_S), name="drain")
-            await bus.commit(behind(taken[0]))
+            await bus.commit(after(taken[0]))
             await asyncio.sleep(0)
             assert draining.done() == rig.is_shared
-            await bus.commit(behind(taken[-1]))
+            await bus.commit(after(taken[-1]))
             assert await draining == 0
 
 
 async def test_drain_gives_up_in_time_and_says_how_many_records_are_left(rig: Rig) -> None:
     async with rig.opened() as bus:
         await publish(bus, windows(1, 0, 3))
-        await bus.commit(behind((await take(bus, 3))[0]))
+        await bus.commit(after((await take(bus, 3))[0]))
         assert await bus.drain(0.05) == (0 if rig.is_shared else 2)
 
 

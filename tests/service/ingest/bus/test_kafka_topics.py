@@ -1,4 +1,4 @@
-"""Topics on a real Kafka: made as the settings say, looked at, and refused where they would lose windows."""
+"""Topics on a real Kafka: created as the settings say, checked, and refused if they would lose windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def make_topic(settings: KafkaSettings, name: str, **config: str) -> None:
         await admin.close()
 
 
-async def test_the_topics_are_made_once_and_are_as_they_must_be(kafka: str) -> None:
+async def test_topics_are_created_once_and_as_they_must_be(kafka: str) -> None:
     settings = kafka_settings(kafka, partitions=3, retention_h=2, events_retention_h=50)
     others = [Topic("other-topic", 3, 180_000_000, 1000, 1000)]
     names = [settings.windows_topic, settings.rejected_topic, "other-topic"]
@@ -44,7 +44,7 @@ async def test_the_topics_are_made_once_and_are_as_they_must_be(kafka: str) -> N
     assert {each.config["cleanup.policy"] for each in found if each} == {"delete"}
 
 
-async def test_nothing_is_made_by_looking(kafka: str) -> None:
+async def test_a_survey_creates_nothing(kafka: str) -> None:
     settings = kafka_settings(kafka)
     for _ in range(2):
         survey = await kafka_topics.survey(settings, WINDOW_S)
@@ -63,20 +63,22 @@ async def test_nothing_is_made_by_looking(kafka: str) -> None:
         {"retention_bytes": "5000000"},
     ],
 )
-async def test_a_topic_that_would_lose_windows_is_refused_with_the_limit(kafka: str, config: dict[str, str]) -> None:
+async def test_a_topic_that_would_lose_windows_is_refused_and_its_limit_named(
+    kafka: str, config: dict[str, str]
+) -> None:
     settings = kafka_settings(kafka)
     await make_topic(settings, settings.windows_topic, **config)
     ((name, value),) = config.items()
     limit = name.replace("_", ".")
     with pytest.raises(UnfitBroker, match=rf"would lose windows: topic {settings.windows_topic}: {limit} is {value}, "):
         async with KafkaBus(settings):
-            raise AssertionError("it must not come to this")
+            raise AssertionError("it must not open")
     (problem,) = data_loss_problems((await kafka_topics.survey(settings, WINDOW_S)).problems)
     assert problem.limit == limit
 
 
-async def test_the_limit_is_that_of_the_windows_that_are_set(kafka: str) -> None:
-    """300 KB are too few for windows of 10 s, and enough for those of 2 s, which then really fit."""
+async def test_the_limit_depends_on_the_window_length_in_the_settings(kafka: str) -> None:
+    """300 KB are too few for windows of 10 s but enough for windows of 2 s, which then fit."""
     settings = kafka_settings(kafka)
     await make_topic(settings, settings.windows_topic, max_message_bytes="300000")
     assert data_loss_problems((await kafka_topics.survey(settings, 10)).problems)
@@ -85,11 +87,11 @@ async def test_the_limit_is_that_of_the_windows_that_are_set(kafka: str) -> None
         await bus.publish(Window(1, uuid.UUID(int=1), 0, 0, 0, noise))
 
 
-async def test_a_broker_s_own_limits_are_seen(tmp_path: Path) -> None:
+async def test_limits_of_the_broker_itself_are_reported(tmp_path: Path) -> None:
     limits = ("socket.request.max.bytes=500000", "group.max.session.timeout.ms=6000")
     with running(tmp_path, *limits) as broker:
         if broker.pid is None or not broker.is_real:
-            pytest.skip("only a broker of our own has limits of our choice")
+            pytest.skip("only a broker of our own has limits that we choose")
         settings = kafka_settings(broker.bootstrap, session_timeout_s=10)
         await kafka_topics.create_missing(settings, WINDOW_S)
         survey = await kafka_topics.survey(settings, WINDOW_S)

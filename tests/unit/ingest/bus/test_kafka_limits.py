@@ -1,4 +1,4 @@
-"""Every limit that would lose windows is named, with what it is and must be; whatever does no harm is let be."""
+"""Every limit that would lose windows is reported, with its value and what it must be; harmless ones are not."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OTHER = Topic("other", 8, 3_600_000, 1000, 1000)
 WINDOWS, REJECTED, _ = topics(SETTINGS, 10, [OTHER])
 
 
-def as_wanted(topic: Topic, copies: int = 1, **config: str) -> TopicState:
+def as_wanted(topic: Topic, replicas: int = 1, **config: str) -> TopicState:
     changed = {name.replace("_", "."): value for name, value in config.items()}
-    return TopicState(topic.partitions, copies, 0, {**topic.config, "min.insync.replicas": "1", **changed})
+    return TopicState(topic.partitions, replicas, 0, {**topic.config, "min.insync.replicas": "1", **changed})
 
 
 @pytest.mark.parametrize("topic", [WINDOWS, REJECTED, OTHER])
-def test_a_topic_as_it_is_made_has_no_problem(topic: Topic) -> None:
+def test_a_topic_as_we_create_it_has_no_problems(topic: Topic) -> None:
     assert list(topic_problems(topic, as_wanted(topic))) == []
 
 
@@ -50,7 +50,7 @@ def test_a_topic_as_it_is_made_has_no_problem(topic: Topic) -> None:
         ({"retention_bytes": "1000000"}, "retention.bytes", "5529600000 for each stream, or -1"),
     ],
 )
-def test_a_limit_that_loses_windows_is_named_with_what_it_must_be(
+def test_a_limit_that_loses_windows_is_reported_with_what_it_must_be(
     config: dict[str, str], limit: str, needed: str
 ) -> None:
     (problem,) = topic_problems(WINDOWS, as_wanted(WINDOWS, **config))
@@ -71,7 +71,9 @@ def test_a_limit_that_loses_windows_is_named_with_what_it_must_be(
         {"unclean_leader_election_enable": "true"},
     ],
 )
-def test_what_only_differs_from_the_settings_is_told_and_refuses_nothing(config: dict[str, str]) -> None:
+def test_a_limit_that_only_differs_from_the_settings_is_reported_but_does_not_count_as_loss(
+    config: dict[str, str],
+) -> None:
     problems = list(topic_problems(WINDOWS, as_wanted(WINDOWS, **config)))
     assert len(problems) == 1
     assert data_loss_problems(problems) == []
@@ -88,20 +90,20 @@ def test_what_only_differs_from_the_settings_is_told_and_refuses_nothing(config:
         {"segment_bytes": "1073741824"},
     ],
 )
-def test_more_than_is_needed_is_no_problem(config: dict[str, str]) -> None:
+def test_a_limit_above_the_minimum_is_no_problem(config: dict[str, str]) -> None:
     assert list(topic_problems(WINDOWS, as_wanted(WINDOWS, **config))) == []
 
 
-def test_a_broker_that_tells_no_limits_is_trusted() -> None:
+def test_a_broker_that_reports_no_limits_is_trusted() -> None:
     assert list(topic_problems(WINDOWS, TopicState(8, 1, 0, {}))) == []
     assert list(broker_problems("1", {}, SETTINGS, 10)) == []
 
 
-def test_a_missing_topic_a_missing_leader_and_too_few_partitions_are_told_apart() -> None:
+def test_a_missing_topic_a_missing_leader_and_too_few_partitions_are_distinguished() -> None:
     (missing,) = topic_problems(WINDOWS, None)
     assert "airtrace topics create" in str(missing)
     (leaderless,) = topic_problems(WINDOWS, replace(as_wanted(WINDOWS), leaderless=2))
-    assert not leaderless.loses_data, "an election passes; what is to go there waits"
+    assert not leaderless.loses_data, "an election passes; records wait for it"
     assert "2 of 8" in str(leaderless)
     (few,) = topic_problems(WINDOWS, replace(as_wanted(WINDOWS), partitions=3))
     assert not few.loses_data
@@ -116,7 +118,7 @@ def test_a_missing_topic_a_missing_leader_and_too_few_partitions_are_told_apart(
         ({"group.min.session.timeout.ms": "60000"}, "group.min.session.timeout.ms"),
     ],
 )
-def test_a_broker_s_own_limits_are_named(config: dict[str, str], limit: str) -> None:
+def test_limits_of_a_broker_are_reported(config: dict[str, str], limit: str) -> None:
     (problem,) = broker_problems("3", config, SETTINGS, 10)
     assert (problem.where, problem.limit, problem.loses_data) == ("broker 3", limit, True)
 

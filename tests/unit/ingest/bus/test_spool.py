@@ -1,4 +1,4 @@
-"""The spool survives kills, torn files and full disks, and keeps no more than it was given room for."""
+"""The spool survives kills, torn files and full disks, and stays within its space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BIG = FILE_BYTES // 2  # two such windows fill a file
 MAX_MB = 16
 ALIEN = Encoded(b"1", (("airtrace", b"99"),), b"from the future")
 
-# Publishes until it is killed, and tells each offset behind which everything is safe.
+# Publishes until it is killed, and prints each offset up to which everything is safe.
 WRITER = """
 import asyncio, pathlib, sys
 from ingest.bus.spool import Spool
@@ -72,7 +72,7 @@ def aged(path: Path, age_s: float) -> None:
     os.utime(path, (at, at))
 
 
-async def test_offsets_go_on_after_a_restart(tmp_path: Path) -> None:
+async def test_offsets_continue_after_a_restart(tmp_path: Path) -> None:
     for first in (0, 3):
         async with Spool(tmp_path, MAX_MB) as spool:
             assert spool.next_offset == first
@@ -83,7 +83,7 @@ async def test_offsets_go_on_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost_bytes", [1, 63, 64, 65, 200, "all but one"])
-async def test_a_torn_end_is_cut_and_the_rest_is_kept(tmp_path: Path, lost_bytes: int | str) -> None:
+async def test_an_incomplete_last_record_is_cut_off_and_the_rest_is_kept(tmp_path: Path, lost_bytes: int | str) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 2)
         whole = log_files(tmp_path)[0].stat().st_size
@@ -99,7 +99,7 @@ async def test_a_torn_end_is_cut_and_the_rest_is_kept(tmp_path: Path, lost_bytes
 
 
 @pytest.mark.parametrize("tail", [bytes(500), b"\xff" * 500, b"\x01"])
-async def test_rubbish_behind_the_end_is_cut(tmp_path: Path, tail: bytes) -> None:
+async def test_garbage_after_the_last_record_is_cut_off(tmp_path: Path, tail: bytes) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 2)
     with log_files(tmp_path)[0].open("ab") as log:
@@ -111,7 +111,7 @@ async def test_rubbish_behind_the_end_is_cut(tmp_path: Path, tail: bytes) -> Non
 
 
 @pytest.mark.parametrize("n_bytes", [1, 5000])
-async def test_what_a_full_disk_left_of_a_record_is_written_over(tmp_path: Path, n_bytes: int) -> None:
+async def test_the_remains_of_a_record_on_a_full_disk_are_overwritten(tmp_path: Path, n_bytes: int) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 1)
         with log_files(tmp_path)[0].open("ab") as log:
@@ -150,7 +150,7 @@ async def test_a_record_damaged_on_disk_goes_to_the_dead_letters(tmp_path: Path)
     assert letter.read_bytes().startswith(b"damaged on disk")
 
 
-async def test_a_dead_letter_is_no_work_left_to_do(tmp_path: Path) -> None:
+async def test_a_dead_letter_does_not_count_as_uncommitted(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 1)
         for _ in range(3):
@@ -169,7 +169,7 @@ async def test_dead_letters_are_bounded_and_the_newest_stay(tmp_path: Path) -> N
     assert kept == list(range(5, MAX_REJECTED + 5))
 
 
-async def test_a_full_spool_says_what_to_do_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+async def test_a_full_spool_says_what_to_do_and_continues_once_there_is_space(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         with pytest.raises(BusError, match=r"15 records wait for the worker.*AIRTRACE_INGEST__MAX_SPOOL_MB"):
             await publish(spool, 0, 20, BIG)
@@ -180,17 +180,17 @@ async def test_a_full_spool_says_what_to_do_and_goes_on_once_there_is_room(tmp_p
         assert sequences(await take(spool, 13)) == list(range(4, 17))
 
 
-async def test_what_waits_matters_more_than_what_is_kept_for_a_replay(tmp_path: Path) -> None:
+async def test_uncommitted_records_take_the_space_of_those_kept_for_a_replay(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         for sequence in range(40):
             await publish(spool, sequence, sequence + 1, BIG)
             await spool.commit({0: sequence + 1})
         replayed = sequences(await take(spool, 12, begin=0))
     assert replayed[-1] == 39
-    assert 12 <= len(replayed) <= 15  # of the 16 that there is room for, less at most a file
+    assert 12 <= len(replayed) <= 15  # there is space for 16, less at most one file
 
 
-async def test_what_is_committed_is_kept_for_a_while_and_then_removed(tmp_path: Path) -> None:
+async def test_committed_records_are_kept_for_a_while_and_then_removed(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB, keep_s=120) as spool:
         await publish(spool, 0, 10, BIG)  # files of 2 records: 0-1, 2-3, 4-5, 6-7, 8-9
         for path, age_s in zip(log_files(tmp_path), (400, 200, 100, 50, 0), strict=True):
@@ -202,7 +202,7 @@ async def test_what_is_committed_is_kept_for_a_while_and_then_removed(tmp_path: 
         assert sequences(await take(spool, 6, begin=0)) == [4, 5, 6, 7, 8, 9]
 
 
-async def test_what_is_not_committed_is_never_removed_however_old(tmp_path: Path) -> None:
+async def test_uncommitted_records_are_never_removed_however_old(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB, keep_s=0) as spool:
         await publish(spool, 0, 10, BIG)
         for n, path in enumerate(log_files(tmp_path)):
@@ -211,7 +211,7 @@ async def test_what_is_not_committed_is_never_removed_however_old(tmp_path: Path
         assert sequences(await take(spool, 9)) == list(range(1, 10))
 
 
-async def test_offsets_are_not_given_twice_when_the_end_of_the_log_was_lost(tmp_path: Path) -> None:
+async def test_offsets_are_not_reused_after_the_end_of_the_log_was_lost(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         await publish(spool, 0, 5)
         await spool.commit({0: 5})
@@ -257,7 +257,7 @@ async def test_a_cancelled_publish_leaves_the_log_in_order(tmp_path: Path) -> No
             cancelled.cancel()
             await publish(spool, 1, 3, BIG)
         taken = sequences(await take(spool, spool.next_offset))
-    assert taken in ([0, 1, 2], [1, 2])  # the thread had begun with it, or not
+    assert taken in ([0, 1, 2], [1, 2])  # the thread had started with it, or not
     async with Spool(tmp_path, MAX_MB) as spool:
         assert sequences(await take(spool, len(taken))) == taken
 
