@@ -35,6 +35,7 @@ from monitor.similarity.search import SimilaritySearch
 from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage import milvus
 from monitor.storage.milvus import Index
+from monitor.storage.milvus_client import import_client
 from monitor.storage.storage import Storage, open_storage
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
@@ -70,7 +71,7 @@ async def open_parts(settings: Settings, home: Home | None, *, recover: bool = T
     async with AsyncExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
         loop = asyncio.get_running_loop()
-        importing = loop.run_in_executor(executor, milvus.import_client)
+        importing = loop.run_in_executor(executor, import_client)
         loading = loop.run_in_executor(executor, NeuralDetector)
         dsn = await stack.enter_async_context(open_database(settings, home))
         storage = await stack.enter_async_context(_storage(settings, dsn))

@@ -193,7 +193,7 @@ async def _one(
         for track, first in enumerate(range(0, len(bulk), TRACK_VECTORS)):
             await opened.insert(track, bulk[first : first + TRACK_VECTORS])
         inserted = time.perf_counter()
-        await opened.settle()
+        await opened.wait_until_indexed()
         await _idle(pid)
         settled, built_s = time.perf_counter(), _cpu_s(pid) - cpu_s
         found = {name: await _found(opened, each) for name, each in queries.items()}

@@ -1,0 +1,131 @@
+"""The connection to Milvus: a server, or a Milvus Lite file. Calls run in a thread, and errors are translated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from ingest.redact import redact
+from monitor.errors import DependencyError
+from monitor.storage.milvus_indexes import is_file
+
+# For one call. Without it, pymilvus retries for minutes, and whatever waits for its thread cannot be stopped.
+CALL_TIMEOUT_S = 20
+CONNECT_TIMEOUT_S = 10
+LOAD_TIMEOUT_S = 300  # a server first reads all vectors into memory: 40 s for a million
+# Every search of Milvus Lite scans all rows that are not in a file yet: 3 s after 200,000 inserts with its default of
+# 128 MB. With 2 MB, which is 3,000 rows, it takes 0.05 s, and inserts are as fast. The library reads this on import.
+os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", "2000000")
+
+
+class MilvusConnection:
+    """A pymilvus client whose calls run one after the other in a thread of their own, so that none blocks the loop."""
+
+    def __init__(self, client: Any, executor: Executor, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        self._client = client
+        self._executor = executor
+        self._call_timeout_s = call_timeout_s
+
+    async def call(self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any) -> Any:
+        """Calls a method of the client.
+
+        Raises:
+            DependencyError: Milvus refuses it, or does not answer in time.
+        """
+        return await self.run(lambda: self.call_now(method, *arguments, timeout_s=timeout_s, **options))
+
+    async def run(self, action: Callable[[], Any]) -> Any:
+        """Runs a function that uses `call_now`, with no other call in between.
+
+        Raises:
+            DependencyError: Milvus refuses a call, or does not answer in time.
+        """
+        from grpc import RpcError  # type: ignore[import-untyped]
+        from pymilvus.exceptions import MilvusException
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, action)
+        except MilvusException as error:
+            raise DependencyError(f"Milvus: {error.message}") from error
+        except RpcError as error:  # pymilvus does not catch all of them, such as a timeout
+            raise DependencyError(f"Milvus: {error.code().name} {error.details()}") from error
+
+    def call_now(self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any) -> Any:
+        """Calls a method of the client in the calling thread, which is that of `run`."""
+        timeout = self._call_timeout_s if timeout_s is None else timeout_s
+        return getattr(self._client, method)(*arguments, timeout=timeout, **options)
+
+
+@asynccontextmanager
+async def open_connection(
+    uri: str,
+    token: str | None,
+    *,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    call_timeout_s: float = CALL_TIMEOUT_S,
+) -> AsyncIterator[MilvusConnection]:
+    """Connects to a Milvus server, or opens a Milvus Lite file.
+
+    Raises:
+        DependencyError: the server is unreachable, or another process has opened the file.
+    """
+    executor = ThreadPoolExecutor(1, thread_name_prefix="milvus")
+    loop = asyncio.get_running_loop()
+    try:
+        client = await loop.run_in_executor(executor, _connect, uri, token, connect_timeout_s)
+        try:
+            yield MilvusConnection(client, executor, call_timeout_s)
+        finally:
+            await loop.run_in_executor(executor, _disconnect, client, uri)
+    finally:
+        executor.shutdown(wait=True)
+
+
+def import_client() -> None:
+    """Imports pymilvus, which takes a second: call this in a thread while other parts start."""
+    import pymilvus  # noqa: F401
+
+
+def _require_lite() -> None:
+    if find_spec("milvus_lite") is None:
+        raise DependencyError(
+            "Milvus Lite is not installed: pip install 'airtrace[embedded]', or name a server in AIRTRACE_MILVUS__URI"
+        )
+
+
+def _connect(uri: str, token: str | None, timeout_s: float) -> Any:
+    from pymilvus import MilvusClient  # takes a second: imported only when used
+    from pymilvus.exceptions import MilvusException
+
+    if is_file(uri):
+        _require_lite()
+
+    # These log a traceback for every failed call, which we raise as an error anyway, and Milvus Lite's server also for
+    # each call that it does not implement and pymilvus can do without.
+    for name in ("pymilvus", "grpc._server", "milvus_lite.server_manager"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")  # on systems without a runtime directory
+    try:
+        return MilvusClient(uri, token=token or "", timeout=timeout_s)
+    except MilvusException as error:
+        if is_file(uri):
+            raise DependencyError(f"{uri} cannot be opened: another process has it, or it is damaged") from error
+        raise DependencyError(
+            f"Milvus at {redact(uri)} cannot be reached: check that it is running, or set AIRTRACE_MILVUS__URI"
+        ) from error
+
+
+def _disconnect(client: Any, uri: str) -> None:
+    client.close()
+    if is_file(uri):
+        # pymilvus releases the file only at the end of the process, when another one may already use the home.
+        from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
+
+        server_manager_instance.release_server(uri)
