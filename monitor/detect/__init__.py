@@ -1,1 +1,1 @@
-"""Detectors: ways to recognise a recording. `detector.py` is the protocol."""
+"""Detectors turn audio into vectors: the fingerprint, the log-mel baseline and PANNs. `detector.py` is the protocol."""

@@ -1,4 +1,4 @@
-"""The 527 classes of AudioSet that PANNs knows, and what a stretch of sound comes to: music, speech, silence, other.
+"""The 527 AudioSet classes that PANNs predicts, and their summary: music, speech, music under speech, silence or other.
 
 audioset.csv is AudioSet's class_labels_indices.csv as Google publishes it, under CC BY 4.0 (Gemmeke et al., ICASSP
 2017, https://research.google.com/audioset/).
@@ -21,19 +21,19 @@ Kind = Literal["music", "speech", "music_under_speech", "silence", "other"]
 
 CLASSES = 527
 SPEECH = (*range(8), 15)  # from "Speech" to "Speech synthesizer", and "Whispering"
-# "Singing" to "Humming"; "Music" with its instruments and styles, but no bells: most are church bells and doorbells.
+# "Singing" to "Humming"; "Music" with its instruments and styles, without bells: most are church bells and doorbells.
 MUSIC = (*range(27, 38), *range(137, 200), *range(208, 283))
 SILENCE = 500
-# PANNs is sure of what is in front, and gives what lies beneath a voice some .2 to .4 (its probabilities are those of
-# AudioSet's raters, who seldom ticked both). Not measured by us: no corpus of ours has the labels.
+# PANNs is confident about the foreground and gives music below a voice about .2 to .4: its probabilities follow
+# AudioSet's raters, who seldom chose both. We have not measured this, because none of our corpora has the labels.
 PRESENT = 0.25
-TOP = 5  # labels that are kept of each stretch; the sixth has hardly ever more than a few hundredths
+TOP = 5  # labels kept per passage; the sixth rarely exceeds a few hundredths
 MIN_TOP = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class, and how likely it is to be heard: 0 to 1."""
+    """One class and its probability, 0 to 1."""
 
     name: str
     score: float
@@ -41,9 +41,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class SoundSummary:
-    """What a stretch of sound comes to. music, speech: the most that any of their classes has, 0 to 1.
+    """A summary of a passage.
 
-    labels: the likeliest classes, the likeliest first; none for silence.
+    music, speech: the highest probability among their classes, 0 to 1.
+    labels: the most probable classes, most probable first; empty for silence.
     """
 
     kind: Kind
@@ -57,13 +58,13 @@ SILENT = SoundSummary("silence", 0.0, 0.0, ())
 
 @cache
 def names() -> tuple[str, ...]:
-    """The classes in PANNs' order."""
+    """The names of the classes, in the order of PANNs' outputs."""
     text = resources.files(__package__).joinpath("audioset.csv").read_text("utf-8")
     return tuple(row["display_name"] for row in csv.DictReader(text.splitlines()))
 
 
 def summarize(probabilities: Floats) -> SoundSummary:
-    """What the probabilities of all classes, shape (CLASSES,), come to."""
+    """Summarizes the probabilities of all classes, float32 (CLASSES,)."""
     music, speech = float(probabilities[list(MUSIC)].max()), float(probabilities[list(SPEECH)].max())
     best = np.argsort(-probabilities, kind="stable")[:TOP]
     labels = tuple(Label(names()[i], round(float(probabilities[i]), 3)) for i in best if probabilities[i] >= MIN_TOP)
@@ -71,7 +72,10 @@ def summarize(probabilities: Floats) -> SoundSummary:
 
 
 def summarize_passages(heard: Sequence[Floats]) -> SoundSummary:
-    """What several stretches come to as a whole: their mean probabilities, those of silent ones are all 0."""
+    """Summarizes several passages by their mean probabilities, float32 (CLASSES,) each.
+
+    Passages whose probabilities are all 0 are silent and left out of the mean.
+    """
     sounding = [each for each in heard if each.any()]
     return summarize(np.mean(sounding, axis=0)) if sounding else SILENT
 

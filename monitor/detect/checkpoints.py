@@ -1,4 +1,4 @@
-"""The files of pretrained models: which there are, where they lie, whether they are what their authors published."""
+"""The checkpoint files of pretrained models: which exist, where they belong, and whether they are intact."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from monitor.errors import ModelUnavailable
 
 State = Literal["valid", "missing", "incomplete", "wrong"]
 
-FOLDER = "models"  # within the home
+FOLDER = "models"  # in the home
 RECORD = "https://zenodo.org/records/3987831/files"
 READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file that its authors published. rate_hz: of the sound that its network takes."""
+    """A published checkpoint file. rate_hz: the sample rate of the network's input."""
 
     name: str
     file_name: str
@@ -28,7 +28,7 @@ class Checkpoint:
     rate_hz: int
 
     def within(self, home: Path) -> Path:
-        """Where it belongs."""
+        """The path at which a home keeps the file."""
         return home / FOLDER / self.file_name
 
 
@@ -54,14 +54,14 @@ CHECKPOINTS = {each.name: each for each in (PANNS, PANNS_16K)}
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Of a file's bytes, in hexadecimal. md5 is what its authors published, sha256 what vectors are told apart by."""
+    """Hexadecimal digests of a file. The authors published the md5; the sha256 identifies the model of a vector."""
 
     md5: str
     sha256: str
 
 
 def digests(file: BinaryIO) -> Digests:
-    """Of an open file from its beginning, where it stands again afterwards. Blocking: a second for 300 MB."""
+    """The digests of a whole open file, which is rewound to its start. Blocking: about a second for 300 MB."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     file.seek(0)
     while block := file.read(READ_BYTES):
@@ -72,7 +72,11 @@ def digests(file: BinaryIO) -> Digests:
 
 
 def state(checkpoint: Checkpoint, path: Path) -> State:
-    """Whether the file is there, whole, and the published one. Blocking."""
+    """Whether the file exists, is complete and is the published one. Blocking.
+
+    Raises:
+        ModelUnavailable: the file cannot be read.
+    """
     try:
         size = path.stat().st_size
         if size < checkpoint.size_bytes:
@@ -88,23 +92,23 @@ def state(checkpoint: Checkpoint, path: Path) -> State:
 
 
 def checked(checkpoint: Checkpoint, file: BinaryIO, path: Path) -> Digests:
-    """The digests of an open file that must be the published one.
+    """The digests of an open file, which must be the published one.
 
     Raises:
-        ModelUnavailable: it is not.
+        ModelUnavailable: the file's md5 differs from the published one.
     """
     found = digests(file)
     if found.md5 != checkpoint.md5:
         raise ModelUnavailable(
-            f"{path} is not the file that was published (md5 {found.md5}, not {checkpoint.md5}): delete it, then "
+            f"{path} is not the published file (md5 {found.md5}, not {checkpoint.md5}): delete it, then run "
             f"`airtrace models fetch {checkpoint.name}`"
         )
     return found
 
 
 def by_hand(checkpoint: Checkpoint, path: Path) -> str:
-    """What to put where, for a machine that reaches no internet."""
+    """Instructions for a machine without internet access."""
     return (
-        f"download {checkpoint.url} ({checkpoint.size_bytes:,} bytes, md5 {checkpoint.md5}) where there is internet, "
-        f"put it here as {path}, then look with `airtrace models`"
+        f"download {checkpoint.url} ({checkpoint.size_bytes:,} bytes, md5 {checkpoint.md5}) on a machine with "
+        f"internet access, copy it to {path}, then check it with `airtrace models`"
     )

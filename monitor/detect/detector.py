@@ -13,7 +13,7 @@ from monitor.core.thresholds import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
-    """What made a vector. Collections, blobs and matches carry it; vectors of different infos are never compared."""
+    """The model that made a vector. Collections, blobs and matches carry it; vectors of different models never meet."""
 
     name: str
     version: str
@@ -25,10 +25,10 @@ class DetectorInfo:
 class Embeddings:
     """Vectors of consecutive segments.
 
-    vectors: float32 (k, dimensions), unit length; all zero where not audible.
-    audible: bool (k,); False for segments of silence, which are never searched.
-    foreseen: float32 (k,), the cosine that each would have with the music's own recording, guessed from how much else
-        seems to be heard; None of a detector that cannot tell.
+    vectors: float32 (k, dimensions), unit length; all zero for inaudible segments.
+    audible: bool (k,); False for silent segments, which are never searched.
+    expected_similarity: float32 (k,), an estimate of each vector's cosine with the same segment of the clean recording;
+        the more is heard over the music, the lower it is. None if the detector makes no estimate.
     """
 
     vectors: NDArray[np.float32]
@@ -37,18 +37,19 @@ class Embeddings:
 
 
 class Detector(Protocol):
-    """A way to recognise."""
+    """A way to recognize audio."""
 
     @property
-    def info(self) -> DetectorInfo: ...
+    def info(self) -> DetectorInfo:
+        """Identifies the model behind the vectors."""
 
     @property
     def thresholds(self) -> Thresholds:
-        """What its cosines are worth, until a calibration says better."""
+        """The thresholds and likelihood curves for its cosines, until a calibration replaces them."""
 
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
-        """Embeds every whole segment (`monitor.core.segments`) of 32 kHz mono PCM, shape (n_samples,).
+        """Embeds every whole segment (`monitor.core.segments`) of 32 kHz mono PCM, int16 (n_samples,).
 
-        A segment's vector depends on that segment's samples only, so that any way of cutting a stream into
-        windows gives the same vectors. Blocking and CPU bound: call it in an executor.
+        A segment's vector depends only on that segment's samples, so the vectors do not depend on how a stream is
+        cut into windows. Blocking and CPU-bound: call it in an executor.
         """

@@ -24,7 +24,10 @@ PREDICTOR_NAME = "expected_similarity.npz"
 
 @dataclass(frozen=True, slots=True)
 class SimilarityPredictor:
-    """layers: weight (outputs, inputs) and bias (outputs,) of each; all but the last, with one output, are cut at 0."""
+    """A small fully connected network with ReLU between its layers.
+
+    layers: weight, float32 (outputs, inputs), and bias, float32 (outputs,), per layer. The last layer has one output.
+    """
 
     layers: tuple[tuple[Floats, Floats], ...]
 
@@ -39,7 +42,7 @@ class SimilarityPredictor:
         return expected
 
     def to_bytes(self) -> bytes:
-        """A file of it."""
+        """Serializes it as an .npz file."""
         file = io.BytesIO()
         arrays: dict[str, Any] = {}
         for i, (weight, bias) in enumerate(self.layers):
@@ -49,10 +52,10 @@ class SimilarityPredictor:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SimilarityPredictor:
-        """Of a file.
+        """Deserializes the content of an .npz file.
 
         Raises:
-            ValueError, KeyError, EOFError, BadZipFile: it is none.
+            ValueError, KeyError, EOFError, BadZipFile: the data is not a serialized predictor.
         """
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             n_layers = len(file.files) // 2
@@ -62,10 +65,10 @@ class SimilarityPredictor:
 
 
 def read(folder: Path, sha256: str) -> SimilarityPredictor:
-    """The one that belongs to the weights in a folder.
+    """Reads the predictor of the weights in a folder.
 
     Raises:
-        SettingsError: it is not there, or not the one with this checksum.
+        SettingsError: the file is missing or damaged, or has another checksum.
     """
     path = folder / PREDICTOR_NAME
     try:
@@ -75,5 +78,5 @@ def read(folder: Path, sha256: str) -> SimilarityPredictor:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SettingsError(f"{path} cannot be used ({error}): install airtrace again") from error
     if found != sha256:
-        raise SettingsError(f"{path} is not the one that belongs to the weights beside it: install airtrace again")
+        raise SettingsError(f"{path} does not belong to the weights in the same folder: install airtrace again")
     return predictor

@@ -1,7 +1,7 @@
 """The fingerprint: Airtrace's own small network, trained for broadcasts (`monitor/training`), run by onnxruntime.
 
-The weights and model.json, which says what they are, lie in weights/. Weights that are not the ones model.json speaks
-of are refused: vectors of different weights look alike and never match.
+weights/ holds the weights and model.json, which describes them. Weights whose checksum differs from model.json are
+rejected, because vectors of different weights look alike and never match.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ Floats = NDArray[np.float32]
 WEIGHTS = Path(__file__).parent / "weights"
 CARD_NAME, NETWORK_NAME = "model.json", "fingerprint.onnx"
 CHECKSUM_DIGITS = 12
-BLOCK_SEGMENTS = 128  # at a time: 2 MB of images and what the network makes of them stay near the core
-THREADS = 1  # a monitor has many streams, and one core embeds hundreds of them
+BLOCK_SEGMENTS = 128  # per call of the network: 2 MB of images and its activations stay in the core's cache
+THREADS = 1  # one core embeds hundreds of streams
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """The content of model.json, which describes the weights.
 
-    version: of the recipe and the front end. sha256: of the network's file. training, scores: for people.
-    similarity_predictor: sha256 of its file; empty if there is none.
+    version: of the training recipe and the front end.
+    sha256: of the network's file.
+    training, scores: information for people.
+    similarity_predictor: sha256 of the predictor's file; empty if there is none.
     """
 
     version: str
@@ -48,11 +50,12 @@ class Card:
 
 
 class NeuralDetector:
-    """Vectors depend on the weights and on a segment's samples only; level and a constant voltage change nothing."""
+    """The neural fingerprint. A vector depends only on the weights and its segment's samples, not on level or DC."""
 
-    # From the `tune` split; CARD.md says how. Cosines along true lines, over all of the benchmark's conditions down to
-    # music 18 dB beneath speech, against those along lines drawn at random, and against those along lines that music
-    # which is in no catalog proposes. Both are kept flatter than the likelihoods: neighbouring segments share sound.
+    # Fitted on the `tune` split, as CARD.md explains: cosines along true alignments, over all of the benchmark's
+    # conditions down to music 18 dB below speech, against cosines along random alignments (first curve) and along
+    # alignments that music outside the catalog proposes (second curve). Both curves are flatter than the measured
+    # likelihoods, because neighboring segments share sound.
     thresholds = Thresholds(
         LlrCurve(
             (0.0, 0.1, 0.2, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0),
@@ -77,9 +80,9 @@ class NeuralDetector:
         """Loads the network.
 
         Raises:
-            SettingsError: there are no weights in the folder, or others than its model.json speaks of.
+            SettingsError: the folder has no weights, or other weights than its model.json describes.
         """
-        import onnxruntime  # 0.1 s: not for commands that embed nothing
+        import onnxruntime  # takes 0.1 s, which commands that embed nothing should not pay
 
         card = read_card(weights)
         network = checked_network(weights, card)
@@ -93,7 +96,7 @@ class NeuralDetector:
         self.info = DetectorInfo("fingerprint", card.version, card.sha256[:CHECKSUM_DIGITS], card.dimensions)
 
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
-        """Embeds every whole segment of 32 kHz mono PCM, shape (n_samples,)."""
+        """Embeds every whole segment of 32 kHz mono PCM, int16 (n_samples,)."""
         n_segments = count_segments(len(pcm))
         if n_segments == 0:
             return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
@@ -112,30 +115,30 @@ class NeuralDetector:
 
 
 def read_card(weights: Path = WEIGHTS) -> Card:
-    """What is known of the weights in a folder.
+    """Reads the description of the weights in a folder.
 
     Raises:
-        SettingsError: there is no readable model.json.
+        SettingsError: there is no valid model.json.
     """
     try:
         return Card(**json.loads((weights / CARD_NAME).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(
-            f"the fingerprint's weights in {weights} cannot be used ({error}): install airtrace again, or make them "
-            "with `airtrace model train`"
+            f"the fingerprint's weights in {weights} cannot be used ({error}): install airtrace again, or train new "
+            "ones with `airtrace model train`"
         ) from error
 
 
 def write_card(weights: Path, card: Card) -> None:
-    """Puts it beside the weights in a folder."""
+    """Writes model.json into the folder of the weights."""
     (weights / CARD_NAME).write_text(json.dumps(asdict(card), indent=2) + "\n")
 
 
 def checked_network(weights: Path, card: Card) -> bytes:
-    """The network's file, once its checksum is right.
+    """Reads the network's file and verifies its checksum.
 
     Raises:
-        SettingsError: it is not there, or not the one that the card speaks of.
+        SettingsError: the file cannot be read, or is not the one that the card describes.
     """
     path = weights / NETWORK_NAME
     try:
@@ -145,7 +148,7 @@ def checked_network(weights: Path, card: Card) -> bytes:
     found = hashlib.sha256(network).hexdigest()
     if found != card.sha256:
         raise SettingsError(
-            f"{path} is not the network that {CARD_NAME} speaks of (sha256 {found[:CHECKSUM_DIGITS]}.., not "
-            f"{card.sha256[:CHECKSUM_DIGITS]}..): its vectors would match nothing; install airtrace again"
+            f"{path} is not the network that {CARD_NAME} describes (sha256 {found[:CHECKSUM_DIGITS]}.., not "
+            f"{card.sha256[:CHECKSUM_DIGITS]}..), so its vectors would match nothing: install airtrace again"
         )
     return network

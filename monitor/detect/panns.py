@@ -1,7 +1,7 @@
-"""PANNs' Cnn14 through panns-inference: what something sounds like, as one vector and the probabilities of 527 classes.
+"""PANNs' Cnn14 through panns-inference: describes sound by a vector and the probabilities of 527 classes.
 
-The only file that imports panns_inference, of which only the network's class is taken: importing the package as it is
-runs wget for a list of labels, and its AudioTagging runs wget for the checkpoint. Neither gets to run here.
+The only file that imports panns_inference, and it uses only the network's class. Importing the whole package runs wget
+for a list of labels, and its AudioTagging runs wget for the checkpoint. Neither happens here.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Device = Literal["auto", "cpu", "cuda"]
 NAME = "panns"
 DIMENSIONS = 2048
 CHECKSUM_DIGITS = 12
-# Shorter sound is repeated: the network's five poolings need a third of this, and silence behind a short effect would
-# be most of what it hears (its mean and its maximum over time).
+# Shorter sound is repeated. The network's five pooling layers need a third of this length, and padding with silence
+# would dominate the mean over time for a short effect.
 MIN_SAMPLES = SAMPLE_RATE_HZ
-BATCH = {"cpu": 4, "cuda": 32}  # ten-second pieces at once: 0.7 GB on a processor, where more are no faster
+BATCH = {"cpu": 4, "cuda": 32}  # ten-second pieces per call: 0.7 GB on a CPU, where larger batches are no faster
 INSTALL = "pip install 'airtrace[panns]'"
-NEEDED = ("torch", "panns_inference", "soxr")
-# Of the spectrogram by the rate of the sound: as the checkpoints were trained (audioset_tagging_cnn's README).
+REQUIRED_PACKAGES = ("torch", "panns_inference", "soxr")
+# Spectrogram parameters by sample rate, as the checkpoints were trained (audioset_tagging_cnn's README).
 FRONT_ENDS = {
     32_000: {"window_size": 1024, "hop_size": 320, "fmin": 50, "fmax": 14_000},
     16_000: {"window_size": 512, "hop_size": 160, "fmin": 50, "fmax": 8_000},
@@ -52,9 +52,10 @@ _importing = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class PannsOutput:
-    """What the network makes of n pieces of sound; rows of zeros for silence, which it never sees.
+    """The network's outputs for n pieces of sound. Silent pieces are not evaluated; their rows are zero.
 
-    vectors: float32 (n, DIMENSIONS), unit length. probabilities: float32 (n, CLASSES), 0 to 1.
+    vectors: float32 (n, DIMENSIONS), unit length.
+    probabilities: float32 (n, CLASSES), 0 to 1.
     """
 
     vectors: Floats
@@ -62,17 +63,19 @@ class PannsOutput:
 
 
 class Panns:
-    """The network with one checkpoint. Blocking, and not for several threads at once: call it in an executor of one."""
+    """The network with one checkpoint. Blocking and not thread-safe: call it in an executor with one thread."""
 
     def __init__(
         self, path: Path, published: Checkpoint, device: Device = "auto", *, own: bool = False, threads: int = 1
     ) -> None:
-        """Loads a checkpoint: the published one, or one's own of the same shape.
+        """Loads a checkpoint.
 
-        `threads` counts for the thread that this is called in, which is the one to listen in.
+        published: the checkpoint that the file must be, unless `own`; it also gives the sample rate.
+        own: the file is a user's own checkpoint of the same shape.
+        threads: torch's threads, for the calling thread, which must also be the one that calls `listen`.
 
         Raises:
-            ModelUnavailable: it is not there, not the published one, or no weights of Cnn14; or torch is not there.
+            ModelUnavailable: the file is missing, not the published one or without Cnn14 weights, or torch is missing.
         """
         torch, network_class = _torch(), _cnn14()
         torch.set_num_threads(threads)
@@ -87,7 +90,7 @@ class Panns:
                 _fill(torch, network, file, path)
         except FileNotFoundError as error:
             raise ModelUnavailable(
-                f"there is no {path}: `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
+                f"{path} does not exist: run `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
             ) from error
         except OSError as error:
             raise ModelUnavailable(f"{path} cannot be read: {error.strerror}") from error
@@ -97,7 +100,7 @@ class Panns:
         self.info = DetectorInfo(NAME, version, sha256[:CHECKSUM_DIGITS], DIMENSIONS)
 
     def listen(self, pieces: Sequence[Pcm]) -> PannsOutput:
-        """Takes pieces of 32 kHz mono PCM of any lengths, of each shape (n_samples,); the pieces' order is kept."""
+        """Evaluates pieces of 32 kHz mono PCM, int16 (n_samples,) each, of any length. The output keeps their order."""
         vectors = np.zeros((len(pieces), DIMENSIONS), np.float32)
         probabilities = np.zeros((len(pieces), CLASSES), np.float32)
         for places in self._batches(pieces):
@@ -108,13 +111,16 @@ class Panns:
         return PannsOutput(vectors, probabilities)
 
     def run(self, sounds: Floats) -> dict[str, Floats]:
-        """The network's own outputs for sound in +-1 at its own rate, shape (n, n_samples), not yet of unit length."""
+        """The network's raw outputs for sound at its own sample rate, float32 (n, n_samples), full scale 1.0.
+
+        The embeddings do not have unit length yet.
+        """
         with self._torch.inference_mode():
             outputs = self._network(self._torch.from_numpy(sounds).to(self.device), None)
         return {name: output.cpu().numpy() for name, output in outputs.items()}
 
     def _batches(self, pieces: Sequence[Pcm]) -> Iterator[list[int]]:
-        """Places of the pieces that are no silence, of the same length together."""
+        """Indexes of audible pieces, in batches of equal length."""
         by_length: dict[int, list[int]] = {}
         for place, pcm in enumerate(pieces):
             if is_audible(pcm):
@@ -133,21 +139,21 @@ class Panns:
 
 
 def is_audible(pcm: Pcm) -> bool:
-    """Whether any second of it is more than silence."""
+    """Whether any segment of 32 kHz mono PCM, int16 (n_samples,), is louder than silence."""
     return bool(spectrum.audible(_filled(pcm)).any())
 
 
 def is_installed() -> bool:
-    """Whether the libraries are there; they are not loaded."""
-    return all(find_spec(name) is not None for name in NEEDED)
+    """Whether the libraries are installed. Does not import them."""
+    return all(find_spec(name) is not None for name in REQUIRED_PACKAGES)
 
 
 def unavailable_reason(published: Checkpoint, path: Path) -> str | None:
-    """Why it cannot be loaded from this file, as far as that is told without trying, and what to do; else None."""
+    """Why PANNs cannot be loaded from this file, and what to do about it; None if nothing is obviously missing."""
     if not is_installed():
         return f"torch and panns-inference are not installed: {INSTALL}"
     if not path.is_file():
-        return f"its checkpoint is not there: `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
+        return f"its checkpoint is missing: run `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
     return None
 
 
@@ -160,7 +166,7 @@ def _torch() -> Any:
         raise ModelUnavailable(f"PANNs needs torch and panns-inference: {INSTALL}")
     try:
         import torch
-    except (ImportError, OSError) as error:  # such as a build for a CUDA that is not there
+    except (ImportError, OSError) as error:  # such as a build for a CUDA version that is not installed
         raise ModelUnavailable(f"torch cannot be loaded ({error}): {INSTALL}") from error
     return torch
 
@@ -176,19 +182,19 @@ def _device(torch: Any, wanted: Device) -> str:
 
 
 def _cnn14() -> Any:
-    """The network's class; nothing else of the package is run."""
+    """The network's class. No other code of the package runs."""
     spec = find_spec("panns_inference")
-    assert spec is not None  # noqa: S101 - is_installed has looked
+    assert spec is not None  # noqa: S101 - is_installed has checked
     with _importing, _stand_ins(spec):
         return importlib.import_module("panns_inference.models").Cnn14
 
 
 @contextmanager
 def _stand_ins(spec: ModuleSpec) -> Iterator[None]:
-    """While it lasts, the package is a folder without an `__init__`, and pyplot, which it imports in vain, is empty.
+    """Replaces the package and pyplot by empty modules, so that their `__init__` files do not run.
 
-    pyplot looks for fonts with a program of its own and keeps a list of them in the user's home. Afterwards everything
-    is as it was: whoever else imports the package gets it as it is.
+    The package imports pyplot without using it; pyplot would run a program to find fonts and write a cache to the
+    user's home. On exit everything is restored, so that other importers get the real package.
     """
     package = ModuleType("panns_inference")
     package.__path__ = list(spec.submodule_search_locations or ())
@@ -211,25 +217,31 @@ def _is_borrowed(name: str) -> bool:
 
 
 def _fill(torch: Any, network: Any, file: BinaryIO, path: Path) -> None:
-    """Puts the weights of an open checkpoint into the network. Runs no code that the file may bring along."""
-    wrong = f"{path} has no weights of Cnn14 at {network.logmel_extractor.melW.shape[0] * 2 - 2} points a spectrum"
+    """Loads the weights of an open checkpoint into the network, without running code that the file may contain.
+
+    Raises:
+        ModelUnavailable: the file is damaged, contains code, or has no weights for this network.
+    """
+    wrong = f"{path} has no Cnn14 weights for an FFT of {network.logmel_extractor.melW.shape[0] * 2 - 2} points"
     try:
-        with torch.serialization.safe_globals(_harmless()):
+        with torch.serialization.safe_globals(_safe_globals()):
             loaded = torch.load(file, map_location="cpu", weights_only=True)
         weights = loaded["model"] if isinstance(loaded, dict) and "model" in loaded else loaded
         network.load_state_dict(weights)
     except pickle.UnpicklingError as error:
-        raise ModelUnavailable(f"{path} wants to run code of its own, or is damaged: delete it") from error
+        raise ModelUnavailable(f"{path} contains code to run, or is damaged: delete it") from error
     except (RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelUnavailable(f"{wrong} ({reason}): delete it, or name another in panns.checkpoint") from error
+        raise ModelUnavailable(f"{wrong} ({reason}): delete it, or set panns.checkpoint to another file") from error
     if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
-        raise ModelUnavailable(f"{path} has weights that are no numbers: delete it, or name another")
+        raise ModelUnavailable(
+            f"{path} has weights that are not finite: delete it, or set panns.checkpoint to another file"
+        )
 
 
-def _harmless() -> list[Any]:
-    """What the published 16 kHz checkpoint has besides weights: the numbers of its training's sampler, as arrays."""
+def _safe_globals() -> list[Any]:
+    """The types that the published 16 kHz checkpoint needs besides weights: its training sampler's state, as arrays."""
     from numpy._core.multiarray import _reconstruct
 
-    reconstruct = (_reconstruct, "numpy.core.multiarray._reconstruct")  # as it was called when that was saved
+    reconstruct = (_reconstruct, "numpy.core.multiarray._reconstruct")  # its name when the checkpoint was saved
     return [reconstruct, _reconstruct, np.ndarray, np.dtype, np.dtypes.Int64DType]

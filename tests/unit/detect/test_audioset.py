@@ -1,4 +1,4 @@
-"""AudioSet's classes, and what they come to."""
+"""AudioSet's classes and their summaries."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def probabilities(**classes: float) -> np.ndarray:
     return found
 
 
-def test_the_classes_are_those_that_google_publishes() -> None:
+def test_the_classes_are_those_published_by_google() -> None:
     published = Path(audioset.__file__).with_name("audioset.csv").read_bytes()
     assert hashlib.sha256(published).hexdigest() == "cdd1049833c4b86127c2773ac0d14a2754b6a6d0d1798002ed5c66e699708429"
     assert len(names()) == len(set(names())) == CLASSES
 
 
-def test_music_and_speech_are_the_classes_that_one_would_expect() -> None:
+def test_the_music_and_speech_classes_are_the_expected_ones() -> None:
     music, speech = {names()[i] for i in MUSIC}, {names()[i] for i in SPEECH}
     assert {"Music", "Piano", "Singing", "Rapping", "Jazz", "Theme music", "Scary music", "Harp"} <= music
     assert {"Speech", "Narration, monologue", "Child speech, kid speaking", "Whispering"} <= speech
@@ -45,16 +45,16 @@ def test_music_and_speech_are_the_classes_that_one_would_expect() -> None:
         ({}, "other"),
     ],
 )
-def test_probabilities_come_to_a_kind(classes: dict[str, float], kind: str) -> None:
+def test_the_kind_follows_from_the_probabilities(classes: dict[str, float], kind: str) -> None:
     assert summarize(probabilities(**classes)).kind == kind
 
 
-def test_the_likeliest_labels_are_kept_and_the_unlikely_left_out() -> None:
+def test_only_probable_labels_are_kept() -> None:
     heard = summarize(probabilities(Music=0.8, Piano=0.5, Dog=0.01, Speech=0.1))
     assert [(label.name, label.score) for label in heard.labels] == [("Music", 0.8), ("Piano", 0.5), ("Speech", 0.1)]
 
 
-def test_silent_stretches_do_not_thin_out_what_sounds() -> None:
+def test_silent_passages_do_not_dilute_the_mean() -> None:
     music, silence = probabilities(Music=0.8), probabilities()
     assert summarize_passages([music, silence, silence]) == summarize(music)
     assert summarize_passages([silence]) == SILENT

@@ -1,4 +1,4 @@
-"""What every detector promises, on made-up sound: unit vectors, silence left out, any level, offset and cutting."""
+"""Properties of every detector, on synthetic sound: unit vectors, silence left out, no effect of level or cutting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 
 
 def _sound(seconds: float, seed: int = 1, level: float = 0.2) -> NDArray[np.int16]:
-    """A melody of three voices with a little noise: a new chord every 0.3 s."""
+    """Chords of three tones with a little noise, changing every 0.3 s."""
     chance = np.random.default_rng(seed)
     n = round(seconds * SAMPLE_RATE_HZ)
     at = np.arange(n) / SAMPLE_RATE_HZ
@@ -47,11 +47,11 @@ def test_less_than_a_segment_gives_nothing(detector: Detector, n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [SEGMENT_SAMPLES, SEGMENT_SAMPLES + 1, SEGMENT_SAMPLES + HOP_SAMPLES - 1, 99_999])
-def test_any_length_gives_the_segments_that_fit(detector: Detector, n: int) -> None:
+def test_any_length_gives_its_whole_segments(detector: Detector, n: int) -> None:
     assert len(detector.embed(_sound(4)[:n]).vectors) == count_segments(n)
 
 
-def test_silence_constant_voltage_and_a_trace_of_noise_are_not_audible(detector: Detector) -> None:
+def test_silence_dc_and_a_trace_of_noise_are_not_audible(detector: Detector) -> None:
     chance = np.random.default_rng(2)
     for quiet in (
         np.zeros(2 * SEGMENT_SAMPLES, np.int16),
@@ -63,7 +63,7 @@ def test_silence_constant_voltage_and_a_trace_of_noise_are_not_audible(detector:
         assert not embeddings.vectors.any()
 
 
-def test_sound_among_silence_is_told_apart_by_segment(detector: Detector) -> None:
+def test_audibility_is_decided_per_segment(detector: Detector) -> None:
     pcm = np.concatenate([np.zeros(2 * SEGMENT_SAMPLES, np.int16), _sound(3), np.zeros(2 * SEGMENT_SAMPLES, np.int16)])
     audible = detector.embed(pcm).audible
     assert not audible[:3].any()
@@ -71,33 +71,33 @@ def test_sound_among_silence_is_told_apart_by_segment(detector: Detector) -> Non
     assert not audible[-3:].any()
 
 
-def test_forty_decibels_less_and_an_offset_give_the_same_vectors(detector: Detector) -> None:
+def test_vectors_stay_the_same_40_db_lower_and_with_dc(detector: Detector) -> None:
     pcm = _sound(5, level=0.8)
     quiet = np.round(pcm * 0.01 + 300).astype(np.int16)
     cosines = np.einsum("ij,ij->i", detector.embed(pcm).vectors, detector.embed(quiet).vectors)
     assert cosines.min() > 0.99
 
 
-def test_other_sound_gives_other_vectors(detector: Detector) -> None:
+def test_different_sounds_give_different_vectors(detector: Detector) -> None:
     one, two = detector.embed(_sound(20, seed=3)).vectors, detector.embed(_sound(20, seed=4)).vectors
     assert np.median(np.einsum("ij,ij->i", one, two)) < 0.5
 
 
-def test_a_quarter_second_of_shift_leaves_the_right_neighbours_nearest(detector: Detector) -> None:
+def test_with_a_shift_of_a_quarter_second_the_neighboring_segments_stay_nearest(detector: Detector) -> None:
     pcm = _sound(30, seed=5)
     reference = detector.embed(pcm).vectors
     query = detector.embed(pcm[SAMPLE_RATE_HZ // 4 :]).vectors
     nearest = (query @ reference.T).argmax(axis=1)
     right = np.abs(nearest - np.arange(len(query)) - 0.5) <= 0.5
-    assert right.mean() > 0.85  # the worst shift there is, and chords that change faster than most music's
+    assert right.mean() > 0.85  # the worst possible shift, and chords that change faster than in most music
 
 
-def test_any_cutting_gives_the_same_vectors(detector: Detector) -> None:
+def test_vectors_do_not_depend_on_how_the_sound_is_cut(detector: Detector) -> None:
     pcm = _sound(12, seed=6)
     whole = detector.embed(pcm).vectors
-    cutter, parts = Segmenter(), []
+    segmenter, parts = Segmenter(), []
     for piece in np.array_split(pcm, [40_000, 41_000, 170_007, 200_000]):
-        _, block = cutter.feed(piece)
+        _, block = segmenter.feed(piece)
         parts.append(detector.embed(block).vectors)
     assert np.concatenate(parts) == pytest.approx(whole, abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""Downloads go on where they were broken off, and what is not the published file is not kept."""
+"""Interrupted downloads resume, and only the published file is kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ PUBLISHED = Checkpoint(
 
 @dataclass
 class Site:
-    """A server of one file. cuts: after how many bytes each of the first answers is broken off; statuses: instead."""
+    """A server of one file.
+
+    cuts: after how many bytes each of the first responses is cut off. statuses: sent instead of the first responses.
+    asked: the Range header of each request.
+    """
 
     content: bytes = CONTENT
     has_ranges: bool = True
@@ -83,23 +87,23 @@ def site() -> Iterator[Site]:
 
 
 async def fetched(site: Site, path: Path) -> list[int]:
-    """What was shown on the way."""
-    shown: list[int] = []
-    await fetch(PUBLISHED, path, site.url, shown.append, Backoff(0.001, 0.001))
-    return shown
+    """Downloads the file, and returns the reported progress in bytes."""
+    progress: list[int] = []
+    await fetch(PUBLISHED, path, site.url, progress.append, Backoff(0.001, 0.001))
+    return progress
 
 
-async def test_a_file_is_fetched_whole_with_progress(site: Site, tmp_path: Path) -> None:
+async def test_a_complete_download_reports_its_progress(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "models" / "made.pth"
-    shown = await fetched(site, path)
+    progress = await fetched(site, path)
     assert path.read_bytes() == CONTENT
-    assert shown == sorted(shown)
-    assert shown[-1] == len(CONTENT)
+    assert progress == sorted(progress)
+    assert progress[-1] == len(CONTENT)
     assert [each.name for each in path.parent.iterdir()] == ["made.pth"]
     assert state(PUBLISHED, path) == "valid"
 
 
-async def test_what_is_broken_off_goes_on_where_it_was(site: Site, tmp_path: Path) -> None:
+async def test_an_interrupted_download_resumes_where_it_stopped(site: Site, tmp_path: Path) -> None:
     site.cuts = [1_000_000, 500_000]
     await fetched(site, tmp_path / "made.pth")
     assert (tmp_path / "made.pth").read_bytes() == CONTENT
@@ -107,7 +111,7 @@ async def test_what_is_broken_off_goes_on_where_it_was(site: Site, tmp_path: Pat
     assert site.sent == len(CONTENT)
 
 
-async def test_another_run_goes_on_with_what_the_first_one_has_left(site: Site, tmp_path: Path) -> None:
+async def test_another_run_resumes_from_the_partial_file_of_the_first(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "made.pth"
     site.cuts = [700_000, *[0] * 10]
     with pytest.raises(ModelUnavailable, match=r"700,000 of 3,000,000 bytes are kept.*md5"):
@@ -120,13 +124,13 @@ async def test_another_run_goes_on_with_what_the_first_one_has_left(site: Site, 
     assert site.asked[-1] == "bytes=700000-"
 
 
-async def test_a_server_without_ranges_sends_it_all_again(site: Site, tmp_path: Path) -> None:
+async def test_a_server_without_range_requests_sends_the_whole_file_again(site: Site, tmp_path: Path) -> None:
     site.has_ranges, site.cuts = False, [1_000_000]
     await fetched(site, tmp_path / "made.pth")
     assert (tmp_path / "made.pth").read_bytes() == CONTENT
 
 
-async def test_a_server_that_is_busy_is_asked_again(site: Site, tmp_path: Path) -> None:
+async def test_a_busy_server_is_retried(site: Site, tmp_path: Path) -> None:
     site.statuses = [503, 429]
     await fetched(site, tmp_path / "made.pth")
     assert (tmp_path / "made.pth").read_bytes() == CONTENT
@@ -138,23 +142,23 @@ async def test_redirects_are_followed(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "made.pth").read_bytes() == CONTENT
 
 
-async def test_a_wrong_checksum_is_refused_and_nothing_kept(site: Site, tmp_path: Path) -> None:
+async def test_a_file_with_a_wrong_checksum_is_rejected_and_deleted(site: Site, tmp_path: Path) -> None:
     site.content = bytes(len(CONTENT))
-    with pytest.raises(ModelUnavailable, match=r"is not made\.pth.*not kept"):
+    with pytest.raises(ModelUnavailable, match=r"another file than made\.pth.*was deleted"):
         await fetched(site, tmp_path / "made.pth")
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_rest_of_another_file_does_not_become_part_of_it(site: Site, tmp_path: Path) -> None:
+async def test_a_partial_file_of_another_download_is_discarded(site: Site, tmp_path: Path) -> None:
     (tmp_path / "made.pth.part").write_bytes(bytes(1_000_000))
-    with pytest.raises(ModelUnavailable, match="not kept"):
+    with pytest.raises(ModelUnavailable, match="was deleted"):
         await fetched(site, tmp_path / "made.pth")
     await fetched(site, tmp_path / "made.pth")
     assert (tmp_path / "made.pth").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", b"<html>"], ids=["shorter", "longer", "page"])
-async def test_a_file_of_another_size_is_refused_before_it_is_fetched(
+async def test_a_file_of_another_size_is_rejected_before_it_is_downloaded(
     site: Site, tmp_path: Path, content: bytes
 ) -> None:
     site.content = content
@@ -164,14 +168,14 @@ async def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     assert not (tmp_path / "made.pth").exists()
 
 
-async def test_a_file_that_is_not_there_is_said_at_once(site: Site, tmp_path: Path) -> None:
+async def test_a_missing_file_is_reported_without_a_retry(site: Site, tmp_path: Path) -> None:
     site.statuses = [404]
     with pytest.raises(ModelUnavailable, match="HTTP 404"):
         await fetched(site, tmp_path / "made.pth")
     assert len(site.asked) == 1
 
 
-async def test_without_a_network_it_says_what_to_put_where(tmp_path: Path) -> None:
+async def test_without_a_network_the_error_explains_the_manual_download(tmp_path: Path) -> None:
     path = tmp_path / "made.pth"
     with pytest.raises(ModelUnavailable) as refused:
         await fetch(PUBLISHED, path, "http://127.0.0.1:1/made.pth", lambda _: None, Backoff(0.001, 0.001))
@@ -179,10 +183,10 @@ async def test_without_a_network_it_says_what_to_put_where(tmp_path: Path) -> No
         assert fact in str(refused.value)
 
 
-async def test_two_do_not_fetch_one_file_at_once(site: Site, tmp_path: Path) -> None:
+async def test_two_processes_cannot_download_the_same_file_at_once(site: Site, tmp_path: Path) -> None:
     with (tmp_path / "made.pth.part").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(ModelUnavailable, match="another process is fetching"):
+        with pytest.raises(ModelUnavailable, match="another process is downloading"):
             await fetched(site, tmp_path / "made.pth")
 
 
@@ -196,5 +200,5 @@ def test_a_file_is_missing_incomplete_wrong_or_valid(tmp_path: Path) -> None:
     assert state(PUBLISHED, path) == "valid"
 
 
-def test_what_to_do_by_hand_is_one_line(tmp_path: Path) -> None:
+def test_the_manual_instructions_fit_on_one_line(tmp_path: Path) -> None:
     assert "\n" not in by_hand(PUBLISHED, tmp_path / "made.pth")

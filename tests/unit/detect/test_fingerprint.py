@@ -1,4 +1,4 @@
-"""The neural fingerprint: any level, offset and cutting give the same vectors; wrong weights are refused."""
+"""The neural fingerprint: vectors do not depend on level, DC or cutting; wrong weights are rejected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def detector() -> NeuralDetector:
 
 
 def _music(seconds: float, seed: int = 1, level: float = 0.8) -> Pcm:
-    """Chords of three tones with overtones, a new one every 0.3 s, over a little noise."""
+    """Chords of three tones with overtones, changing every 0.3 s, plus a little noise."""
     chance = np.random.default_rng(seed)
     n = round(seconds * SAMPLE_RATE_HZ)
     at = np.arange(n) / SAMPLE_RATE_HZ
@@ -39,12 +39,12 @@ def _music(seconds: float, seed: int = 1, level: float = 0.8) -> Pcm:
 
 
 def _apart(detector: NeuralDetector, first: Pcm, second: Pcm) -> float:
-    """The largest difference of a cosine from 1, segment by segment."""
+    """The largest difference from 1 of the cosines of corresponding segments."""
     a, b = detector.embed(first).vectors, detector.embed(second).vectors
     return float(1 - np.einsum("ij,ij->i", a, b).min())
 
 
-def test_it_says_what_made_its_vectors(detector: NeuralDetector) -> None:
+def test_the_detector_info_identifies_the_weights(detector: NeuralDetector) -> None:
     info = detector.info
     assert (info.name, info.version, info.dimensions) == ("fingerprint", "naf-3", 128)
     assert info.checksum == read_card().sha256[:12]
@@ -54,27 +54,27 @@ def test_the_weights_are_small_enough_for_a_wheel() -> None:
     assert (WEIGHTS / NETWORK_NAME).stat().st_size <= 10_000_000
 
 
-def test_vectors_have_unit_length_and_one_is_there_for_every_segment(detector: NeuralDetector) -> None:
+def test_there_is_a_unit_vector_for_every_segment(detector: NeuralDetector) -> None:
     made = detector.embed(_music(7.3))
     assert made.vectors.shape == (count_segments(round(7.3 * SAMPLE_RATE_HZ)), 128)
     assert made.vectors.dtype == np.float32
     assert np.linalg.norm(made.vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_forty_decibels_less_give_the_same_vectors(detector: NeuralDetector) -> None:
+def test_vectors_stay_the_same_40_db_lower(detector: NeuralDetector) -> None:
     loud = _music(6)
     assert _apart(detector, loud, np.round(loud * 0.01).astype(np.int16)) < 1e-2
-    # Without the rounding to 16 bit, which is noise, level changes nothing at all.
-    power = spectrum.per_segment(spectrum.mel_power(spectrum.decimate(loud)))
-    assert spectrum.normalised(power * np.float32(1e-4)) == pytest.approx(spectrum.normalised(power), abs=1e-3)
+    # Without rounding to 16 bit, which adds noise, level has no effect at all.
+    power = spectrum.segment_view(spectrum.mel_power(spectrum.decimate(loud)))
+    assert spectrum.normalize(power * np.float32(1e-4)) == pytest.approx(spectrum.normalize(power), abs=1e-3)
 
 
-def test_a_constant_voltage_changes_nothing(detector: NeuralDetector) -> None:
+def test_dc_has_no_effect(detector: NeuralDetector) -> None:
     sound = _music(4, level=0.5)
     assert _apart(detector, sound, sound + np.int16(9000)) < 1e-3
 
 
-def test_silence_gives_no_vectors(detector: NeuralDetector) -> None:
+def test_vectors_of_silence_are_zero(detector: NeuralDetector) -> None:
     quiet = np.random.default_rng(2).integers(-2, 3, 2 * SEGMENT_SAMPLES).astype(np.int16)
     for pcm in (np.zeros(2 * SEGMENT_SAMPLES, np.int16), np.full(2 * SEGMENT_SAMPLES, 5000, np.int16), quiet):
         made = detector.embed(pcm)
@@ -82,8 +82,8 @@ def test_silence_gives_no_vectors(detector: NeuralDetector) -> None:
         assert not made.vectors.any()
 
 
-@pytest.mark.parametrize("seconds", [3, 17, 70])  # fewer segments than a block, and more
-def test_any_cutting_gives_the_same_vectors(detector: NeuralDetector, seconds: int) -> None:
+@pytest.mark.parametrize("seconds", [3, 17, 70])  # fewer segments than a block, and more than one block
+def test_vectors_do_not_depend_on_how_the_sound_is_cut(detector: NeuralDetector, seconds: int) -> None:
     pcm = _music(seconds, seed=seconds)
     whole = detector.embed(pcm).vectors
     for first in range(0, len(whole), 7):
@@ -91,14 +91,14 @@ def test_any_cutting_gives_the_same_vectors(detector: NeuralDetector, seconds: i
         assert part.vectors == pytest.approx(whole[first : first + len(part.vectors)], abs=2e-6)
 
 
-def test_what_lies_outside_a_segment_does_not_change_it(detector: NeuralDetector) -> None:
+def test_samples_outside_a_segment_have_no_effect_on_its_vector(detector: NeuralDetector) -> None:
     pcm = _music(3)
     other = pcm.copy()
     other[:HOP_SAMPLES] = other[HOP_SAMPLES + SEGMENT_SAMPLES :] = 0
     assert detector.embed(other).vectors[1] == pytest.approx(detector.embed(pcm).vectors[1], abs=2e-6)
 
 
-def test_other_weights_than_the_card_speaks_of_are_refused(tmp_path: Path) -> None:
+def test_weights_that_model_json_does_not_describe_are_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     network = bytearray((folder / NETWORK_NAME).read_bytes())
@@ -108,12 +108,12 @@ def test_other_weights_than_the_card_speaks_of_are_refused(tmp_path: Path) -> No
         NeuralDetector(folder)
 
 
-def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
+def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="airtrace model train"):
         NeuralDetector(tmp_path)
 
 
-def test_foresight_that_is_missing_damaged_or_another_ones_is_refused(tmp_path: Path) -> None:
+def test_a_missing_damaged_or_foreign_similarity_predictor_is_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     path = folder / PREDICTOR_NAME
@@ -128,7 +128,7 @@ def test_foresight_that_is_missing_damaged_or_another_ones_is_refused(tmp_path: 
         NeuralDetector(folder)
 
 
-def test_weights_without_foresight_embed_as_before(tmp_path: Path, detector: NeuralDetector) -> None:
+def test_weights_without_a_similarity_predictor_give_the_same_vectors(tmp_path: Path, detector: NeuralDetector) -> None:
     folder = tmp_path / "weights"
     shutil.copytree(WEIGHTS, folder)
     card = json.loads((folder / CARD_NAME).read_text())
@@ -140,7 +140,7 @@ def test_weights_without_foresight_embed_as_before(tmp_path: Path, detector: Neu
     assert (plain.vectors == detector.embed(pcm).vectors).all()
 
 
-def test_a_cosine_is_foreseen_for_every_segment_and_depends_on_its_vector_alone(detector: NeuralDetector) -> None:
+def test_a_similarity_is_predicted_for_every_segment_from_its_vector_alone(detector: NeuralDetector) -> None:
     whole, part = detector.embed(_music(10)), detector.embed(_music(10)[4 * HOP_SAMPLES :])
     assert whole.expected_similarity is not None
     assert part.expected_similarity is not None
