@@ -35,13 +35,18 @@ class TrainingAudio:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train. size: a key of monitor.training.model.SIZES; start_from: the checkpoint a new run starts from."""
+    """How to train.
+
+    size: a key of monitor.training.model.SIZES. start_from: the checkpoint a new run starts from.
+    bank: how many responses of rooms and devices to make.
+    """
 
     steps: int
     pairs: int
     seed: int
     size: str = "large"
     start_from: Path | None = None
+    bank: int = 1500
 
 
 async def train(
@@ -71,7 +76,7 @@ async def train(
 
     files = await _files(audio, "train")
     kept = cache.build(folder / CACHE, files, seed=plan.seed)
-    recipe = Recipe(steps=plan.steps, pairs=plan.pairs, seed=plan.seed, shape=SIZES[plan.size])
+    recipe = Recipe(plan.steps, plan.pairs, plan.seed, bank=plan.bank, shape=SIZES[plan.size])
     if plan.start_from is not None:  # trained weights need no easy examples first
         recipe = replace(recipe, easy_share=0.0)
     drawn = drawing.Pairs(kept, bank_size=recipe.bank, seed=plan.seed)
@@ -105,10 +110,10 @@ def _fit_predictor(files: Sequence[AudioFile], weights: Path, seed: int) -> None
 
 def _calibration_images(drawn: Pairs, pairs: int, seed: int) -> NDArray[np.float32]:
     """Log-mel images of both views, float32 of shape (n_images, ...), which set the ranges of the 8-bit weights."""
-    from monitor.training.pairs import Strength
+    from monitor.training.pairs import AugmentationStrength
 
     rng = np.random.default_rng(seed)
-    seen = [drawn.batch(pairs, Strength(cut_out=0), rng) for _ in range(CALIBRATION_BATCHES)]
+    seen = [drawn.batch(pairs, AugmentationStrength(cut_out=0), rng) for _ in range(CALIBRATION_BATCHES)]
     return np.concatenate([images for batch in seen for images in (batch.catalog, batch.heard)])
 
 

@@ -1,1 +1,1 @@
-"""How the fingerprint's weights are made: data, augmentations, model, loss, evaluation. Never imported by a monitor."""
+"""Training of the fingerprint: data, augmentation, model, loss, evaluation. Never imported while monitoring."""

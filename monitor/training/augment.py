@@ -1,7 +1,7 @@
-"""What happens to a record on its way to a listener, for a whole batch at once. Pure: numpy and a generator.
+"""Batch augmentations: what happens to a recording on its way to a listener. Pure: numpy and a random generator.
 
-Sounds are float32 (batch, samples) at 16 kHz. `chosen` is always a boolean per row: the rows that something happens to.
-Each step costs a few milliseconds for 200 rows, most of them transforms of Fourier's: less than the network's own step.
+Sounds are float32 (batch, samples) at 16 kHz. `chosen`, bool (batch,), marks the rows to change. A call takes a few
+milliseconds for 200 rows, mostly for FFTs: less than the network's own training step.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
 QUIET = 1e-6
-FOLLOWER_SAMPLES = RATE_HZ // 50  # 20 ms: how finely a compressor looks at the level
+FOLLOWER_SAMPLES = RATE_HZ // 50  # 20 ms: the time resolution of the compressor's level
 
 
 def at_level(sound: Floats, over: slice, level: float = 0.1) -> Floats:
-    """Each row scaled to an rms of `level`, measured over a part of it; silence stays silence."""
+    """Scales each row to an RMS of `level`, measured over the slice `over`. Silence stays silence."""
     gains = np.float32(level) / np.maximum(rms(sound[:, over]), np.float32(QUIET))
     scaled: Floats = (sound * gains).astype(np.float32, copy=False)
     return scaled
 
 
 def rms(sound: Floats) -> Floats:
-    """Root mean square of each row: (batch, 1)."""
+    """The root mean square of each row, float32 (batch, 1)."""
     level: Floats = np.sqrt(np.einsum("bs,bs->b", sound, sound) / sound.shape[1])[:, np.newaxis].astype(np.float32)
     return level
 
 
-def at_speed(sound: Floats, factors: Floats, centre: int) -> Floats:
-    """Each row played `factors` times as fast around sample `centre`; ends are held. Catmull and Rom's cubic."""
+def at_speed(sound: Floats, factors: Floats, center: int) -> Floats:
+    """Resamples each row to play `factors`, (batch,), times as fast, by Catmull-Rom interpolation.
+
+    Sample `center` stays in place. Reads beyond the ends repeat the last samples.
+    """
     n = sound.shape[1]
-    places = np.clip(centre + (np.arange(n) - centre) * factors[:, np.newaxis], 1, n - 3)
+    places = np.clip(center + (np.arange(n) - center) * factors[:, np.newaxis], 1, n - 3)
     before = places.astype(np.int32)
     t = (places - before).astype(np.float32)
     flat, rows = sound.ravel(), np.arange(len(sound), dtype=np.int32)[:, np.newaxis] * n
@@ -46,7 +49,10 @@ def at_speed(sound: Floats, factors: Floats, centre: int) -> Floats:
 
 
 def mixed(sound: Floats, other: Floats, snr_db: Floats, over: slice) -> Floats:
-    """`sound` with `other` so many decibels beneath it, both measured over a part; rows of NaN stay as they are."""
+    """Adds `other`, `snr_db` (batch,) decibels below `sound`; both levels are measured over the slice `over`.
+
+    Rows whose ratio is NaN stay unchanged.
+    """
     gains = rms(sound[:, over]) / np.maximum(rms(other[:, over]), QUIET)
     gains *= 10 ** (-np.nan_to_num(snr_db)[:, np.newaxis] / 20) * ~np.isnan(snr_db)[:, np.newaxis]
     out: Floats = sound + other * gains.astype(np.float32)
@@ -54,14 +60,14 @@ def mixed(sound: Floats, other: Floats, snr_db: Floats, over: slice) -> Floats:
 
 
 def compressed(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
-    """Rows whose level is evened out by a factor of 0.2 to 0.9 in decibels, with a limiter's speed or slower."""
+    """Compresses the dynamics of rows by a factor of 0.2 to 0.9 in decibels, at random speeds up to a limiter's."""
     rows = sound[chosen]
     if not len(rows):
         return sound
     blocks = rows[:, : rows.shape[1] // FOLLOWER_SAMPLES * FOLLOWER_SAMPLES].reshape(len(rows), -1, FOLLOWER_SAMPLES)
     level = np.sqrt(np.square(blocks).mean(axis=2)) + QUIET  # (rows, blocks)
     slowness = rng.uniform(0, 0.9, (len(rows), 1)).astype(np.float32)
-    for i in range(1, level.shape[1]):  # a peak acts at once and is forgotten slowly
+    for i in range(1, level.shape[1]):  # instant attack, slow release
         level[:, i] = np.maximum(level[:, i], level[:, i - 1] * slowness[:, 0])
     level = np.maximum(level, level.max(axis=1, keepdims=True) * 10 ** (-rng.uniform(20, 40) / 20))
     gains = level ** -rng.uniform(0.2, 0.9, (len(rows), 1)).astype(np.float32)
@@ -71,7 +77,7 @@ def compressed(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats
 
 
 def _interpolated(gains: Floats, samples: int) -> Floats:
-    """One gain a block to one a sample, linear between the blocks' centres."""
+    """Interpolates gains per block to gains per sample, linearly between the centers of blocks."""
     n = gains.shape[1]
     places = np.clip((np.arange(samples) + 0.5) / FOLLOWER_SAMPLES - 0.5, 0, n - 1)
     before = np.minimum(places.astype(np.int64), n - 2)
@@ -81,7 +87,7 @@ def _interpolated(gains: Floats, samples: int) -> Floats:
 
 
 def clipped(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
-    """Rows driven 0 to 18 dB into a soft or a hard limit."""
+    """Drives rows 0 to 18 dB into soft or hard clipping."""
     rows = sound[chosen]
     if not len(rows):
         return sound
@@ -94,7 +100,7 @@ def clipped(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
 
 
 def rounded(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
-    """Rows rounded to as few steps as a quiet recording has: 6 to 10 bit at their loudest."""
+    """Quantizes rows as coarsely as a quiet recording: to 6 to 10 bits at their peak."""
     rows = sound[chosen]
     if not len(rows):
         return sound
@@ -104,14 +110,14 @@ def rounded(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
     return out
 
 
-TREBLE_HZ = 2500.0  # from here up a bright voice is louder
+TREBLE_HZ = 2500.0  # a bright voice is louder above this
 BRIGHT_DB = 18.0
 
 
 def brightened(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
-    """Rows with up to BRIGHT_DB more treble; half of them with treble made anew from what lies between 2 and 4 kHz.
+    """Raises the treble of rows by up to BRIGHT_DB; in half of them, also adds treble copied from 2 to 4 kHz.
 
-    Recordings of voices often end at 4 kHz, announcers do not. The sound just beneath stands in for what was cut off:
+    Recordings of voices often end at 4 kHz, but announcers have treble. The band just below replaces the missing one:
     spectral band replication (Dietz et al., AES 112, 2002) without its envelope.
     """
     rows = sound[chosen]
@@ -122,9 +128,9 @@ def brightened(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats
     gain_db = rng.uniform(0, BRIGHT_DB, (len(rows), 1)) * np.clip(octaves, 0, 1)
     quarter = spectra.shape[1] // 4
     part = 10 ** (rng.uniform(-20, -3, (len(rows), 1)) / 20) * (rng.random((len(rows), 1)) < 0.5)
-    beneath = spectra[:, quarter : 2 * quarter] * part.astype(np.float32)
-    spectra[:, 2 * quarter : 3 * quarter] += beneath
-    spectra[:, 3 * quarter : 4 * quarter] += beneath / 2
+    below = spectra[:, quarter : 2 * quarter] * part.astype(np.float32)
+    spectra[:, 2 * quarter : 3 * quarter] += below
+    spectra[:, 3 * quarter : 4 * quarter] += below / 2
     spectra *= (10 ** (gain_db / 20)).astype(np.float32)
     out = sound.copy()
     out[chosen] = irfft(spectra, sound.shape[1], axis=1)
@@ -132,7 +138,7 @@ def brightened(sound: Floats, chosen: Flags, rng: np.random.Generator) -> Floats
 
 
 def cut_out(images: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
-    """Images (batch, bands, spectra) of which a stretch of time and a band are set to their mean, which is 0."""
+    """Masks a random band or a random time span of images, float32 (batch, bands, spectra), with their mean, 0."""
     out = images.copy()
     _, bands, spectra = images.shape
     for i in np.flatnonzero(chosen):
@@ -146,7 +152,7 @@ def cut_out(images: Floats, chosen: Flags, rng: np.random.Generator) -> Floats:
 
 
 def pink(rows: int, samples: int, rng: np.random.Generator) -> Floats:
-    """Noise that loses 3 dB an octave, rms 1: the roar of traffic, wind and crowds."""
+    """Pink noise, which falls by 3 dB per octave, like traffic, wind and crowds: float32 (rows, samples), RMS 1."""
     shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(samples, 1 / RATE_HZ), 30))
     noise = irfft(rfft(rng.standard_normal((rows, samples), np.float32), axis=1) * shape, samples, axis=1)
     out: Floats = (noise / np.maximum(rms(noise), QUIET)).astype(np.float32)

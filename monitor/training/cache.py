@@ -1,10 +1,10 @@
-"""The cache: all audio of a training set decoded once, 16 kHz mono 16 bit, memory-mapped, with copies.
+"""The training cache: the audio of a training set, decoded once to memory-mapped 16 kHz mono 16-bit PCM, with copies.
 
-A copy is an excerpt of a track that went through a codec, or whose tempo, pitch or speed was changed. Making it needs a
-program and a tenth of a second; a training step has a millisecond an example: so copies are made once.
+A copy is an excerpt of a track that went through a codec, or whose tempo, pitch or speed was changed. Copies are made
+in advance: making one runs ffmpeg for a tenth of a second, while a training step has a millisecond per example.
 
-    pcm.i16      all clips behind one another
-    clips.jsonl  one line a clip, appended when its samples are written; making a cache goes on where it stopped
+    pcm.i16      the samples of all clips, concatenated
+    clips.jsonl  one line per clip, appended after its samples are written, so that an interrupted build can resume
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from monitor.training.errors import TrainingError
 log = structlog.get_logger(__name__)
 Pcm = NDArray[np.int16]
 
-SHORTEST_S = {"music": 5.0, "speech": 0.2, "noise": 0.1}
-LONGEST_S = 900.0  # of one file: one endless recording must not fill the cache
+MIN_CLIP_S = {"music": 5.0, "speech": 0.2, "noise": 0.1}
+MAX_CLIP_S = 900.0  # per file: one very long recording must not fill the cache
 COPY_S = 40.0
-COPY_EVERY_S = 40.0  # of a track there is as much in copies as in the original
-LAG_S = 0.12  # codecs delay what they carry; it is looked for this far, and set right
+COPY_EVERY_S = 40.0  # one copy per 40 s of a track: as much audio in copies as in the original
+MAX_LAG_S = 0.12  # the longest codec delay that is detected and removed
 PROGRESS_EVERY = 200  # files
 
 CODECS: tuple[tuple[str, str, str], ...] = (
@@ -46,16 +46,18 @@ CODECS: tuple[tuple[str, str, str], ...] = (
     ("libopus", "ogg", "ogg"),
 )
 BIT_RATES_KBPS = (24, 32, 48, 64, 96, 128)
-LOW_RATES_SHARE = 0.6  # of the codec copies are at 24 to 48 kb/s, where there is something to learn
-STRETCH = 0.065  # tempo, pitch and speed change by up to so much
+LOW_RATES_SHARE = 0.6  # of the codec copies use 24 to 48 kb/s, where artifacts are strong enough to learn from
+MAX_STRETCH = 0.065  # the largest change of tempo, pitch and speed
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A stretch of the cache.
+    """A range of samples in the cache.
 
-    kind: music, speech, noise or copy. start, samples: where in pcm.i16, at 16 kHz.
-    of: for a copy the name of the clip it is of; sample i of it lies at source_start + i * rate of that clip.
+    kind: music, speech, noise or copy.
+    start, samples: the position and length in pcm.i16, in samples at 16 kHz.
+    of: the name of the clip that a copy was made from; sample i of the copy is sample source_start + i * rate of it.
+    how: the processing of a copy.
     """
 
     kind: str
@@ -71,7 +73,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Clips and the samples they lie in."""
+    """All clips, and the samples of pcm.i16, int16 (n_samples,)."""
 
     clips: tuple[Clip, ...]
     pcm: Pcm
@@ -84,7 +86,7 @@ def load(folder: Path) -> Cache:
     """Opens a cache.
 
     Raises:
-        TrainingError: there is none.
+        TrainingError: the folder has no cache.
     """
     try:
         lines = (folder / "clips.jsonl").read_text().splitlines()
@@ -96,7 +98,7 @@ def load(folder: Path) -> Cache:
 
 
 def build(folder: Path, files: Sequence[AudioFile], *, seed: int, copies: bool = True, workers: int = 2) -> Cache:
-    """Decodes what is not in the cache yet, then makes the copies of its music."""
+    """Decodes the files that are not in the cache yet, then makes copies of the music."""
     folder.mkdir(parents=True, exist_ok=True)
     with Writer(folder) as writer:
         _all(workers, "decoded", files, lambda file: _add(writer, file))
@@ -108,7 +110,7 @@ def build(folder: Path, files: Sequence[AudioFile], *, seed: int, copies: bool =
 
 
 class Writer:
-    """Appends clips to a cache; safe to use from several threads."""
+    """Appends clips to a cache. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -146,19 +148,22 @@ def clip_name(file: AudioFile) -> str:
 
 
 def _add(writer: Writer, file: AudioFile) -> None:
-    """Decodes one file; one that cannot be read, or is too short, becomes a clip of no samples."""
+    """Decodes one file. A file that is unreadable or too short becomes a clip without samples."""
     if clip_name(file) in writer.names:
         return
     sound = decimate(decode(file))
     pcm = np.round(np.clip(sound * 32768, -32768, 32767)).astype(np.int16)
-    if len(pcm) < SHORTEST_S[file.kind] * RATE_HZ or not pcm.any():
+    if len(pcm) < MIN_CLIP_S[file.kind] * RATE_HZ or not pcm.any():
         log.debug("cache.skipped", file=file.name, samples=len(pcm))
         pcm = pcm[:0]
     writer.add(pcm, kind=file.kind, name=clip_name(file), track=file.track)
 
 
-def decode(file: AudioFile, seconds: float = LONGEST_S) -> Pcm:
-    """The file as 32 kHz mono PCM; empty if ffmpeg and libsndfile cannot read it."""
+def decode(file: AudioFile, seconds: float = MAX_CLIP_S) -> Pcm:
+    """Decodes up to `seconds` of a file to 32 kHz mono PCM, int16 (n_samples,).
+
+    Empty if neither ffmpeg nor libsndfile can read the file.
+    """
     fast = _through_sndfile(file) if file.kind != "music" else None
     if fast is not None:
         return fast
@@ -173,8 +178,8 @@ def decode(file: AudioFile, seconds: float = LONGEST_S) -> Pcm:
 
 
 def run_ffmpeg(arguments: Sequence[str], given: bytes = b"") -> Pcm:
-    """32 kHz mono PCM of what ffmpeg makes of its arguments."""
-    # ffmpeg is the one this package always uses; its arguments are paths and numbers of ours.
+    """Runs ffmpeg with these input arguments and bytes; the output as 32 kHz mono PCM, int16 (n_samples,)."""
+    # The same ffmpeg as everywhere in this package; the arguments are our own paths and numbers.
     command = [ffmpeg.binary(), "-v", "error", "-threads", "1", *arguments]
     command += ["-vn", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "-"]
     done = subprocess.run(command, input=given, capture_output=True, check=False)  # noqa: S603
@@ -182,7 +187,7 @@ def run_ffmpeg(arguments: Sequence[str], given: bytes = b"") -> Pcm:
 
 
 def _through_sndfile(file: AudioFile) -> Pcm | None:
-    """Short files without starting a program: a fiftieth of the time."""
+    """Decodes a short file without starting a process, in a fiftieth of the time."""
     try:
         found = audio_files.read(read(file))
     except (RuntimeError, OSError):  # an encrypted zip is a RuntimeError
@@ -190,15 +195,15 @@ def _through_sndfile(file: AudioFile) -> Pcm | None:
     if found is None:
         return None
     sound, rate = found
-    sound = sound[: int(LONGEST_S * rate)].mean(axis=1)
+    sound = sound[: int(MAX_CLIP_S * rate)].mean(axis=1)
     return np.round(np.clip(resample(sound, rate, SAMPLE_RATE_HZ) * 32767, -32768, 32767)).astype(np.int16)
 
 
 def resample(sound: NDArray[np.float32], rate_hz: int, to_hz: int) -> NDArray[np.float32]:
-    """Sound at another rate, through its whole spectrum; padded so that its ends do not meet."""
+    """Resamples sound, float32 (n_samples,), with one FFT, padded to avoid wraparound at the ends."""
     if rate_hz == to_hz or len(sound) == 0:
         return sound
-    unit = rate_hz // math.gcd(rate_hz, to_hz)  # this many samples become a whole number of samples
+    unit = rate_hz // math.gcd(rate_hz, to_hz)  # the smallest block that maps to whole samples
     n_units = _smooth((len(sound) + rate_hz // 50) // unit + 1)
     spectrum = np.fft.rfft(sound, n_units * unit)
     n_out = n_units * unit * to_hz // rate_hz
@@ -208,7 +213,7 @@ def resample(sound: NDArray[np.float32], rate_hz: int, to_hz: int) -> NDArray[np
 
 
 def _smooth(n: int) -> int:
-    """The next number that is a power of two times 1, 3 or 5: transforms of other lengths can be slow."""
+    """The smallest power of two times 1, 3 or 5 that is at least `n`; FFTs of other lengths can be slow."""
     return min(factor << max(0, (-(-n // factor) - 1).bit_length()) for factor in (1, 3, 5))
 
 
@@ -232,9 +237,9 @@ def _copy(writer: Writer, file: AudioFile, seed: int) -> None:
 
 
 def _changed(excerpt: Pcm, rng: np.random.Generator) -> tuple[str, float, Pcm]:
-    """How, samples of the original a sample, and the changed sound."""
+    """A randomly processed excerpt: a description, original samples per sample, and the PCM."""
     choice = rng.choice(["codec", "tempo", "pitch", "both"], p=[0.4, 0.2, 0.25, 0.15])
-    factor = float(np.exp(rng.uniform(-STRETCH, STRETCH)))
+    factor = float(np.exp(rng.uniform(-MAX_STRETCH, MAX_STRETCH)))
     if choice == "codec":
         how, made = _coded(excerpt, rng)
         return how, 1.0, made
@@ -242,7 +247,7 @@ def _changed(excerpt: Pcm, rng: np.random.Generator) -> tuple[str, float, Pcm]:
         return f"pitch {factor:.3f}", 1.0, filtered(excerpt, _pitch(factor, rng))
     if choice == "tempo":
         return f"tempo {factor:.3f}", factor, filtered(excerpt, _tempo(factor, rng))
-    pitch = float(np.exp(rng.uniform(-STRETCH, STRETCH)))
+    pitch = float(np.exp(rng.uniform(-MAX_STRETCH, MAX_STRETCH)))
     how, made = _coded(filtered(excerpt, f"{_pitch(pitch, rng)},{_tempo(factor, rng)}"), rng)
     return f"tempo {factor:.3f} pitch {pitch:.3f} {how}", factor, made
 
@@ -258,7 +263,7 @@ def _pitch(factor: float, rng: np.random.Generator) -> str:
 
 
 def filtered(excerpt: Pcm, filters: str) -> Pcm:
-    """32 kHz mono PCM through filters of ffmpeg."""
+    """Applies ffmpeg's filters to 32 kHz mono PCM."""
     return run_ffmpeg([*_RAW, "-i", "pipe:0", "-af", filters], excerpt.tobytes())
 
 
@@ -270,7 +275,7 @@ def _coded(excerpt: Pcm, rng: np.random.Generator) -> tuple[str, Pcm]:
 
 
 def through_codec(pcm: Pcm, codec: str, form: str, kbps: int) -> Pcm:
-    """32 kHz mono PCM encoded and decoded again, without the codec's delay."""
+    """Encodes 32 kHz mono PCM and decodes it again, without the codec's delay."""
     rate = "48000" if codec == "libopus" else str(SAMPLE_RATE_HZ)
     command = [ffmpeg.binary(), "-v", "error", "-threads", "1", *_RAW, "-i", "pipe:0", "-ar", rate, "-c:a", codec]
     command += ["-b:a", f"{kbps}k", "-f", form, "-"]
@@ -284,8 +289,8 @@ _RAW = ("-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1")
 
 
 def _lag(made: Pcm, original: Pcm) -> int:
-    """By how many samples `made` comes after `original`; 0 where they are too unlike to say."""
-    length, reach = 8 * SAMPLE_RATE_HZ, int(LAG_S * SAMPLE_RATE_HZ)
+    """The delay of `made` against `original` in samples; 0 if they are too different to tell."""
+    length, reach = 8 * SAMPLE_RATE_HZ, int(MAX_LAG_S * SAMPLE_RATE_HZ)
     middle = max(0, min(len(made), len(original)) // 2 - length // 2)
     a, b = (part[middle : middle + length].astype(np.float32) for part in (made, original))
     size = 1 << (len(a) + reach).bit_length()

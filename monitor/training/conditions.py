@@ -1,8 +1,8 @@
-"""What a fingerprint is measured under: queries cut from tracks and spoiled, with numpy and ffmpeg only.
+"""The conditions a fingerprint is measured under: queries cut from tracks and degraded, with numpy and ffmpeg only.
 
-Airtrace's own evaluation and the benchmark beside its peers use this one piece of code. The noises and chains are made
-in other ways than training's, so that nobody is measured on the very thing that it learned; of training's rooms a half
-are boxes, as these are, of other sizes and walls.
+Airtrace's own evaluation and the benchmark against other systems share this code. Noises and processing chains differ
+from those of training, so that no system is measured on the very distortions that it learned. Half of training's rooms
+are boxes like these, but of other sizes and with other walls.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.training.cache import resample, run_ffmpeg, through_codec
-from monitor.training.responses import Box, boxed
+from monitor.training.responses import Box, box_response
 
 Floats = NDArray[np.float32]
 Pcm = NDArray[np.int16]
 Apply = Callable[[Floats, "Sounds", np.random.Generator], Floats]
-Of = Literal["music", "voice"]
+ReferenceKind = Literal["music", "voice"]
 
-CONTEXT_S = 1.0  # of the past: what a room and a codec still carry when the query begins
-LEVEL = 0.08  # root mean square of a query; its level is not what is measured
+CONTEXT_S = 1.0  # of preceding audio, whose reverberation and codec state carry over into the query
+LEVEL = 0.08  # RMS of a query; the level is not what is measured
 QUIET = 1e-6
-SILENT_RMS = 10 ** (-55 / 20)  # a second beneath it has nothing in it to recognise
+SILENT_RMS = 10 ** (-55 / 20)  # a quieter second has nothing to recognize
 RAW = ("-f", "s16le", "-ar", str(SAMPLE_RATE_HZ), "-ac", "1")
 
 
 @dataclass(frozen=True, slots=True)
 class Sounds:
-    """What is laid over a query: long 32 kHz PCM of many voices and of many noises."""
+    """Sounds to mix over queries: long 32 kHz PCM of many voices and of many noises, int16 (n_samples,) each."""
 
     speech: Pcm
     noise: Pcm
@@ -40,25 +40,25 @@ class Sounds:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One way to spoil a query.
+    """One way to degrade a query.
 
-    rate: seconds of the reference that pass in a second of the query.
-    apply: makes of sound (at `rate`, with CONTEXT_S of its past before it) equally long sound at rate 1.
-    of: whether it is asked of music or of references that are, or have on them, a voice.
+    rate: seconds of the reference per second of the query.
+    apply: degrades sound that starts CONTEXT_S before the query; its output is 1 / `rate` times as long.
+    of: whether the queries are cut from music, or from references that are or contain a voice.
     """
 
     name: str
     apply: Apply
     rate: float = 1.0
-    of: Of = "music"
+    of: ReferenceKind = "music"
 
 
 def query(
     condition: Condition, track: Pcm, start: int, seconds: float, sounds: Sounds, rng: np.random.Generator
 ) -> Pcm:
-    """`seconds` of 32 kHz PCM that begin at sample `start` of the track, spoiled.
+    """Cuts `seconds` from a track, 32 kHz PCM, int16 (n_samples,), starting at sample `start`, and degrades them.
 
-    Shorter queries of a place are beginnings of a longer one's PCM: loudness is measured over all of it.
+    A shorter query at the same place is a prefix of a longer one, because loudness is measured over all of it.
     """
     context, wanted = round(CONTEXT_S * SAMPLE_RATE_HZ), round(seconds * SAMPLE_RATE_HZ)
     before, length = round(context * condition.rate), round((context + wanted) * condition.rate)
@@ -66,60 +66,60 @@ def query(
     first = max(0, before - start)
     taken = track[max(0, start - before) :][: length - first]
     excerpt[first : first + len(taken)] = to_sound(taken)
-    spoiled = condition.apply(excerpt, sounds, rng)
-    return to_pcm(_fitted(spoiled, context + wanted)[context:])
+    degraded = condition.apply(excerpt, sounds, rng)
+    return to_pcm(_fitted(degraded, context + wanted)[context:])
 
 
-def places(track: Pcm, seconds: float, n: int, rng: np.random.Generator) -> list[int]:
-    """Samples at which `n` queries may begin: at random, where every second has sound in it; none if there are none.
+def query_starts(track: Pcm, seconds: float, n: int, rng: np.random.Generator) -> list[int]:
+    """Draws `n` samples at which queries may start; none if the track has no suitable place.
 
-    The longest query at the fastest condition stays within the track.
+    No second of a query of this length is silent, and it stays within the track even under the fastest condition.
     """
     whole = len(track) // SAMPLE_RATE_HZ
     power = np.square(to_sound(track[: whole * SAMPLE_RATE_HZ]).reshape(whole, -1)).mean(axis=1)
     needed = int(np.ceil(seconds * max(condition.rate for condition in CONDITIONS))) + 1
     if whole < needed:
         return []
-    heard = np.lib.stride_tricks.sliding_window_view(power > SILENT_RMS**2, needed).all(axis=1)
-    seconds_in = np.flatnonzero(heard)
-    if not len(seconds_in):
+    is_audible = np.lib.stride_tricks.sliding_window_view(power > SILENT_RMS**2, needed).all(axis=1)
+    starts_s = np.flatnonzero(is_audible)
+    if not len(starts_s):
         return []
-    return [int((rng.choice(seconds_in) + rng.random()) * SAMPLE_RATE_HZ) for _ in range(n)]
+    return [int((rng.choice(starts_s) + rng.random()) * SAMPLE_RATE_HZ) for _ in range(n)]
 
 
 def to_pcm(sound: Floats) -> Pcm:
-    """At LEVEL, or as near to it as peaks allow."""
+    """Converts sound, float32 (n_samples,), to int16 PCM with an RMS of LEVEL, or less if its peaks would clip."""
     gain = min(LEVEL / max(_rms(sound), QUIET), 0.99 / max(float(np.abs(sound).max(initial=0)), QUIET))
     return np.round(sound * gain * 32767).astype(np.int16)
 
 
 def to_sound(pcm: Pcm) -> Floats:
-    """PCM in +-1."""
+    """Converts PCM, int16 (n_samples,), to float32 with full scale 1.0."""
     sound: Floats = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
     return sound
 
 
-# What is laid over
+# Mixing
 
 
 def over(sound: Floats, other: Floats, sound_db: float) -> Floats:
-    """`other` with `sound` so many decibels against it."""
+    """Mixes `sound` and `other`, with `sound` at `sound_db` decibels relative to `other`."""
     gain = _rms(sound) / max(_rms(other), QUIET) * 10 ** (-sound_db / 20)
     both: Floats = sound + other * np.float32(gain)
     return both
 
 
 def speech_over(music_db: float) -> Apply:
-    """One voice after the other, with the music so many decibels against them."""
+    """Mixes consecutive voices over the music, which is at `music_db` decibels relative to them."""
     return lambda sound, sounds, rng: over(sound, _piece(sounds.speech, len(sound), rng), music_db)
 
 
 TREBLE_HZ = (2000.0, 4000.0, 9000.0)
-TREBLE_DB = -3.0  # of what lies between the upper two against the lower two: Byrne et al., JASA 96, 1994, table II
+TREBLE_DB = -3.0  # of the upper band relative to the lower one: Byrne et al., JASA 96, 1994, table II
 
 
 def bright_speech_over(music_db: float) -> Apply:
-    """As `speech_over`, with treble made for voices that were recorded without: rectified, as studios' exciters do."""
+    """Like `speech_over`, with synthetic treble for voices recorded without any, by rectification as in exciters."""
 
     def apply(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
         voice = _piece(sounds.speech, len(sound), rng)
@@ -131,7 +131,7 @@ def bright_speech_over(music_db: float) -> Apply:
 
 
 def noise_and_room(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
-    """NAFP's: a background 0 to 10 dB beneath, then a room and a microphone."""
+    """NAFP's condition: background noise 0 to 10 dB below the music, then a room and a microphone."""
     background = (_effects, _babble, _roar)[int(rng.integers(3))](sounds, len(sound), rng)
     return in_room(over(sound, background, rng.uniform(0, 10)), rng)
 
@@ -141,13 +141,13 @@ def _effects(sounds: Sounds, n: int, rng: np.random.Generator) -> Floats:
 
 
 def _babble(sounds: Sounds, n: int, rng: np.random.Generator) -> Floats:
-    """Six voices at once: a pub."""
+    """Six voices at once, as in a pub."""
     voices: Floats = np.sum([_piece(sounds.speech, n, rng) for _ in range(6)], axis=0, dtype=np.float32)
     return voices
 
 
 def _roar(_: Sounds, n: int, rng: np.random.Generator) -> Floats:
-    """Pink noise that swells and fades over some seconds: a street."""
+    """Pink noise that swells and fades over some seconds, as in a street."""
     shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ), 40))
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * shape, n)
     swell = 1 + 0.6 * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5) * np.arange(n) / SAMPLE_RATE_HZ + rng.random()))
@@ -159,15 +159,15 @@ def _piece(pcm: Pcm, n: int, rng: np.random.Generator) -> Floats:
     return to_sound(np.resize(pcm[start : start + n], n) if len(pcm) else np.zeros(n, np.int16))
 
 
-# What it goes through
+# Transmission
 
-# From a kitchen's size to a bar's, with a reverberation of about 0.1 to 0.8 s.
+# From the size of a kitchen to that of a bar, with reverberation times of about 0.1 to 0.8 s.
 ROOM = Box(((2.5, 8.0), (2.5, 10.0), (2.2, 4.0)), reflected=(0.55, 0.9), images=6, margin=0.1, nearest_m=0.3)
 MICROPHONE_HZ = ((60.0, 250.0), (5000.0, 9000.0))
 
 
 def in_room(sound: Floats, rng: np.random.Generator) -> Floats:
-    """A loudspeaker heard by a microphone in a box-shaped room (see `boxed`)."""
+    """A loudspeaker recorded by a microphone in a box-shaped room (see `box_response`)."""
     (low, high), n = (rng.uniform(*edge) for edge in MICROPHONE_HZ), len(sound) + SAMPLE_RATE_HZ
     hz = np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ)
     microphone = (hz / low) ** 2 / (1 + (hz / low) ** 2) / np.sqrt(1 + (hz / high) ** 8)
@@ -176,12 +176,12 @@ def in_room(sound: Floats, rng: np.random.Generator) -> Floats:
 
 
 def room(rng: np.random.Generator) -> Floats:
-    """The response of a random room, the direct sound at sample 0: 1 s."""
-    return boxed(ROOM, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, rng).astype(np.float32)
+    """The impulse response of a random room, float32 (SAMPLE_RATE_HZ,), with the direct sound at sample 0."""
+    return box_response(ROOM, SAMPLE_RATE_HZ, SAMPLE_RATE_HZ, rng).astype(np.float32)
 
 
 def telephone(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:
-    """300 to 3,400 Hz, 8 bit with the mu law: G.711."""
+    """G.711: 300 to 3,400 Hz, 8-bit mu-law."""
     narrow = band(sound, 300, 3400)
     scale = max(float(np.abs(narrow).max()), QUIET)
     compressed = np.sign(narrow) * np.log1p(255 * np.abs(narrow) / scale) / np.log(256)
@@ -191,7 +191,7 @@ def telephone(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:
 
 
 def band(sound: Floats, low_hz: float, high_hz: float) -> Floats:
-    """Butterworth's magnitudes of order 6 without a delay."""
+    """A zero-phase band-pass with the magnitude response of a 6th-order Butterworth filter."""
     n = len(sound) + SAMPLE_RATE_HZ // 4
     hz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE_HZ), 1)
     gain = 1 / np.sqrt((1 + (low_hz / hz) ** 12) * (1 + (hz / high_hz) ** 12))
@@ -202,12 +202,12 @@ CODECS = (("libmp3lame", "mp3", 32), ("aac", "adts", 32), ("libopus", "ogg", 24)
 
 
 def coded(codec: str, form: str, kbps: int) -> Apply:
-    """Through one codec."""
+    """Encodes and decodes with one codec."""
     return lambda sound, _, __: _through_codec(sound, codec, form, kbps)
 
 
 def any_codec(sound: Floats, _: Sounds, rng: np.random.Generator) -> Floats:
-    """Through one of CODECS."""
+    """Encodes and decodes with a random one of CODECS."""
     codec, form, kbps = CODECS[int(rng.integers(len(CODECS)))]
     return _through_codec(sound, codec, form, kbps)
 
@@ -217,24 +217,24 @@ def _through_codec(sound: Floats, codec: str, form: str, kbps: int) -> Floats:
     return _fitted(to_sound(made), len(sound))
 
 
-# What it is played at
+# Playback and processing chains
 
 HARSH_RATE = 1.015
 
 
 def at_speed(rate: float) -> Apply:
-    """Faster and higher together, as a turntable or a station in a hurry plays it."""
+    """Changes speed and pitch together, like a turntable or a station that saves time."""
     return lambda sound, _, __: resample(sound, round(SAMPLE_RATE_HZ * rate), SAMPLE_RATE_HZ)
 
 
 def filtered(filters: str) -> Apply:
-    """Through filters of ffmpeg's."""
+    """Applies ffmpeg's filters."""
     arguments = [*RAW, "-i", "pipe:0", "-af", filters]
     return lambda sound, _, __: to_sound(run_ffmpeg(arguments, to_pcm(sound).tobytes()))
 
 
 def harsh(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
-    """A bar's radio under a conversation, sent on at a low rate: each of it mild, all of it at once."""
+    """A radio in a bar under a conversation, forwarded at a low bit rate: mild distortions, but all at once."""
     fast = at_speed(HARSH_RATE)(sound, sounds, rng)
     heard = in_room(over(fast, _piece(sounds.speech, len(fast), rng), 0.0), rng)
     heard = over(heard, _piece(sounds.noise, len(heard), rng), 9.0)
@@ -243,7 +243,7 @@ def harsh(sound: Floats, sounds: Sounds, rng: np.random.Generator) -> Floats:
 
 
 def clean(sound: Floats, _: Sounds, __: np.random.Generator) -> Floats:
-    """As it is."""
+    """No degradation."""
     return sound
 
 
@@ -271,22 +271,22 @@ def _conditions() -> Iterator[Condition]:
 
 CONDITIONS: tuple[Condition, ...] = tuple(_conditions())
 
-# References that are voice alone, or voice over music
+# References that are a voice alone, or a voice over music
 
 VOICE_S = 40.0
 PAUSE_S = (0.1, 0.6)
-BED_DB = (6.0, 12.0)  # beneath a commercial's voice
-BED_RATE = 0.8  # the bed is no recording of the catalog: four semitones lower than the track it is made of
+BED_DB = (6.0, 12.0)  # below a commercial's voice
+BED_RATE = 0.8  # four semitones lower than the track it is made from, so that the bed is not in the catalog
 NOTE_S = (0.2, 0.8)
-SCALE = (-7, -5, -3, -1, 0, 2, 4, 5, 7)  # in semitones around the speaker's pitch
+SCALE = (-7, -5, -3, -1, 0, 2, 4, 5, 7)  # semitones relative to the speaker's pitch
 
 
 def voice_references(
     clips: Sequence[Pcm], music: Sequence[Pcm], n: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, Pcm]]:
-    """Up to `n` names and tracks of VOICE_S: spoken word, commercials and synthetic songs in turn.
+    """Makes up to `n` named tracks of VOICE_S: spoken word, commercials and synthetic songs in turn.
 
-    No clip of speech is used twice; it ends with them.
+    Stops when the clips of speech run out; none is used twice.
     """
     order = iter(rng.permutation(len(clips)))
     for i in range(n):
@@ -302,7 +302,7 @@ def voice_references(
 
 
 def _spoken(clips: Iterator[Pcm], rng: np.random.Generator) -> Floats | None:
-    """Clips at one level, with pauses; None when there are not enough of them."""
+    """Concatenates clips at one level, with pauses; None if too few are left."""
     parts: list[Floats] = []
     left = int(VOICE_S * SAMPLE_RATE_HZ)
     for clip in clips:
@@ -316,7 +316,7 @@ def _spoken(clips: Iterator[Pcm], rng: np.random.Generator) -> Floats | None:
 
 
 def _sung(voice: Floats, rng: np.random.Generator) -> Floats:
-    """The voice's pitch bent along notes at random, with a vibrato; about as long as before."""
+    """Bends the pitch of a voice along random notes, with vibrato. The length stays about the same."""
     semitones = np.empty(len(voice))
     at = 0
     while at < len(voice):
@@ -335,7 +335,7 @@ def _on_bed(voice: Floats, track: Pcm, kind: str, rng: np.random.Generator) -> F
 
 
 def _fitted(sound: Floats, n: int) -> Floats:
-    """The first `n` samples, or zeros behind it."""
+    """Cuts or zero-pads sound to `n` samples."""
     return sound[:n] if len(sound) >= n else np.pad(sound, (0, n - len(sound)))
 
 

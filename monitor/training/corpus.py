@@ -1,6 +1,6 @@
-"""Which audio files a model is trained, tuned and tested on: the corpus's splits, or folders of one's own.
+"""The audio files that a model is trained, tuned and tested on: the splits of the corpus, or folders of your own.
 
-The corpus is a list of packages of Debian 12 `main` (tables/); `unpacked` is a folder with one subfolder a package.
+The corpus is a list of packages of Debian 12 `main` (tables/). `unpacked` is a folder with one subfolder per package.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ Kind = Literal["music", "speech", "noise"]
 SUFFIXES = frozenset(
     f".{kind}" for kind in ("aif", "aiff", "au", "flac", "g722", "gsm", "m4a", "mp3", "oga", "ogg", "opus", "wav", "wv")
 )
-# Packages that hold both: their speech lies in folders, or under names, like these.
+# Marks speech in the paths of packages that hold both speech and effects.
 SPEECH_NAMES = re.compile(r"/voices?/|/(en|cs|nl)/|_desc(_[a-z]+)?\.|/speech/")
-# Speech files that an effects package has one or two of are not worth telling apart.
+# A package of effects with a few speech files counts as effects only.
 SPEECH_SHARE = 0.3
-# Recordings of one another that the tables know; they count as one track, so that neither is a negative of the other.
+# Suffixes of variants of one recording. They count as one track, so that none is used as a negative of another.
 VARIANT = re.compile(r"[_-](fast|slow|ultraslow|raw|enhanced)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """A file of audio.
+    """An audio file.
 
-    path: where it is; member: its name within `path`, if that is a zip (`.pk3`).
-    track: recordings with the same name of track are versions of one another.
+    path: the file, or the zip (`.pk3`) that contains it.
+    member: its name within the zip; empty for a plain file.
+    track: recordings with the same track name are versions of one another.
     """
 
     kind: Kind
@@ -49,30 +50,30 @@ class AudioFile:
 
     @property
     def is_g722(self) -> bool:
-        """Whether it is a stream without a header."""
+        """Whether it is raw G.722, which has no header."""
         return self.name.endswith(".g722")
 
 
 def of_folders(music: Iterable[Path], speech: Iterable[Path], noise: Iterable[Path]) -> list[AudioFile]:
-    """Every audio file beneath one's own folders.
+    """All audio files in your own folders and their subfolders.
 
     Raises:
-        TrainingError: there is no music.
+        TrainingError: the folders of music have no audio file.
     """
     folders: tuple[tuple[Kind, Iterable[Path]], ...] = (("music", music), ("speech", speech), ("noise", noise))
     files = [
-        AudioFile(kind, path, str(path)) for kind, roots in folders for root in roots for path in _audio_beneath(root)
+        AudioFile(kind, path, str(path)) for kind, roots in folders for root in roots for path in _audio_files_in(root)
     ]
     if not any(file.kind == "music" for file in files):
-        raise TrainingError("there is no audio file in the folders of music: name others with --music")
+        raise TrainingError("the folders of music contain no audio files: pass others with --music")
     return files
 
 
 def of_split(split: Split, unpacked: Path) -> list[AudioFile]:
-    """The split's files; packages that are not in `unpacked` are left out.
+    """The files of a split, of all its packages that are in `unpacked`.
 
     Raises:
-        TrainingError: none of them is there.
+        TrainingError: `unpacked` has none of the packages.
     """
     music = [row for row in _table("music.tsv") if row["split"] == split]
     files: list[AudioFile] = []
@@ -83,13 +84,13 @@ def of_split(split: Split, unpacked: Path) -> list[AudioFile]:
             files += _of_package(root, package, known)
     if not files:
         raise TrainingError(
-            f"no package of split {split!r} is in {unpacked}: name the folder they are in, or let --fetch bring them"
+            f"{unpacked} contains no package of split {split!r}: pass the folder that does, or add --fetch"
         )
     return files
 
 
 def packages(split: Split) -> list[str]:
-    """Names of the split's packages."""
+    """The names of a split's packages."""
     return [row["package"] for row in _table("packages.tsv") if row["split"] == split]
 
 
@@ -98,7 +99,7 @@ def _of_package(root: Path, package: dict[str, str], music: dict[str, str]) -> I
         yield _music_file(root, inside, track)
     n_speech, n_effects = int(package["speech_n"] or 0), int(package["sfx_n"] or 0)
     has_speech = n_speech > SPEECH_SHARE * n_effects
-    for path in _audio_beneath(root):
+    for path in _audio_files_in(root):
         inside = str(path.relative_to(root))
         if inside in music:
             continue
@@ -107,31 +108,31 @@ def _of_package(root: Path, package: dict[str, str], music: dict[str, str]) -> I
 
 
 def _music_file(root: Path, inside: str, track: str) -> AudioFile:
-    """The tables write a file in a zip as `ZIP!/FILE`."""
+    """Resolves a path of the tables, in which `ZIP!/FILE` is a file in a zip."""
     outer, _, member = inside.partition("!/")
     return AudioFile("music", root / outer, track, member)
 
 
 def _track(row: dict[str, str]) -> str:
-    """The name that versions of one recording share."""
+    """The track name, which versions of one recording share."""
     original = row["near_dup_of"].split("(")[0].strip()
     if "__" in original:
         return original.lower()
-    is_package = original and not original.startswith("name:")  # one with the same tracks in another codec
+    is_package = original and not original.startswith("name:")  # another package with the same tracks in another codec
     stem = VARIANT.sub("", Path(row["path"]).stem)
     stem = VARIANT.sub("", stem)
     return f"{original if is_package else row['package']}__{stem}".lower()
 
 
 def read(file: AudioFile) -> bytes:
-    """The file's bytes, out of its zip if it is in one."""
+    """The file's bytes, extracted from its zip if it is in one."""
     if not file.member:
         return file.path.read_bytes()
     with zipfile.ZipFile(file.path) as zipped:
         return zipped.read(file.member)
 
 
-def _audio_beneath(root: Path) -> Iterator[Path]:
+def _audio_files_in(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
         return

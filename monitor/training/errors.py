@@ -1,4 +1,4 @@
-"""What can go wrong in training."""
+"""Errors of training and of the retrieval evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from monitor.errors import AirtraceError
 
 
 class TrainingError(AirtraceError):
-    """The model cannot be trained or measured like this; the message says what to do."""
+    """The model cannot be trained or measured as requested; the message says what to do."""
 
     exit_code = 3
-    title = "The model cannot be trained like this"
+    title = "The model cannot be trained or measured"

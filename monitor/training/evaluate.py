@@ -1,7 +1,8 @@
-"""The benchmark: excerpts of a split's tracks, changed as broadcasting changes them, looked for among all tracks.
+"""The retrieval benchmark: excerpts of a split's tracks, degraded as in broadcasting, are searched among all tracks.
 
-For each detector on the same queries: the share of queries whose best place is the true one, by length and condition.
-A sequence's score is the mean cosine along its line through a track, over every place of every track: no index's error.
+For each detector, on the same queries: the share of queries whose best place is the true one, by length and condition.
+The score of a place is the mean cosine along the alignment that starts there. The search is exhaustive, so that no
+index adds errors of its own.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ Embed = Callable[[Pcm], Embeddings]
 LENGTHS_S = (1, 2, 3, 5, 10)
 EXACT_S = 0.25  # half a hop
 NEAR_S = 0.5
-SLACK_S = 0.01  # a query half-way between two segments has two right answers
+TOLERANCE_S = 0.01  # a query halfway between two segments has two right answers
 Z95 = 1.959964
 VOICE_TRACKS = 20
-BED_TRACKS = 6  # whose music lies under voices
+BED_TRACKS = 6  # whose music is mixed under voices
 SPEECH_S, NOISE_S = 1500.0, 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A reference; recordings of the same `group` are versions of one another and count as found for one another."""
+    """A reference, 32 kHz PCM, int16 (n_samples,). Finding any recording of the same `group` counts as finding it."""
 
     group: str
     pcm: Pcm
@@ -49,7 +50,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Where an excerpt was cut from."""
+    """The place that an excerpt was cut from: the number of the track, and the first sample in it."""
 
     track: int
     start: int
@@ -57,7 +58,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A share of n queries with its 95 % interval (Wilson)."""
+    """A share of n queries with its 95 % confidence interval (Wilson)."""
 
     share: float
     low: float
@@ -67,7 +68,7 @@ class Share:
 
 @dataclass(slots=True)
 class Row:
-    """One condition's results: per length in seconds, the shares found at the exact place, near it, and by track."""
+    """The results of one condition: for each length in seconds, the shares found exactly, nearly, and by track."""
 
     condition: str
     exact: dict[int, Share] = field(default_factory=dict)
@@ -76,18 +77,18 @@ class Row:
 
 
 def wilson(found: int, n: int) -> Share:
-    """The share found with Wilson's interval, which holds near 100 % too."""
+    """The share `found` / `n` with Wilson's confidence interval, which is accurate near 100 %, too."""
     if n == 0:
         return Share(math.nan, math.nan, math.nan, 0)
     p, z2 = found / n, Z95**2
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # Rounding must not put a share of 0 or 100 % outside.
+    # Rounding must not put a share of 0 or 100 % outside its interval.
     return Share(p, min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)), n)
 
 
 class Index:
-    """All segments of all tracks of a catalog, searched exactly."""
+    """All segments of all tracks of a catalog, searched exhaustively."""
 
     def __init__(self) -> None:
         self._parts: list[Floats] = []
@@ -95,23 +96,26 @@ class Index:
         self.vectors: Floats = np.empty((0, 0), np.float32)
 
     def add(self, group: str, vectors: Floats) -> int:
-        """Adds a track; returns its number."""
+        """Adds a track with its vectors, float32 (k, dimensions), and returns its number."""
         self._parts.append(vectors)
         self._groups.append(group)
         return len(self._groups) - 1
 
     def close(self) -> None:
-        """Call it once, when all is added."""
+        """Completes the index. Call it once, after all tracks are added."""
         self.vectors = np.ascontiguousarray(np.concatenate(self._parts))
         lengths = [len(part) for part in self._parts]
         self._first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._owner = np.repeat(np.arange(len(lengths)), lengths)
         ends = np.repeat(np.cumsum(lengths), lengths)
-        self._left = ends - np.arange(len(self.vectors))  # segments of the same track from here on
+        self._left = ends - np.arange(len(self.vectors))  # segments left in the same track
         self._parts = []
 
     def best(self, query: Floats, lengths: Sequence[int]) -> list[tuple[int, int]]:
-        """For each length in segments the track and the segment where the query's first `length` segments fit best."""
+        """The best place for each length: the track and segment where the query's first `length` segments match best.
+
+        query: float32 (k, dimensions). lengths: in segments.
+        """
         cosines = query[: max(lengths)] @ self.vectors.T
         along, found = np.zeros(len(self.vectors), np.float32), {}
         for i, row in enumerate(cosines):
@@ -127,12 +131,12 @@ class Index:
 
 
 def segments_of(seconds: int) -> int:
-    """How many segments lie in a query of so many seconds."""
+    """The number of whole segments in a query of this length."""
     return (seconds * SAMPLE_RATE_HZ - SEGMENT_SAMPLES) // HOP_SAMPLES + 1
 
 
 def draw(tracks: Sequence[Track], n: int, rng: np.random.Generator) -> list[Query]:
-    """`n` places, as many in each track as in another, none of which is mostly silent.
+    """Draws `n` queries, spread evenly over the tracks, without silent seconds.
 
     Raises:
         TrainingError: no track is long enough.
@@ -140,10 +144,10 @@ def draw(tracks: Sequence[Track], n: int, rng: np.random.Generator) -> list[Quer
     queries: list[Query] = []
     order = rng.permutation(len(tracks))
     for i in map(int, np.resize(order, 4 * n) if len(order) else []):
-        starts = conditions.places(tracks[i].pcm, max(LENGTHS_S), 1, rng)
+        starts = conditions.query_starts(tracks[i].pcm, max(LENGTHS_S), 1, rng)
         queries += [Query(i, start) for start in starts[: n - len(queries)]]
     if not queries:
-        raise TrainingError("no track is long enough for the benchmark's queries of 10 s: give longer ones")
+        raise TrainingError("no track is long enough for the benchmark's queries of 10 s: add longer ones")
     return queries
 
 
@@ -157,10 +161,11 @@ def run(
     seed: int,
     only: str = "",
 ) -> dict[str, list[Row]]:
-    """Every detector's rows, on the same queries and against the same catalog.
+    """Runs all detectors on the same queries and the same catalog; returns the rows of each detector.
 
-    references: the tracks that queries are cut from, by what conditions are of ("music", "voice").
-    distractors: further tracks. only: conditions with this in their names.
+    references: the tracks that queries are cut from, by kind ("music" or "voice", like `Condition.of`).
+    distractors: further tracks of the catalog.
+    only: run just the conditions whose names contain this.
     """
     rng = np.random.default_rng(seed)
     queries = {of: draw(tracks, n_queries, rng) for of, tracks in references.items() if tracks}
@@ -187,7 +192,7 @@ def run(
 def _indexes(
     detectors: Mapping[str, Embed], references: Mapping[str, Sequence[Track]], distractors: Iterable[Track]
 ) -> tuple[dict[str, Index], dict[str, int]]:
-    """An index per detector, and the number of the first track of each kind of references."""
+    """An index per detector, and the number of the first track of each kind of reference."""
     indexes = {name: Index() for name in detectors}
     first, n = {}, 0
     for of, tracks in references.items():
@@ -208,13 +213,13 @@ def _row(
     for sound, query in zip(heard, queries, strict=True):
         best = index.best(embed(sound).vectors, lengths)
         for s, (track, segment) in zip(LENGTHS_S, best, strict=True):
-            # Of the middle of what was heard: a line is laid at the track's own speed, and fits best there.
+            # Compare at the middle of the query: alignments assume the track's own speed, and fit best there.
             true_s = query.start / SAMPLE_RATE_HZ + condition.rate * s / 2
             error_s = abs(segment * HOP_SAMPLES / SAMPLE_RATE_HZ + s / 2 - true_s)
             is_own = track == query.track + first
             found[s] += (
-                is_own and error_s <= EXACT_S + SLACK_S,
-                is_own and error_s <= NEAR_S + SLACK_S,
+                is_own and error_s <= EXACT_S + TOLERANCE_S,
+                is_own and error_s <= NEAR_S + TOLERANCE_S,
                 index.is_same(track, query.track + first),
             )
     n = len(queries)
@@ -227,7 +232,7 @@ def as_json(rows: dict[str, list[Row]]) -> dict[str, object]:
 
 
 def as_text(rows: dict[str, list[Row]]) -> str:
-    """The table: per condition and length exact / near / track in per cent, and the track's interval."""
+    """A table of percentages per condition and length: exact / near / track, and the interval of track."""
     lines: list[str] = []
     for name, of in rows.items():
         lines.append(f"{name}: top-1 exact/near/track in % (95 % interval of track)")
@@ -245,7 +250,7 @@ def _cell(row: Row, s: int) -> str:
 
 
 def load_tracks(files: Sequence[AudioFile]) -> list[Track]:
-    """The music among the files, decoded; what cannot be read is left out."""
+    """Decodes the music among the files. Unreadable files are left out."""
     tracks = []
     for file in files:
         if file.kind == "music":
@@ -256,42 +261,42 @@ def load_tracks(files: Sequence[AudioFile]) -> list[Track]:
 
 
 def sounds_of(files: Sequence[AudioFile], seed: int) -> tuple[Sounds, list[Pcm]]:
-    """What is laid over queries, and the other half of the speech, of which voice references are made."""
+    """The sounds to mix over queries, and the other half of the speech, from which voice references are made."""
     rng = np.random.default_rng(seed)
     speech = [file for file in files if file.kind == "speech"]
     noise = [file for file in files if file.kind == "noise"]
     order = rng.permutation(len(speech))
-    over = _levelled([speech[i] for i in order[::2]], SPEECH_S)
-    clips = _levelled([speech[i] for i in order[1::2]], SPEECH_S)
-    effects = _levelled([noise[i] for i in rng.permutation(len(noise))], NOISE_S)
-    return Sounds(_joined(over), _joined(effects or over)), clips
+    over = _decode_at_level([speech[i] for i in order[::2]], SPEECH_S)
+    clips = _decode_at_level([speech[i] for i in order[1::2]], SPEECH_S)
+    effects = _decode_at_level([noise[i] for i in rng.permutation(len(noise))], NOISE_S)
+    return Sounds(_concatenated(over), _concatenated(effects or over)), clips
 
 
 def voice_tracks(clips: Sequence[Pcm], tracks: Sequence[Track], seed: int) -> list[Track]:
-    """References that are or carry a voice. Their beds come from the middle of some of the tracks."""
+    """Makes references that are or contain a voice. Their music beds come from some of the tracks."""
     beds = [track.pcm for track in tracks[:: max(1, len(tracks) // BED_TRACKS)]]
     made = conditions.voice_references(list(clips), beds, VOICE_TRACKS, np.random.default_rng(seed))
     return [Track(name, pcm) for name, pcm in made]
 
 
-def _levelled(files: Sequence[AudioFile], seconds: float) -> list[Pcm]:
-    """Every file at the same level, up to so many seconds together."""
+def _decode_at_level(files: Sequence[AudioFile], seconds: float) -> list[Pcm]:
+    """Decodes files to the same level, up to a total of `seconds`."""
     parts: list[Pcm] = []
     left = int(seconds * SAMPLE_RATE_HZ)
     for file in files:
         if left <= 0:
             break
-        parts.append(voices.levelled(cache.decode(file)[: 20 * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ))
+        parts.append(voices.at_level(cache.decode(file)[: 20 * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ))
         left -= len(parts[-1])
     return parts
 
 
-def _joined(parts: Sequence[Pcm]) -> Pcm:
+def _concatenated(parts: Sequence[Pcm]) -> Pcm:
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
 
 def cached_tracks(kept: cache.Cache) -> Iterable[Track]:
-    """The music of a cache as distractors: 16 kHz sound brought back to 32 kHz."""
+    """The music of a training cache, resampled from 16 kHz to 32 kHz, for use as distractors."""
     for clip in kept.of_kind("music"):
         sound = kept.pcm[clip.start : clip.start + clip.samples].astype(np.float32)
         wide = cache.resample(sound, RATE_HZ, SAMPLE_RATE_HZ)

@@ -1,4 +1,4 @@
-"""Fits the predictor of given weights: music with and without something over it, and how alike its vectors stay."""
+"""Fits the similarity predictor of given weights, on the vectors of music with and without sounds mixed over it."""
 
 from __future__ import annotations
 
@@ -25,27 +25,31 @@ from monitor.training.evaluate import Embed, sounds_of
 log = structlog.get_logger(__name__)
 Floats = NDArray[np.float32]
 
-MUSIC_H, TRACK_S, PIECE_S = 5.5, 150, 15  # of all; of one track; at one level against what is over it
+MUSIC_H, TRACK_S, PIECE_S = 5.5, 150, 15  # in total; at most per track; per piece, which has one mixing ratio
 COVERED_SHARE = 0.75  # of the pieces
-EFFECTS_SHARE, NOISE_SHARE = 0.1, 0.2  # of these: under effects; in a noisy room, or in noise alone
-MUSIC_DB = (-18.0, 9.0)  # against what is over it
+EFFECTS_SHARE, NOISE_SHARE = 0.1, 0.2  # of the covered pieces: under effects; under noise, half of them in a room
+MUSIC_DB = (-18.0, 9.0)  # relative to the sound over it
 HISS_DB = (-6.0, 15.0)
 HIDDEN = (64, 32)
-DROPOUT = 0.2  # the corpus has few voices: what is peculiar to one must not count
+DROPOUT = 0.2  # keeps the network from learning the peculiarities of the corpus's few voices
 EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 12, 512, 2e-3, 1e-2
 LOG_PIECES = 200
 
 
 def examples(files: Sequence[AudioFile], embed: Embed, seed: int) -> tuple[Floats, Floats]:
-    """Vectors of what is heard (n, dimensions), and their cosines with those of the music alone (n,).
+    """Makes training examples from music, speech and noise files.
+
+    Returns:
+        Vectors of the covered music, float32 (n, dimensions), and their cosines with the vectors of the same segments
+        of the music alone, float32 (n,).
 
     Raises:
-        TrainingError: there is no music, or nothing to put over it.
+        TrainingError: the files have no music, or no speech to mix over it.
     """
     rng = np.random.default_rng(seed)
     sounds, _ = sounds_of(files, seed)
     if not len(sounds.speech):
-        raise TrainingError("predictor needs music and speech to put over it: name folders with both")
+        raise TrainingError("the similarity predictor needs music, and speech to mix over it: pass folders with both")
     vectors, cosines = [], []
     for i, piece in enumerate(_pieces(files, rng)):
         alone, heard = embed(piece), embed(_covered(piece, sounds, rng))
@@ -53,9 +57,9 @@ def examples(files: Sequence[AudioFile], embed: Embed, seed: int) -> tuple[Float
         vectors.append(heard.vectors[both])
         cosines.append(np.einsum("ij,ij->i", alone.vectors[both], heard.vectors[both]))
         if i % LOG_PIECES == 0:
-            log.info("predictor.heard", pieces=i)
+            log.info("predictor.embedded", pieces=i)
     if not vectors:
-        raise TrainingError("predictor needs music and speech to put over it: name folders with both")
+        raise TrainingError("the similarity predictor needs music, and speech to mix over it: pass folders with both")
     return np.concatenate(vectors), np.concatenate(cosines)
 
 
@@ -72,7 +76,7 @@ def _pieces(files: Sequence[AudioFile], rng: np.random.Generator) -> Iterator[Pc
 
 
 def _covered(piece: Pcm, sounds: Sounds, rng: np.random.Generator) -> Pcm:
-    """The music as it is, or with a voice, an effect or noise over it."""
+    """Returns the music as it is, or with a voice, effects or noise over it."""
     if rng.random() >= COVERED_SHARE:
         return piece
     sound, kind = conditions.to_sound(piece), rng.random()
@@ -87,7 +91,7 @@ def _covered(piece: Pcm, sounds: Sounds, rng: np.random.Generator) -> Pcm:
 
 
 def fit(vectors: Floats, cosines: Floats, seed: int) -> SimilarityPredictor:
-    """A small network that foresees the cosines."""
+    """Trains a small network to predict `cosines`, float32 (n,), from `vectors`, float32 (n, dimensions)."""
     torch.manual_seed(seed)
     sizes = (vectors.shape[1], *HIDDEN)
     layers: list[nn.Module] = []
@@ -110,10 +114,10 @@ def fit(vectors: Floats, cosines: Floats, seed: int) -> SimilarityPredictor:
 
 
 def write(folder: Path, predictor: SimilarityPredictor) -> None:
-    """Puts it beside the weights in a folder, and its checksum into their model.json.
+    """Writes the predictor into the folder of the weights, and its checksum into their model.json.
 
     Raises:
-        SettingsError: there are none.
+        SettingsError: the folder has no valid model.json.
     """
     card, data = read_card(folder), predictor.to_bytes()
     (folder / PREDICTOR_NAME).write_bytes(data)

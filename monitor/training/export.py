@@ -1,4 +1,4 @@
-"""Checkpoint to shipped weights: batch norms folded, ONNX, perhaps 8 bit, compared, described in model.json."""
+"""Exports a checkpoint to ONNX: folds batch norms, optionally quantizes to 8 bits, verifies, writes model.json."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Floats = NDArray[np.float32]
 
 VERSION = "naf-3"
 OPSET = 18
-MAX_DIFFERENCE = 1e-4  # of any number, between the network that was trained and its ONNX
-MIN_COSINE = 0.98  # of any vector in 8 bit with itself in 32
-ODD_SHARE = 0.002  # of the images may be so odd, a click in silence, that they come out otherwise
-CALIBRATION_IMAGES = 64  # at a time
+MAX_DIFFERENCE = 1e-4  # of any output, between the trained network and its ONNX form
+MIN_COSINE = 0.98  # between an image's vectors in 8 and in 32 bits
+OUTLIER_SHARE = 0.002  # of the images, such as a click in silence, may have a lower cosine
+CALIBRATION_IMAGES = 64  # per batch
 
 
 def export(
@@ -38,12 +38,13 @@ def export(
     scores: dict[str, Any],
     calibration: Floats | None = None,
 ) -> Card:
-    """Writes the averaged weights of a checkpoint to `folder`.
+    """Writes the averaged weights of a checkpoint to `folder`, and model.json with `training` and `scores`.
 
-    calibration: images as they are heard; with them the convolutions are exported in 8 bit, at three times the speed.
+    calibration: typical images, float32 (n, BANDS, SPECTRA). If given, the convolutions are quantized to 8 bits, which
+        makes them three times as fast.
 
     Raises:
-        TrainingError: there is no checkpoint, or what onnxruntime makes of the weights differs.
+        TrainingError: there is no checkpoint, or onnxruntime's outputs differ from those of the trained network.
     """
     model, step = averaged(checkpoint)
     fold(model)
@@ -51,9 +52,11 @@ def export(
     network = _to_onnx(model)
     difference = _difference(model, network)
     if difference > MAX_DIFFERENCE:
-        raise TrainingError(f"the exported network differs by {difference:.1e}: use other versions of torch and onnx")
+        raise TrainingError(
+            f"the exported network's outputs differ by {difference:.1e}: use other versions of torch and onnx"
+        )
     if calibration is not None:
-        network = quantised(network, calibration)
+        network = quantize(network, calibration)
     training |= {"steps": step, "precision": "float32" if calibration is None else "int8"}
     (folder / NETWORK_NAME).write_bytes(network)
     digest = hashlib.sha256(network).hexdigest()
@@ -95,18 +98,18 @@ def _to_onnx(model: Encoder) -> bytes:
         verbose=False,
     )
     if program is None:
-        raise TrainingError("torch gave no ONNX program: install onnx and onnxscript")
-    serialised: bytes = program.model_proto.SerializeToString()
-    return serialised
+        raise TrainingError("torch returned no ONNX program: install onnx and onnxscript")
+    serialized: bytes = program.model_proto.SerializeToString()
+    return serialized
 
 
-def quantised(network: bytes, images: Floats) -> bytes:
-    """The network with convolutions in 8 bit, their ranges taken from what the images make them carry.
+def quantize(network: bytes, images: Floats) -> bytes:
+    """Quantizes the convolutions of a network to 8 bits, with ranges from its activations on the images.
 
-    Weights use 7 bit, so that processors without VNNI cannot overflow and give other vectors.
+    Weights use only 7 bits, so that processors without VNNI do not overflow and give different vectors.
 
     Raises:
-        TrainingError: it has become another network.
+        TrainingError: the quantized network's vectors differ too much.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -127,10 +130,10 @@ def quantised(network: bytes, images: Floats) -> bytes:
         small = after.read_bytes()
     cosines = np.einsum("ij,ij->i", _run(network, images), _run(small, images))
     log.info("export.quantised", bytes=len(small), min_cosine=float(cosines.min()), cosine_mean=float(cosines.mean()))
-    minimum = float(np.quantile(cosines, ODD_SHARE))
+    minimum = float(np.quantile(cosines, OUTLIER_SHARE))
     if minimum < MIN_COSINE:
         raise TrainingError(
-            f"in 8 bit a vector's cosine with itself falls to {minimum:.3f}: calibrate with more images"
+            f"quantization lowers a vector's cosine with itself to {minimum:.3f}: calibrate with more images"
         )
     return small
 
@@ -155,7 +158,7 @@ def _run(network: bytes, images: Floats) -> Floats:
 
 
 def _difference(model: Encoder, network: bytes) -> float:
-    """The largest difference of any number of any vector, on images of noise."""
+    """The largest difference of any output between the two networks, on images of noise."""
     images = np.random.default_rng(0).standard_normal((65, BANDS, SPECTRA)).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(images)).numpy()

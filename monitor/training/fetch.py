@@ -1,4 +1,4 @@
-"""Fetches and unpacks the corpus's packages: `apt-get download`, `dpkg-deb -x`, without root and without installing."""
+"""Downloads and unpacks the corpus's packages with apt-get and dpkg-deb. Needs no root and installs nothing."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ log = structlog.get_logger(__name__)
 
 
 async def fetch(packages: Sequence[str], unpacked: Path) -> None:
-    """Brings every package that has no folder in `unpacked` yet; one that Debian has no more is left out.
+    """Downloads every package that has no folder in `unpacked` yet. Packages that Debian no longer has are skipped.
 
     Raises:
         TrainingError: a package cannot be unpacked.
-        DemoError: there is no apt-get, or nothing can be downloaded.
+        DemoError: there is no apt-get, or a download fails.
     """
     unpacked.mkdir(parents=True, exist_ok=True)
     apt = Apt(unpacked / ".apt")

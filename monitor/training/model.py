@@ -1,4 +1,4 @@
-"""The network: a log-mel image of a second in, 128 numbers of unit length out."""
+"""The network: maps the log-mel image of one second to a unit vector of 128 dimensions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from monitor.training.errors import TrainingError
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Size of a network. Wide on small images is faster than narrow on large ones at equal work.
+    """The size of a network. With equal work, wide layers on small images are faster than narrow ones on large images.
 
-    widths: channels of the stem, which makes the image 4 times lower and 2 times shorter, and of each stage, which
-    halves it. blocks: residual blocks of each stage.
+    widths: the channels of the stem, which reduces bands by 4 and time by 2, and of each stage, which halves both.
+    blocks: the residual blocks of each stage.
+    dimensions: of a vector.
+    hidden: the hidden units of each slice of the head.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 256)
@@ -27,7 +29,7 @@ class Shape:
     hidden: int = 32
 
 
-# A run with fewer blocks makes the start of one with more: `medium` learns faster, `large` goes further.
+# A run with fewer blocks can initialize one with more: `medium` learns faster, `large` ends better.
 SIZES = {
     "small": Shape((48, 96, 192, 256), (1, 1, 0)),
     "medium": Shape(blocks=(1, 1, 0)),
@@ -36,7 +38,7 @@ SIZES = {
 
 
 class Bottleneck(nn.Module):
-    """A residual block whose 3x3 convolution works on half of the channels."""
+    """A residual block whose 3x3 convolution has half of the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class Bottleneck(nn.Module):
 
 
 class Head(nn.Module):
-    """Divide and encode (Lai et al., CVPR 2015): each output sees its own slice of the features only."""
+    """Divide-and-encode (Lai et al., CVPR 2015): each output depends only on its own slice of the features."""
 
     def __init__(self, features: int, dimensions: int, hidden: int) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class Head(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(batch, BANDS, SPECTRA) to (batch, dimensions), unit length."""
+    """Maps images, (batch, BANDS, SPECTRA), to unit vectors, (batch, dimensions)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -90,15 +92,15 @@ class Encoder(nn.Module):
         self.head = Head(features, shape.dimensions, shape.hidden)
 
     def take_over(self, kept: Mapping[str, torch.Tensor], shape: Shape) -> None:
-        """Starts as the network of `shape` that these are the weights of, with the further blocks of this one behind.
+        """Loads the weights `kept` of a network of another `shape`, with fewer or as many blocks.
 
-        A new block changes nothing until it is trained (Chen et al., Net2Net, ICLR 2016, section 2.2).
+        The additional blocks are identities until they are trained (Chen et al., Net2Net, ICLR 2016, section 2.2).
 
         Raises:
-            TrainingError: the two differ in more than the number of blocks.
+            TrainingError: the shapes differ in more than the number of blocks.
         """
         if replace(shape, blocks=self.shape.blocks) != self.shape:
-            raise TrainingError(f"the network to start from has other widths: {shape}")
+            raise TrainingError(f"the network to start from has another shape: {shape}")
         for name, parameter in _renamed(kept, shape, self.shape).items():
             self.state_dict()[name].copy_(parameter)
 
@@ -111,7 +113,7 @@ class Encoder(nn.Module):
 
 
 def _renamed(kept: Mapping[str, torch.Tensor], shape: Shape, to: Shape) -> dict[str, torch.Tensor]:
-    """The weights that both networks have, by their names in the second."""
+    """The weights that both networks have, by their names in the second one."""
     layers = {name: i for i, name in enumerate(_layers(to))}
     moved = {f"body.{i}.": layers.get(name) for i, name in enumerate(_layers(shape))}
     renamed = {}
@@ -125,7 +127,7 @@ def _renamed(kept: Mapping[str, torch.Tensor], shape: Shape, to: Shape) -> dict[
 
 
 def _layers(shape: Shape) -> list[str]:
-    """A name for each module of a body, the same in every network that has it."""
+    """A name for each module of a network's body, the same in networks of other sizes."""
     names = [f"stem {i}" for i in range(3)]
     for stage, blocks in enumerate(shape.blocks):
         names += [f"stage {stage} {i}" for i in range(3)] + [f"stage {stage} block {i}" for i in range(blocks)]

@@ -1,7 +1,7 @@
-"""Batches of pairs: a segment of a track as it is in the catalog, and the same second as it is heard on the air.
+"""Batches of training pairs: a segment of a track as in the catalog, and the same second as heard on the air.
 
-In a share of the pairs a voice belongs to both views: songs, spoken word and commercials are tracks too, and there
-the voice is what must be recognised, while other voices over it must not be.
+In a share of the pairs, a voice belongs to both views: songs, spoken word and commercials are tracks, too. Their voices
+must be recognized, while other voices over them must be ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detect import spectrum
-from monitor.detect.spectrum import HOP, RATE_HZ, SEGMENT
+from monitor.detect.spectrum import HOP_SAMPLES_16K, RATE_HZ, SEGMENT_SAMPLES_16K
 from monitor.training import augment, responses, voices
 from monitor.training.augment import Floats
 from monitor.training.cache import Cache, Clip
@@ -21,27 +21,33 @@ from monitor.training.transforms import irfft, rfft
 
 Pcm = NDArray[np.int16]
 
-PAST = int(responses.LONGEST_S * RATE_HZ)  # of a heard view, for its room's sake
-HEARD = PAST + SEGMENT
-SPARE = 1000  # more, because what is played faster uses more
-OVER = slice(PAST, HEARD)
-SILENCE = 10.0  # rms of 16 bit beneath which a segment is drawn again
+PAST_SAMPLES = int(responses.MAX_RESPONSE_S * RATE_HZ)  # before a heard view, for its reverberation
+HEARD_SAMPLES = PAST_SAMPLES + SEGMENT_SAMPLES_16K
+SPARE_SAMPLES = 1000  # read in addition, because faster playback needs more
+OVER = slice(PAST_SAMPLES, HEARD_SAMPLES)
+SILENCE_RMS = 10.0  # in 16-bit steps; quieter segments are drawn again
 TRIES = 4
 SUNG_S = 2400.0
 HISS_S = 600  # half of it pink, half white
-LONGEST_VOICE_S = 9 * 3600.0
-LONGEST_NOISE_S = 4 * 3600.0
+MAX_VOICE_S = 9 * 3600.0
+MAX_NOISE_S = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Strength:
-    """How often and how strongly the heard view is changed. Shares are of all pairs.
+class AugmentationStrength:
+    """How often and how strongly the heard view is changed. All fields but the ranges in dB are shares of the pairs.
 
-    copy: played from a copy (codec, tempo, pitch). speed: of the rest, played up to `speed_most` faster or slower.
-    voice: pairs whose track has a voice; alone: of these, how many are nothing else.
-    noise: with something over it; snr_db from what to what; hard: share of them at no more than `hard_db`.
-    bright: of what is over the music, how many have more treble than their recordings.
-    roar: of those with noise, how many have broadband noise over them that swells and fades, at `roar_db`.
+    copy: taken from a copy (codec, tempo, pitch).
+    speed: of the others, played up to `max_speed` faster or slower.
+    voice: the track has a voice. alone: of these, the track is nothing but a voice.
+    noise: with voices, effects or noise over the music, at `snr_db` or, for a share `hard` of them, at `hard_db`.
+    bright: of the sounds over the music, with more treble than in their recordings.
+    roar: of those with noise, with broadband noise that swells and fades, at `roar_db`.
+    underneath: with other music 2 to 20 dB below.
+    response: through a room, loudspeaker, line or equalizer. dry_voice: of all, the sound over it skips the response.
+    hiss: with stationary noise at the end of the chain.
+    compressed, clipped, rounded: through these distortions.
+    cut_out: with a band or a time span of the image masked.
     """
 
     copy: float = 0.5
@@ -69,7 +75,7 @@ class Strength:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images of both views, float32 (n, BANDS, SPECTRA), and the number of each pair's track, (n,)."""
+    """Images of both views, float32 (n, BANDS, SPECTRA), and the number of each pair's track, int64 (n,)."""
 
     catalog: Floats
     heard: Floats
@@ -78,7 +84,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pair's views begin, in samples of the cache's clips; `rate` of the heard view's clip."""
+    """The clips and start samples of a pair's two views."""
 
     original: Clip
     catalog_start: int
@@ -87,12 +93,12 @@ class Place:
 
 
 class Pairs:
-    """Draws batches from a cache. All randomness comes from the generator that each call is given."""
+    """Draws batches from a cache. All randomness of a batch comes from the generator passed to the call."""
 
     def __init__(self, cache: Cache, *, bank_size: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         self._pcm = cache.pcm
-        music = [clip for clip in cache.of_kind("music") if clip.samples > 2 * SEGMENT]
+        music = [clip for clip in cache.of_kind("music") if clip.samples > 2 * SEGMENT_SAMPLES_16K]
         names = sorted({clip.track for clip in music})
         numbers = {name: i for i, name in enumerate(names)}
         self._originals: list[list[Clip]] = [[] for _ in names]
@@ -101,71 +107,77 @@ class Pairs:
         for clip in music:
             self._originals[numbers[clip.track]].append(clip)
         for clip in cache.of_kind("copy"):
-            if clip.of in self._by_name and clip.samples > 2 * SEGMENT:
+            if clip.of in self._by_name and clip.samples > 2 * SEGMENT_SAMPLES_16K:
                 self._copies[numbers[clip.track]].append(clip)
         lengths = np.array([sum(clip.samples for clip in clips) for clips in self._originals], np.float64)
         self._log_lengths = np.log(lengths)
         self.tracks, self.music_s, self.copies = len(names), lengths.sum() / RATE_HZ, len(cache.of_kind("copy"))
-        speech = voices.joined(cache, cache.of_kind("speech"), LONGEST_VOICE_S, rng)
-        noise = voices.joined(cache, cache.of_kind("noise"), LONGEST_NOISE_S, rng)
-        # Without speech or noise of one's own, music serves: it is over the music in any case.
-        fallback = voices.joined(cache, music, 1800.0, rng)
+        speech = voices.concatenated(cache, cache.of_kind("speech"), MAX_VOICE_S, rng)
+        noise = voices.concatenated(cache, cache.of_kind("noise"), MAX_NOISE_S, rng)
+        # Without speech or noise, other music is mixed over the music instead.
+        fallback = voices.concatenated(cache, music, 1800.0, rng)
         self._noise = noise if len(noise) > 60 * RATE_HZ else fallback
         self._speech = speech if len(speech) > 60 * RATE_HZ else self._noise
         self._sung = voices.sung(self._speech, SUNG_S, rng)
-        self._bank = responses.bank(bank_size, HEARD, rng)
+        self._bank = responses.response_bank(bank_size, HEARD_SAMPLES, rng)
         self._hiss = np.concatenate(
             [augment.pink(HISS_S // 2, RATE_HZ, rng).ravel(), rng.standard_normal(HISS_S // 2 * RATE_HZ, np.float32)]
         )
 
-    def batch(self, size: int, strength: Strength, rng: np.random.Generator) -> Batch:
-        """`size` pairs, all of different tracks.
+    def batch(self, size: int, strength: AugmentationStrength, rng: np.random.Generator) -> Batch:
+        """Draws `size` pairs, all of different tracks.
 
         Raises:
-            TrainingError: there are fewer tracks.
+            TrainingError: the cache has fewer tracks.
         """
         if size > self.tracks:
-            raise TrainingError(f"a batch of {size} needs as many tracks, and there are {self.tracks}: lower --pairs")
-        # Gumbel's trick: without replacement, in proportion to the length.
+            raise TrainingError(
+                f"a batch of {size} pairs needs as many tracks, but there are only {self.tracks}: lower --pairs"
+            )
+        # The Gumbel trick: samples without replacement, with probabilities proportional to the lengths.
         tracks = np.argsort(-(self._log_lengths + rng.gumbel(size=self.tracks)))[:size]
         places, catalog = self._audible_places(tracks, strength, rng)
-        heard = np.stack([self._read(p.clip, p.heard_start - PAST, HEARD + SPARE) for p in places])
+        heard = np.stack(
+            [self._read(p.clip, p.heard_start - PAST_SAMPLES, HEARD_SAMPLES + SPARE_SAMPLES) for p in places]
+        )
         is_copy = np.array([p.clip is not p.original for p in places])
         catalog, heard = self._with_voice(catalog, heard, places, is_copy, strength, rng)
         heard = self._on_air(heard, is_copy, strength, rng)
-        images = spectrum.normalised(
+        images = spectrum.normalize(
             np.concatenate([spectrum.mel_power(catalog, rfft), spectrum.mel_power(heard, rfft)]).transpose(0, 2, 1)
         )
         return Batch(images[:size], augment.cut_out(images[size:], rng.random(size) < strength.cut_out, rng), tracks)
 
     def _audible_places(
-        self, tracks: NDArray[np.int64], strength: Strength, rng: np.random.Generator
+        self, tracks: NDArray[np.int64], strength: AugmentationStrength, rng: np.random.Generator
     ) -> tuple[list[Place], Floats]:
         places = [self._place(int(track), strength, rng) for track in tracks]
-        catalog = np.stack([self._read(p.original, p.catalog_start, SEGMENT) for p in places])
+        catalog = np.stack([self._read(p.original, p.catalog_start, SEGMENT_SAMPLES_16K) for p in places])
         for _ in range(TRIES):
-            for i in np.flatnonzero(augment.rms(catalog)[:, 0] < SILENCE):
+            for i in np.flatnonzero(augment.rms(catalog)[:, 0] < SILENCE_RMS):
                 places[i] = self._place(int(tracks[i]), strength, rng)
-                catalog[i] = self._read(places[i].original, places[i].catalog_start, SEGMENT)
+                catalog[i] = self._read(places[i].original, places[i].catalog_start, SEGMENT_SAMPLES_16K)
         return places, catalog
 
-    def _place(self, track: int, strength: Strength, rng: np.random.Generator) -> Place:
-        offset = int(rng.uniform(-HOP / 2, HOP / 2))  # a query lies at most half a hop off the catalog's segments
+    def _place(self, track: int, strength: AugmentationStrength, rng: np.random.Generator) -> Place:
+        offset = int(
+            rng.uniform(-HOP_SAMPLES_16K / 2, HOP_SAMPLES_16K / 2)
+        )  # a query is at most half a hop off the catalog's segments
         if self._copies[track] and rng.random() < strength.copy:
             clip = self._copies[track][int(rng.integers(len(self._copies[track])))]
             original = self._by_name[clip.of]
-            heard = int(rng.integers(0, clip.samples - SEGMENT))
-            middle = clip.source_start + (heard + SEGMENT / 2) * clip.rate
-            start = int(middle - SEGMENT / 2) - offset
+            heard = int(rng.integers(0, clip.samples - SEGMENT_SAMPLES_16K))
+            middle = clip.source_start + (heard + SEGMENT_SAMPLES_16K / 2) * clip.rate
+            start = int(middle - SEGMENT_SAMPLES_16K / 2) - offset
         else:
-            clip = original = self._longer(self._originals[track], rng)
-            start = int(rng.integers(0, original.samples - SEGMENT))
+            clip = original = self._draw_by_length(self._originals[track], rng)
+            start = int(rng.integers(0, original.samples - SEGMENT_SAMPLES_16K))
             heard = start + offset
-        # At an end, what is read beyond it is silence in both views.
+        # Beyond the ends of a clip, both views are silent.
         return Place(original, start, clip, heard)
 
     @staticmethod
-    def _longer(clips: list[Clip], rng: np.random.Generator) -> Clip:
+    def _draw_by_length(clips: list[Clip], rng: np.random.Generator) -> Clip:
         lengths = np.array([clip.samples for clip in clips], np.float64)
         return clips[int(rng.choice(len(clips), p=lengths / lengths.sum()))]
 
@@ -182,22 +194,22 @@ class Pairs:
         heard: Floats,
         places: list[Place],
         is_copy: NDArray[np.bool_],
-        strength: Strength,
+        strength: AugmentationStrength,
         rng: np.random.Generator,
     ) -> tuple[Floats, Floats]:
-        """Pairs of whose track a voice is a part; not where the heard view is of a copy, which has none."""
+        """Adds a voice to both views of some pairs, but not of pairs from copies, which have no voice."""
         n = len(catalog)
         catalog, heard = catalog * 0.1, heard * 0.1
         share = strength.voice / max(1e-6, 1 - float(is_copy.mean()))
         rows = np.flatnonzero((rng.random(n) < share) & ~is_copy)
         for i in rows:
             source = self._sung if rng.random() < 0.4 else self._speech
-            at = int(rng.integers(PAST + HOP, len(source) - 3 * SEGMENT))
+            at = int(rng.integers(PAST_SAMPLES + HOP_SAMPLES_16K, len(source) - 3 * SEGMENT_SAMPLES_16K))
             offset = places[i].heard_start - places[i].catalog_start
-            voice = source[at : at + SEGMENT].astype(np.float32)
-            late = source[at + offset - PAST : at + offset - PAST + heard.shape[1]].astype(np.float32)
+            voice = source[at : at + SEGMENT_SAMPLES_16K].astype(np.float32)
+            late = source[at + offset - PAST_SAMPLES : at + offset - PAST_SAMPLES + heard.shape[1]].astype(np.float32)
             if np.sqrt(np.mean(voice**2)) < voices.LEVEL / 8:
-                continue  # a pause
+                continue  # a pause in the speech
             is_alone = rng.random() < strength.alone
             music = max(float(np.sqrt(np.mean(catalog[i] ** 2))), 1e-3)
             gain = 0.0 if is_alone else voices.LEVEL / music * 10 ** (-rng.uniform(-6, 15) / 20)
@@ -206,27 +218,27 @@ class Pairs:
         return catalog, heard
 
     def _on_air(
-        self, heard: Floats, is_copy: NDArray[np.bool_], strength: Strength, rng: np.random.Generator
+        self, heard: Floats, is_copy: NDArray[np.bool_], strength: AugmentationStrength, rng: np.random.Generator
     ) -> Floats:
         n = len(heard)
         faster = np.flatnonzero(~is_copy & (rng.random(n) < strength.speed))
         factors = np.exp(rng.uniform(-strength.max_speed, strength.max_speed, len(faster))).astype(np.float32)
-        heard[faster] = augment.at_speed(heard[faster], factors, PAST + SEGMENT // 2)
-        heard = augment.at_level(heard[:, :HEARD], OVER)
-        beneath = np.where(rng.random(n) < strength.underneath, rng.uniform(2, 20, n), np.nan)
-        heard = augment.mixed(heard, heard[rng.permutation(n)], beneath, OVER)
+        heard[faster] = augment.at_speed(heard[faster], factors, PAST_SAMPLES + SEGMENT_SAMPLES_16K // 2)
+        heard = augment.at_level(heard[:, :HEARD_SAMPLES], OVER)
+        below = np.where(rng.random(n) < strength.underneath, rng.uniform(2, 20, n), np.nan)
+        heard = augment.mixed(heard, heard[rng.permutation(n)], below, OVER)
         heard = self._through(heard, self._over(heard, strength, rng), strength, rng)
         hiss = np.where(rng.random(n) < strength.hiss, rng.uniform(0, 30, n), np.nan)
-        starts = rng.integers(0, len(self._hiss) - HEARD, n)
-        noise = np.lib.stride_tricks.sliding_window_view(self._hiss, HEARD)[starts]
+        starts = rng.integers(0, len(self._hiss) - HEARD_SAMPLES, n)
+        noise = np.lib.stride_tricks.sliding_window_view(self._hiss, HEARD_SAMPLES)[starts]
         heard = augment.mixed(heard, noise, hiss, OVER)
         heard = augment.compressed(heard, rng.random(n) < strength.compressed, rng)
         heard = augment.clipped(heard, rng.random(n) < strength.clipped, rng)
         heard = augment.rounded(heard, rng.random(n) < strength.rounded, rng)
         return np.ascontiguousarray(heard[:, OVER])
 
-    def _over(self, heard: Floats, strength: Strength, rng: np.random.Generator) -> Floats:
-        """What is heard over each row: speech, effects, both or nothing, at its level."""
+    def _over(self, heard: Floats, strength: AugmentationStrength, rng: np.random.Generator) -> Floats:
+        """The sound over each row, at its level: speech, effects, both, broadband noise or nothing."""
         n = len(heard)
         kind = rng.choice(3, n, p=[0.6, 0.2, 0.2])
         is_roar = rng.random(n) < strength.roar
@@ -247,22 +259,22 @@ class Pairs:
         return self._scaled(heard, over, snr_db)
 
     def _roar(self, rng: np.random.Generator) -> Floats:
-        """Traffic, wind, a crowd: its level swings by up to a factor of nine, over two to twenty seconds."""
-        at = int(rng.integers(0, len(self._hiss) - HEARD))
-        turns = np.arange(HEARD, dtype=np.float32) / RATE_HZ * rng.uniform(0.05, 0.5) + rng.random()
+        """Noise like traffic, wind or crowds. Its level swings by up to a factor of nine within 2 to 20 seconds."""
+        at = int(rng.integers(0, len(self._hiss) - HEARD_SAMPLES))
+        turns = np.arange(HEARD_SAMPLES, dtype=np.float32) / RATE_HZ * rng.uniform(0.05, 0.5) + rng.random()
         swell = 1 + rng.uniform(0, 0.8) * np.sin(2 * np.pi * turns)
-        roar: Floats = (self._hiss[at : at + HEARD] * swell * voices.LEVEL).astype(np.float32)
+        roar: Floats = (self._hiss[at : at + HEARD_SAMPLES] * swell * voices.LEVEL).astype(np.float32)
         return roar
 
     @staticmethod
     def _scaled(heard: Floats, over: Floats, snr_db: NDArray[np.float64]) -> Floats:
-        loudness = np.maximum(augment.rms(over[:, OVER]), 0.04)  # a pause in speech is not raised to a roar
+        loudness = np.maximum(augment.rms(over[:, OVER]), 0.04)  # a pause in speech is not amplified
         gains = augment.rms(heard[:, OVER]) / loudness * 10 ** (-snr_db[:, np.newaxis] / 20)
         scaled: Floats = over * gains.astype(np.float32)
         return scaled
 
-    def _through(self, heard: Floats, over: Floats, strength: Strength, rng: np.random.Generator) -> Floats:
-        """Both through one response, or only the music, when somebody speaks into a microphone over a bed."""
+    def _through(self, heard: Floats, over: Floats, strength: AugmentationStrength, rng: np.random.Generator) -> Floats:
+        """Filters both by one response, or only the music, as when someone speaks into a microphone over a bed."""
         n = len(heard)
         is_changed = rng.random(n) < strength.response
         is_dry = rng.random(n) < strength.dry_voice
@@ -271,8 +283,8 @@ class Pairs:
         others = rfft(over, axis=1)
         together = spectra + others * ~is_dry[:, np.newaxis]
         together[is_changed] *= bank[is_changed]
-        # A response has power 1 over all pitches, but not over those of this music: the ratio is set anew.
-        sound = irfft(together, HEARD, axis=1).astype(np.float32, copy=False)
+        # A response has unit power over all frequencies, but not over those of this music, so the level is set again.
+        sound = irfft(together, HEARD_SAMPLES, axis=1).astype(np.float32, copy=False)
         sound = augment.at_level(sound, OVER)
         dry = over * is_dry[:, np.newaxis] * (0.1 / np.maximum(augment.rms(heard[:, OVER]), augment.QUIET))
         out: Floats = sound + dry.astype(np.float32, copy=False)
@@ -280,5 +292,5 @@ class Pairs:
 
     @staticmethod
     def _excerpt(source: Pcm, rng: np.random.Generator) -> Floats:
-        at = int(rng.integers(0, len(source) - HEARD))
-        return source[at : at + HEARD].astype(np.float32)
+        at = int(rng.integers(0, len(source) - HEARD_SAMPLES))
+        return source[at : at + HEARD_SAMPLES].astype(np.float32)

@@ -1,6 +1,6 @@
-"""The training loop: seeded, resumable from its last checkpoint, on a GPU where there is one and else on the CPU.
+"""The training loop: seeded, resumable from its last checkpoint, on a GPU if there is one and on the CPU otherwise.
 
-A batch depends on the seed and the step's number only, so that a run that was cut goes on as if it had not been.
+A batch depends only on the seed and the number of the step, so an interrupted run resumes as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ import torch
 from monitor.training.errors import TrainingError
 from monitor.training.loss import nt_xent
 from monitor.training.model import Encoder, Shape
-from monitor.training.pairs import Batch, Pairs, Strength
+from monitor.training.pairs import AugmentationStrength, Batch, Pairs
 
 log = structlog.get_logger(__name__)
 
 CHECKPOINT_S = 180.0
 PROGRESS_STEPS = 25
-QUEUED = 4  # batches made ahead
+PREFETCHED_BATCHES = 4
 EASY_DB = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that a run's result depends on, beside the cache and the versions of the libraries."""
+    """Everything that a run's result depends on, except the cache and the versions of the libraries."""
 
     steps: int = 8000
     pairs: int = 192
@@ -45,13 +45,13 @@ class Recipe:
     weight_decay: float = 1e-3
     warm_up: int = 300
     temperature: float = 0.05
-    average: float = 0.999  # of the weights over the last steps: what is exported
+    average: float = 0.999  # decay of the moving average of the weights, which is exported
     clip_norm: float = 2.0
-    # Beginners learn nothing from what they cannot hear: the loudest voices come in over this share of the run.
+    # An untrained network learns nothing from inaudible music: voices reach full level over this share of the run.
     easy_share: float = 0.25
     bank: int = 1500
     shape: Shape = field(default_factory=Shape)
-    strength: Strength = field(default_factory=Strength)
+    strength: AugmentationStrength = field(default_factory=AugmentationStrength)
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class State:
 
 
 class Schedule:
-    """How far a run is, from 0 to 1: by its steps, or by its time where that is short, so that it ends well in time."""
+    """The progress of a run from 0 to 1: by its steps, or by the elapsed time if that is ahead of them."""
 
     def __init__(self, steps: int, share: float, within_s: float | None) -> None:
         self._steps, self._first, self._within_s = steps, share, within_s
@@ -90,15 +90,16 @@ def train(
     stop_at: int | None = None,
     start_from: Path | None = None,
 ) -> Path:
-    """Trains, or goes on training, in `folder`; returns the last checkpoint.
+    """Starts or resumes training in `folder`, and returns the path of the last checkpoint.
 
-    within_s: the run is shortened so that it ends after so long, rate and all. Only without is it reproducible to the
-    last bit. stop_at: end at this step with a checkpoint from which it can go on, as SIGTERM and SIGINT do.
-    start_from: a checkpoint whose weights a new run begins with, perhaps of a network with fewer blocks.
-    threads: under other load two cost more than they gain, for each waits for the other after every layer.
+    threads: of torch. On a busy machine, two cost more than they gain, because each waits for the other at every layer.
+    within_s: shortens the run, learning-rate schedule included, to end after this time. A run is reproducible to the
+        bit only without it.
+    stop_at: ends at this step with a checkpoint to resume from, as SIGTERM and SIGINT do.
+    start_from: a checkpoint to initialize a new run, of a network with fewer or as many blocks.
 
     Raises:
-        TrainingError: the checkpoint in `folder` is of another network.
+        TrainingError: the checkpoint in `folder` is of another network, or the gradient is not finite.
     """
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -169,7 +170,7 @@ def _step(state: State, batch: Batch, recipe: Recipe, device: torch.device) -> t
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip_norm)
     if not math.isfinite(float(norm)):
-        raise TrainingError(f"the gradient is not finite at step {state.step}: lower --rate and resume")
+        raise TrainingError(f"the gradient is not finite at step {state.step}: lower the learning rate and resume")
     state.optimizer.step()
     _average(state, min(recipe.average, (1 + state.step) / (10 + state.step)))
     return loss.item(), accuracy
@@ -186,22 +187,22 @@ def _average(state: State, decay: float) -> None:
 
 
 def rate(step: int, share: float, recipe: Recipe) -> float:
-    """The learning rate: up in a line over the warm-up, down along half a cosine to zero."""
+    """The learning rate: a linear warm-up, then half a cosine down to zero."""
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warm_up) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def strength_at(share: float, recipe: Recipe) -> Strength:
-    """How strong the changes are so far into a run: voices start EASY_DB quieter."""
+def strength_at(share: float, recipe: Recipe) -> AugmentationStrength:
+    """The augmentation strength at a share of the run: voices start EASY_DB quieter."""
     easy_db = EASY_DB * max(0.0, 1 - share / max(1e-6, recipe.easy_share))
     base = recipe.strength
     eased = {name: tuple(db + easy_db for db in getattr(base, name)) for name in ("snr_db", "hard_db")}
-    return Strength(**(asdict(base) | eased))
+    return AugmentationStrength(**(asdict(base) | eased))
 
 
 @contextmanager
 def _ahead(pairs: Pairs, recipe: Recipe, first: int, schedule: Schedule) -> Iterator[Iterator[Batch]]:
-    """Batches from `first` on, made by a thread of its own beside the network's steps."""
-    made: queue.Queue[Batch | BaseException] = queue.Queue(QUEUED)
+    """Yields an iterator over batches, starting at step `first`, that a separate thread prepares in advance."""
+    made: queue.Queue[Batch | BaseException] = queue.Queue(PREFETCHED_BATCHES)
     ended = threading.Event()
 
     def put(item: Batch | BaseException) -> None:
@@ -219,7 +220,7 @@ def _ahead(pairs: Pairs, recipe: Recipe, first: int, schedule: Schedule) -> Iter
                     return
                 rng = np.random.default_rng([recipe.seed, step])
                 put(pairs.batch(recipe.pairs, strength_at(schedule.share(step), recipe), rng))
-        except Exception as error:  # whatever it is, it belongs to the thread that waits for the batch
+        except Exception as error:  # raised again in the thread that waits for the batch
             put(error)
 
     def take() -> Iterator[Batch]:
@@ -252,7 +253,7 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 class Progress:
-    """One line in the log and in a file every PROGRESS_STEPS steps."""
+    """Writes a line to the log and to a file every PROGRESS_STEPS steps."""
 
     def __init__(self, steps: int, first: int, share: float, path: Path) -> None:
         self._steps, self._first, self._first_share, self._path = steps, first, share, path
@@ -282,7 +283,7 @@ class Progress:
 
 
 def _save(path: Path, state: State) -> None:
-    """Whole or not at all: a run that is killed while it saves keeps the checkpoint before."""
+    """Saves a checkpoint atomically: a run killed while it saves keeps the previous one."""
     written = path.with_suffix(".part")
     facts = {
         "shape": asdict(state.model.shape),
@@ -299,7 +300,7 @@ def _save(path: Path, state: State) -> None:
 def _resume(path: Path, state: State) -> None:
     kept = _checkpoint(path)
     if kept["shape"] != asdict(state.model.shape):
-        raise TrainingError(f"{path} is of another network ({kept['shape']}): name another folder with --run")
+        raise TrainingError(f"{path} is of another network ({kept['shape']}): use another folder")
     state.model.load_state_dict(kept["model"])
     state.average.load_state_dict(kept["average"])
     state.optimizer.load_state_dict(kept["optimizer"])
@@ -321,7 +322,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def averaged(path: Path) -> tuple[Encoder, int]:
-    """The network of a checkpoint, with averaged weights and ready to embed, and its step.
+    """Loads the network of a checkpoint with averaged weights, in evaluation mode; returns it and its step.
 
     Raises:
         TrainingError: there is no checkpoint.

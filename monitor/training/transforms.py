@@ -1,4 +1,4 @@
-"""Fourier transforms of real rows: scipy's, which work on 16 rows at a time, or numpy's at a third of their speed."""
+"""FFTs of real rows: scipy's, which are vectorized over rows, or else numpy's at a third of the speed."""
 
 from __future__ import annotations
 

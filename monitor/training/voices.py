@@ -1,4 +1,4 @@
-"""Voices for training: speech as one long sound, and speech bent along melodies, near enough to song."""
+"""Voices for training: concatenated speech, and speech bent along melodies as a stand-in for singing."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from monitor.training.cache import Cache, Clip
 
 Pcm = NDArray[np.int16]
 
-LEVEL = 2000.0  # root mean square of every clip, of 32767: peaks of 16 times that still fit
-FADE_S = 0.005  # clips are cut out of their silence hard; this avoids clicks between them
+LEVEL = 2000.0  # RMS of every clip in 16-bit steps; leaves room for peaks 16 times as high
+FADE_S = 0.005  # avoids clicks at the ends of clips
 NOTE_S = (0.15, 0.7)
-SCALE = np.array([-12, -10, -8, -7, -5, -3, -1, 0, 2, 4, 5, 7, 9])  # major, in semitones around the speaker's pitch
+SCALE = np.array([-12, -10, -8, -7, -5, -3, -1, 0, 2, 4, 5, 7, 9])  # semitones of a major scale
 VIBRATO_HZ, VIBRATO_SEMITONES = 5.5, 0.4
 
 
-def joined(cache: Cache, clips: Sequence[Clip], longest_s: float, rng: np.random.Generator) -> Pcm:
-    """Clips behind one another in random order, each at LEVEL and faded at its ends; up to so many seconds."""
+def concatenated(cache: Cache, clips: Sequence[Clip], max_s: float, rng: np.random.Generator) -> Pcm:
+    """Concatenates clips in random order, each at LEVEL with faded ends, up to a total of `max_s`: int16 (n,)."""
     parts: list[Pcm] = []
-    left = int(longest_s * RATE_HZ)
+    left = int(max_s * RATE_HZ)
     for i in rng.permutation(len(clips)):
         clip = clips[i]
-        # One long recording must not be all there is.
-        part = levelled(cache.pcm[clip.start : clip.start + min(clip.samples, 120 * RATE_HZ, left)])
+        # Use at most 120 s of a clip, so that one long recording does not fill the whole length.
+        part = at_level(cache.pcm[clip.start : clip.start + min(clip.samples, 120 * RATE_HZ, left)])
         parts.append(part)
         left -= len(part)
         if left <= 0:
@@ -34,8 +34,8 @@ def joined(cache: Cache, clips: Sequence[Clip], longest_s: float, rng: np.random
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
 
-def levelled(pcm: Pcm, rate_hz: int = RATE_HZ) -> Pcm:
-    """A clip at LEVEL, faded at its ends; nothing of a silent one."""
+def at_level(pcm: Pcm, rate_hz: int = RATE_HZ) -> Pcm:
+    """Scales a clip, int16 (n,), to LEVEL and fades its ends. A silent clip becomes empty."""
     sound = pcm.astype(np.float32)
     loudness = float(np.sqrt(np.mean(sound**2))) if len(sound) else 0.0
     if loudness <= 1:
@@ -46,7 +46,7 @@ def levelled(pcm: Pcm, rate_hz: int = RATE_HZ) -> Pcm:
 
 
 def sung(speech: Pcm, seconds: float, rng: np.random.Generator, rate_hz: int = RATE_HZ) -> Pcm:
-    """Speech resampled along a melody of random notes with a vibrato; formants move along, as in a tape's pitch."""
+    """Bends speech along a melody of random notes with vibrato, by resampling, which also shifts its formants."""
     n = int(min(seconds * rate_hz, len(speech) / 2))
     semitones = np.empty(n, np.float32)
     at = 0

@@ -192,7 +192,7 @@ def _places(refs: Sequence[Reference], of: str, n: int, rng: np.random.Generator
     found: list[tuple[int, int]] = []
     for i in np.resize(order, 4 * n) if len(order) else []:
         track = soundfile.read(refs[i].path, dtype="int16")[0]
-        found += [(int(i), start) for start in conditions.places(track, max(LENGTHS_S), 1, rng)]
+        found += [(int(i), start) for start in conditions.query_starts(track, max(LENGTHS_S), 1, rng)]
         if len(found) == n:
             break
     return found

@@ -231,4 +231,4 @@ def _spoken(file: AudioFile) -> Floats:
     heard = np.flatnonzero(loud > loud.max(initial=0) * 10 ** (TRIM_DB / 20))
     if not len(heard):
         return np.zeros(0, np.float32)
-    return to_sound(voices.levelled(pcm[heard[0] * BLOCK : (heard[-1] + 1) * BLOCK], SAMPLE_RATE_HZ))
+    return to_sound(voices.at_level(pcm[heard[0] * BLOCK : (heard[-1] + 1) * BLOCK], SAMPLE_RATE_HZ))

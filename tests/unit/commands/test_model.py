@@ -32,14 +32,10 @@ async def test_info_without_weights_names_the_command_that_makes_them(tmp_path: 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # within torch's exporter
 async def test_training_on_own_files_makes_weights_that_embed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch", reason="training is not installed: pip install 'airtrace[train]'")
     pytest.importorskip("onnxscript")
-    from monitor.training import responses
-
-    whole_bank = responses.response_bank
-    monkeypatch.setattr(responses, "response_bank", lambda size, *rest: whole_bank(8, *rest))  # 1,500 take long
     music = tmp_path / "music"
     music.mkdir()
     for i in range(6):
@@ -51,7 +47,9 @@ async def test_training_on_own_files_makes_weights_that_embed(
     for i in range(4):
         soundfile.write(speech / f"{i}.wav", 0.2 * np.random.default_rng(90 + i).standard_normal(48_000), 16_000)
     audio = TrainingAudio(music=(music,), speech=(speech,))
-    assert await model.train(audio, tmp_path / "work", model.Plan(2, 4, 1, "small"), threads=1, minutes=None) == 0
+    assert (
+        await model.train(audio, tmp_path / "work", model.Plan(2, 4, 1, "small", bank=8), threads=1, minutes=None) == 0
+    )
     capsys.readouterr()  # what training says meanwhile
     assert await model.info(as_json=True, weights=tmp_path / "work" / "weights") == 0
     facts = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""The cache of a training set: decoded once, gone on with where it stopped, with copies that lie where they say."""
+"""The training cache: each file is decoded once, an interrupted build resumes, and copies are aligned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     for kind, seconds in (("music", 14), ("speech", 2), ("noise", 1)):
         (tmp_path / kind).mkdir()
         soundfile.write(tmp_path / kind / "a.wav", _melody(seconds, seed=len(kind)), 44_100)
-    (tmp_path / "music" / "broken.ogg").write_bytes(b"no audio at all")
+    (tmp_path / "music" / "broken.ogg").write_bytes(b"not audio")
     return tmp_path
 
 
@@ -35,7 +35,7 @@ def _files(folder: Path) -> list[corpus.AudioFile]:
     return corpus.of_folders([folder / "music"], [folder / "speech"], [folder / "noise"])
 
 
-def test_a_cache_holds_every_kind_and_copies_of_the_music(folder: Path) -> None:
+def test_a_cache_holds_all_kinds_of_sound_and_copies_of_the_music(folder: Path) -> None:
     made = cache.build(folder / "cache", _files(folder), seed=1)
     seconds = {kind: [clip.samples / RATE_HZ for clip in made.of_kind(kind)] for kind in ("music", "speech", "noise")}
     assert seconds == {
@@ -46,16 +46,16 @@ def test_a_cache_holds_every_kind_and_copies_of_the_music(folder: Path) -> None:
     assert len(made.of_kind("copy")) == 2
 
 
-def test_what_is_in_the_cache_is_not_made_again(folder: Path) -> None:
+def test_cached_files_are_not_decoded_again(folder: Path) -> None:
     first = cache.build(folder / "cache", _files(folder), seed=1)
     index = folder / "cache" / "clips.jsonl"
-    index.write_text(index.read_text() + '{"kind": "music", "na')  # as a run that was killed leaves it
+    index.write_text(index.read_text() + '{"kind": "music", "na')  # as a killed run leaves it
     second = cache.build(folder / "cache", _files(folder), seed=1)
     assert second.clips == first.clips
     assert len(second.pcm) == len(first.pcm)
 
 
-def test_a_missing_cache_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_cache_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="airtrace model train"):
         cache.load(tmp_path)
 
@@ -63,7 +63,7 @@ def test_a_missing_cache_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codec", "form", "kbps"), [("libmp3lame", "mp3", 64), ("aac", "adts", 64), ("libopus", "ogg", 64)]
 )
-def test_a_codecs_delay_is_taken_out(codec: str, form: str, kbps: int) -> None:
+def test_the_delay_of_a_codec_is_removed(codec: str, form: str, kbps: int) -> None:
     pcm = (_melody(5, seed=4, rate_hz=SAMPLE_RATE_HZ) * 20_000).astype(np.int16)
     made = cache.through_codec(pcm, codec, form, kbps)
     n = min(len(made), len(pcm))
@@ -81,5 +81,5 @@ def test_resampling_keeps_length_and_pitch(rate_hz: int) -> None:
     assert np.abs(made - expected)[1000:-1000].max() < 0.02
 
 
-def test_resampling_nothing_gives_nothing() -> None:
+def test_resampling_nothing_returns_nothing() -> None:
     assert len(cache.resample(np.zeros(0, np.float32), 44_100, SAMPLE_RATE_HZ)) == 0

@@ -1,4 +1,4 @@
-"""The corpus's files: splits never mix, versions of one recording count as one track, folders of one's own will do."""
+"""The corpus: splits are disjoint, versions of a recording are one track, and your own folders can replace it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_no_package_is_in_two_splits() -> None:
     assert len(names) == len(set(names)) > 200
 
 
-def test_folders_of_ones_own_are_read_through(tmp_path: Path) -> None:
+def test_own_folders_are_searched_recursively(tmp_path: Path) -> None:
     (tmp_path / "album").mkdir()
     for name in ("album/a.ogg", "album/notes.txt", "b.FLAC"):
         (tmp_path / name).touch()
@@ -25,17 +25,17 @@ def test_folders_of_ones_own_are_read_through(tmp_path: Path) -> None:
     assert {file.kind for file in files} == {"music"}
 
 
-def test_folders_without_music_are_refused(tmp_path: Path) -> None:
+def test_folders_without_music_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--music"):
         corpus.of_folders([tmp_path], [], [])
 
 
-def test_a_split_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_split_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--fetch"):
         corpus.of_split("tune", tmp_path)
 
 
-def test_music_inside_a_zip_is_named_and_read(tmp_path: Path) -> None:
+def test_music_in_a_zip_is_found_and_read(tmp_path: Path) -> None:
     (row,) = [r for r in corpus._table("music.tsv") if r["path"].endswith("AlexFightmare.ogg")]
     outer, member = row["path"].split("!/")
     zipped = tmp_path / row["package"] / outer
@@ -53,6 +53,6 @@ def test_a_fast_version_is_the_same_track() -> None:
     assert tracks["celtic.ogg"] != tracks["cocoa_river.ogg"]
 
 
-def test_the_same_tracks_in_two_codecs_are_the_same() -> None:
+def test_one_recording_in_two_codecs_is_one_track() -> None:
     tracks = {row["path"].rsplit("/", 1)[-1]: corpus._track(row) for row in corpus._table("music.tsv")}
     assert tracks["macroform-cold_day.wav"] == tracks["macroform-cold_day.g722"]

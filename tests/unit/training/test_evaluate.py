@@ -1,4 +1,4 @@
-"""The benchmark's search and arithmetic, on made-up vectors and sound."""
+"""The retrieval benchmark's search and statistics, on synthetic vectors and sound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _vectors(n: int, rng: np.random.Generator) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_a_line_is_found_where_it_was_taken_from() -> None:
+def test_a_query_is_found_at_its_place() -> None:
     rng = np.random.default_rng(1)
     tracks = [_vectors(n, rng) for n in (40, 9, 60)]
     index = Index()
@@ -28,7 +28,7 @@ def test_a_line_is_found_where_it_was_taken_from() -> None:
     assert index.best(noisy, [1, 5, 19]) == [(2, 17)] * 3
 
 
-def test_a_line_never_runs_over_the_end_of_a_track() -> None:
+def test_an_alignment_never_crosses_the_end_of_a_track() -> None:
     rng = np.random.default_rng(2)
     first, second = _vectors(10, rng), _vectors(10, rng)
     index = Index()
@@ -40,7 +40,7 @@ def test_a_line_never_runs_over_the_end_of_a_track() -> None:
     assert (track, segment) != (0, 7)
 
 
-def test_versions_of_a_recording_count_for_one_another() -> None:
+def test_versions_of_a_recording_count_as_the_same() -> None:
     index = Index()
     for group in ("song", "other", "song"):
         index.add(group, np.zeros((1, 4), np.float32))
@@ -51,7 +51,7 @@ def test_versions_of_a_recording_count_for_one_another() -> None:
 @pytest.mark.parametrize(
     ("found", "n", "low", "high"), [(0, 10, 0.0, 0.278), (10, 10, 0.722, 1.0), (50, 100, 0.404, 0.596)]
 )
-def test_wilsons_interval(found: int, n: int, low: float, high: float) -> None:
+def test_the_wilson_interval_matches_published_values(found: int, n: int, low: float, high: float) -> None:
     share = wilson(found, n)
     assert (share.share, share.n) == (found / n, n)
     assert (share.low, share.high) == (pytest.approx(low, abs=1e-3), pytest.approx(high, abs=1e-3))
@@ -64,9 +64,9 @@ def test_a_query_of_ten_seconds_has_nineteen_segments() -> None:
     assert segments_of(10) == 19
 
 
-def test_the_whole_benchmark_finds_clean_queries_of_different_tracks() -> None:
+def test_the_whole_benchmark_finds_clean_queries() -> None:
     def embed(pcm: np.ndarray) -> Embeddings:
-        """The power of 16 bands of every segment: enough to tell noises of different colour apart."""
+        """The power of every segment in 16 bands, which is enough to distinguish noises with different spectra."""
         n = count_segments(len(pcm))
         frames = [pcm[i * HOP_SAMPLES : i * HOP_SAMPLES + SAMPLE_RATE_HZ].astype(np.float64) for i in range(n)]
         power = [np.log(np.square(np.abs(np.fft.rfft(f))).reshape(-1)[:16000].reshape(16, -1).mean(1)) for f in frames]
@@ -78,8 +78,8 @@ def test_the_whole_benchmark_finds_clean_queries_of_different_tracks() -> None:
     rng = np.random.default_rng(3)
     tracks = []
     for i in range(3):
-        colour = np.repeat(np.exp(rng.uniform(-2, 2, 16)), 15_000)
-        noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(480_000))[:-1] * colour, 480_000)
+        color = np.repeat(np.exp(rng.uniform(-2, 2, 16)), 15_000)
+        noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(480_000))[:-1] * color, 480_000)
         tracks.append(Track(f"noise {i}", (noise / np.abs(noise).max() * 20_000).astype(np.int16)))
     nothing = np.zeros(15 * SAMPLE_RATE_HZ, np.int16)
     rows = evaluate.run(
