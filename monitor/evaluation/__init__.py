@@ -1,1 +1,1 @@
-"""The measure that Airtrace and its peers are judged by: what was reported against what was played."""
+"""Scores reported plays against what was really played, for Airtrace and for other systems."""

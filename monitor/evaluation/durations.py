@@ -1,4 +1,4 @@
-"""How long a recording is, without listening to it where its header can be trusted."""
+"""The duration of a recording, from its header if that is exact, and by decoding it otherwise."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from monitor.audio import decode, files
 from monitor.core.segments import SAMPLE_RATE_HZ
 
-# Their headers count samples. Others, such as MPEG's, may only estimate: those are decoded.
-COUNTED = frozenset({".aif", ".aiff", ".flac", ".oga", ".ogg", ".rf64", ".w64", ".wav"})
+# Headers of these formats count samples. Headers of others, such as MPEG audio, may only be estimates.
+EXACT_HEADERS = frozenset({".aif", ".aiff", ".flac", ".oga", ".ogg", ".rf64", ".w64", ".wav"})
 
 
 async def duration_s(path: Path) -> float:
-    """Length of the recording in seconds.
+    """The duration of the recording in seconds.
 
     Raises:
         AudioError: the file cannot be used.
-        DependencyError: there is no ffmpeg.
+        DependencyError: ffmpeg is not available.
     """
-    if path.suffix.lower() in COUNTED and (known_s := await asyncio.to_thread(files.header_duration_s, path)):
+    if path.suffix.lower() in EXACT_HEADERS and (known_s := await asyncio.to_thread(files.header_duration_s, path)):
         return known_s
     n_samples = 0
     async with aclosing(decode.blocks(path)) as blocks:

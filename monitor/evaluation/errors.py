@@ -1,4 +1,4 @@
-"""What can go wrong in an evaluation."""
+"""Errors of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from monitor.errors import AirtraceError
 class EvaluationError(AirtraceError):
     """Truth, results and recordings do not fit together; the message says what to do."""
 
-    title = "It cannot be evaluated like this"
+    title = "The evaluation cannot run"
 
 
 class TableError(EvaluationError):
-    """A CSV file cannot be used: which file, line (from 1, the header's) and column, where it is about one."""
+    """A CSV file cannot be used.
+
+    file, line, column: the place of the error, if it has one. The header is line 1.
+    """
 
     def __init__(self, file: Path, message: str, *, line: int | None = None, column: str | None = None) -> None:
         place = "".join((f", line {line}" if line else "", f", column {column}" if column else ""))

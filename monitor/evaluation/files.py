@@ -1,6 +1,6 @@
-"""Reads and writes the tables of an evaluation: truth, results and families as CSV with a header, in UTF-8.
+"""Reads and writes the tables of an evaluation: truth, results and families, as UTF-8 CSV files with a header.
 
-Columns may stand in any order. What is wrong in a file is told with its line and column.
+Columns may be in any order. Errors name the line and the column.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from monitor.evaluation.plays import Result, Truth
 PLACE = ("recording", "track", "start_s", "end_s", "track_start_s", "track_end_s", "speed")
 TRUTH = (*PLACE, "snr_db", "kind")
 RESULTS = (*PLACE, "score")
-REPORTED = "reported_s"  # optional, and empty where it is not known
+REPORTED = "reported_s"  # optional; empty if unknown
 FAMILIES = ("track", "family")
-DIGITS = 3  # milliseconds; scores keep one more
+DIGITS = 3  # decimal places of seconds; scores have one more
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One row, which knows where it stands."""
+    """One row with its place in the file, for error messages."""
 
     file: Path
     line: int
@@ -36,15 +36,15 @@ class Cells:
 
     def word(self, column: str) -> str:
         if not (word := self.values[column].strip()):
-            raise self.error(column, "it is empty")
+            raise self.error(column, "the cell is empty")
         return word
 
     def file_name(self, column: str) -> str:
-        name = self.values[column]  # as it is: a file's name may begin or end with blanks
+        name = self.values[column]  # not stripped: a file's name may start or end with blanks
         if not name:
-            raise self.error(column, "it is empty")
+            raise self.error(column, "the cell is empty")
         if "/" in name:
-            raise self.error(column, f"{name!r} is a path: write the file's name alone")
+            raise self.error(column, f"{name!r} is a path: write only the file's name")
         return name
 
     def number(self, column: str) -> float:
@@ -52,31 +52,31 @@ class Cells:
         try:
             number = float(text)
         except ValueError:
-            raise self.error(column, f"{text!r} is no number") from None
+            raise self.error(column, f"{text!r} is not a number") from None
         if not math.isfinite(number):
-            raise self.error(column, f"{text!r} is no number to calculate with")
+            raise self.error(column, f"{text!r} is not a finite number")
         return number
 
     def optional(self, column: str) -> float | None:
         return self.number(column) if self.values.get(column, "").strip() else None
 
     def place(self) -> tuple[str, str, float, float, float, float, float]:
-        """What truth and results have in common."""
+        """The columns that truth and results share."""
         recording, track = self.file_name("recording"), self.file_name("track")
         start_s, end_s = self.number("start_s"), self.number("end_s")
         if end_s <= start_s:
-            raise self.error("end_s", f"{end_s:g} is not behind start_s, {start_s:g}")
+            raise self.error("end_s", f"{end_s:g} is not after start_s, {start_s:g}")
         speed = self.number("speed")
         if speed <= 0:
-            raise self.error("speed", f"{speed:g} is no speed: 1 is the track's own")
+            raise self.error("speed", f"{speed:g} is not positive: the track's own speed is 1")
         return recording, track, start_s, end_s, self.number("track_start_s"), self.number("track_end_s"), speed
 
 
 def read_truth(path: Path) -> list[Truth]:
-    """What was played; a header alone says that nothing was.
+    """Reads the plays of a truth table. A table with only a header means that nothing was played.
 
     Raises:
-        TableError: the file cannot be read, or is not of this form.
+        TableError: the file cannot be read or is not a valid truth table.
     """
     return [
         Truth(*cells.place(), snr_db=cells.optional("snr_db"), kind=cells.word("kind")) for cells in _read(path, TRUTH)
@@ -84,10 +84,10 @@ def read_truth(path: Path) -> list[Truth]:
 
 
 def read_results(path: Path) -> list[Result]:
-    """What a system reported; a header alone says nothing.
+    """Reads the plays that a system reported. A table with only a header means that it reported nothing.
 
     Raises:
-        TableError: the file cannot be read, or is not of this form.
+        TableError: the file cannot be read or is not a valid results table.
     """
     return [
         Result(*cells.place(), score=cells.number("score"), reported_s=cells.optional(REPORTED))
@@ -96,21 +96,21 @@ def read_results(path: Path) -> list[Result]:
 
 
 def read_families(path: Path) -> dict[str, str]:
-    """The family of each track that has one.
+    """Reads the family of each track that has one.
 
     Raises:
-        TableError: the file cannot be read, is not of this form, or has a track in two families.
+        TableError: the file cannot be read or is not a valid table, or a track is in two families.
     """
     families: dict[str, str] = {}
     for cells in _read(path, FAMILIES):
         track, family = cells.file_name("track"), cells.word("family")
         if families.setdefault(track, family) != family:
-            raise cells.error("family", f"{track} is of {families[track]} and of {family}: it can be of one only")
+            raise cells.error("family", f"{track} is in {families[track]} and in {family}: a track has one family")
     return families
 
 
 def write_truth(path: Path, truth: Iterable[Truth]) -> None:
-    """Writes what was played.
+    """Writes a truth table.
 
     Raises:
         TableError: the file cannot be written.
@@ -120,7 +120,7 @@ def write_truth(path: Path, truth: Iterable[Truth]) -> None:
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
-    """Writes what a system reported; with the column `reported_s` where it is known of any.
+    """Writes a results table, with the column `reported_s` if any result has it.
 
     Raises:
         TableError: the file cannot be written.
@@ -134,46 +134,46 @@ def write_results(path: Path, results: Sequence[Result]) -> None:
 
 
 def check_names(files: Iterable[Path]) -> None:
-    """Sees to it that each has a name of its own, for a table knows no more of it.
+    """Checks that file names are unique, because tables identify recordings by name.
 
     Raises:
-        EvaluationError: two have the same.
+        EvaluationError: two files have the same name.
     """
     seen: dict[str, Path] = {}
     for file in files:
         if file.name in seen:
-            raise EvaluationError(f"{seen[file.name]} and {file} have the same name: a table could not tell them apart")
+            raise EvaluationError(f"{seen[file.name]} and {file} have the same name: rename one")
         seen[file.name] = file
 
 
 def check_writable(path: Path) -> None:
-    """Says before long work that its table will have no place.
+    """Checks before long work that its results can be written.
 
     Raises:
-        TableError: there is no such directory, or one of that name, or it must not be written.
+        TableError: the path is a directory, its directory does not exist, or writing is not permitted.
     """
     if path.is_dir():
-        raise TableError(path, "it is a directory: name a file in it")
+        raise TableError(path, "this is a directory: pass a file in it")
     if not path.parent.is_dir():
-        raise TableError(path, f"there is no directory {path.parent}: make it first")
+        raise TableError(path, f"the directory {path.parent} does not exist: create it first")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise TableError(path, "it must not be written: name another file")
+        raise TableError(path, "no permission to write: pass another file")
 
 
 def _read(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> Iterator[Cells]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin UTF-8 with a mark
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a byte order mark
             rows = csv.reader(file, strict=True)
             header = _header(path, next(rows, []), columns, optional)
             for row in rows:
-                if row:  # an empty line is none
+                if row:  # skip empty lines
                     yield _cells(path, rows.line_num, header, row)
     except OSError as error:
-        raise TableError(path, f"{error.strerror}: name a file that can be read") from error
+        raise TableError(path, f"{error.strerror}: pass a readable file") from error
     except UnicodeDecodeError as error:
-        raise TableError(path, "it is not UTF-8: save it as such") from error
+        raise TableError(path, "the file is not UTF-8: save it as UTF-8") from error
     except csv.Error as error:
-        raise TableError(path, f"it is no CSV: {error}", line=rows.line_num) from error
+        raise TableError(path, f"the file is not valid CSV: {error}", line=rows.line_num) from error
 
 
 def _header(path: Path, row: Sequence[str], columns: Sequence[str], optional: Sequence[str]) -> list[str]:
@@ -181,18 +181,18 @@ def _header(path: Path, row: Sequence[str], columns: Sequence[str], optional: Se
     expected = f"the header must be {','.join(columns)}"
     for name in columns:
         if name not in header:
-            raise TableError(path, f"it is missing: {expected}", line=1, column=name)
+            raise TableError(path, f"the column is missing: {expected}", line=1, column=name)
     for name in header:
         if name not in (*columns, *optional):
-            raise TableError(path, f"it is not known: {expected}", line=1, column=name or "without a name")
+            raise TableError(path, f"unknown column: {expected}", line=1, column=name or "without a name")
         if header.count(name) > 1:
-            raise TableError(path, f"it is there twice: {expected}", line=1, column=name)
+            raise TableError(path, f"the column appears twice: {expected}", line=1, column=name)
     return header
 
 
 def _cells(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> Cells:
     if len(row) != len(header):
-        raise TableError(path, f"{len(row)} cells under {len(header)} columns", line=line)
+        raise TableError(path, f"{len(row)} cells in a table of {len(header)} columns", line=line)
     return Cells(path, line, dict(zip(header, row, strict=True)))
 
 
@@ -202,7 +202,7 @@ def _place(play: Truth | Result) -> tuple[object, ...]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    # Left to itself, the writer quotes line feeds, but no carriage returns.
+    # By default, the writer quotes line feeds but not carriage returns.
     returns = any("\r" in str(cell) for row in rows for cell in row)
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -210,4 +210,4 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) 
             writer.writerow(header)
             writer.writerows(rows)
     except OSError as error:
-        raise TableError(path, f"{error.strerror}: name a file that can be written") from error
+        raise TableError(path, f"{error.strerror}: pass a writable file") from error

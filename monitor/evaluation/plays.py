@@ -1,7 +1,7 @@
-"""One play as the truth has it, and as a system reported it: the rows of the two tables.
+"""A play in the truth, and a play that a system reported: the rows of the two tables.
 
-`recording` and `track` are file names; start_s and end_s are seconds into the recording, track_start_s and track_end_s
-into the track; `speed` is seconds of the track that pass in one of the recording.
+`recording` and `track` are file names. start_s and end_s are seconds into the recording, track_start_s and track_end_s
+seconds into the track. `speed` is seconds of the track per second of the recording.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was played. `snr_db` is music against what is over it, None in the clear; `kind` is the maker's own word."""
+    """A play that really happened.
+
+    snr_db: the level of the music relative to the sound over it; None in the clear.
+    kind: a category of the author's choice.
+    """
 
     recording: str
     track: str
@@ -24,13 +28,16 @@ class Truth:
     kind: str
 
     def position_s(self, instant_s: float) -> float:
-        """Where in the track it is at an instant of the recording, its line drawn on before and behind it."""
+        """The position in the track at an instant of the recording, extrapolated before and after the play."""
         return self.track_start_s + (instant_s - self.start_s) * self.speed
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a system reported; `reported_s` says, where known, how much of the recording it had heard when it did."""
+    """A play that a system reported.
+
+    reported_s: how much of the recording the system had processed when it first reported the play; None if unknown.
+    """
 
     recording: str
     track: str
@@ -44,5 +51,5 @@ class Result:
 
 
 def shared_s(one: Truth | Result, other: Truth | Result) -> float:
-    """How long both last at once, in seconds."""
+    """The duration of the overlap of two plays, in seconds."""
     return max(0.0, min(one.end_s, other.end_s) - max(one.start_s, other.start_s))

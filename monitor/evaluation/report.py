@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as text and as plain values for JSON. Shares of nothing are None, shown as a dash."""
+"""The results of an evaluation, as text and as plain values for JSON. Undefined shares are None, shown as a dash."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from monitor.evaluation.plays import Result, Truth
 
-ROUNDING = 1e-6  # 0.57 * 10,000 is a little less than 5,700
-LONG_S = 5.0  # plays of at least so much are counted apart: shorter ones may hold too little to be sure of
+ROUNDING = 1e-6  # because 0.57 * 10,000 is slightly less than 5,700
+LONG_S = 5.0  # plays at least this long are also counted separately: shorter ones may be too short to identify
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """Seconds rightly reported, wrongly reported, and missed."""
+    """Seconds reported correctly, reported wrongly, and missed."""
 
     tp_s: float
     fp_s: float
@@ -23,12 +23,12 @@ class Seconds:
 
     @property
     def precision(self) -> float | None:
-        """The share of what was reported that was played."""
+        """The share of the reported seconds that were played."""
         return _share(self.tp_s, self.tp_s + self.fp_s)
 
     @property
     def recall(self) -> float | None:
-        """The share of what was played that was reported."""
+        """The share of the played seconds that were reported."""
         return _share(self.tp_s, self.tp_s + self.fn_s)
 
     @property
@@ -39,7 +39,7 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Some of the plays. fp_s is what the results that are about them reported before and behind them."""
+    """A subset of the plays. In `seconds`, fp_s is what their results reported before and after the plays."""
 
     name: str
     plays: int
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """Reported minus true: median and 95th percentile of the absolute values, and the signed median."""
+    """Errors, reported minus true: median and 95th percentile of the absolute values, and the signed median (bias)."""
 
     n: int
     median_s: float
@@ -59,7 +59,7 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From a play's start to its first report: the median and the 95th percentile of n plays."""
+    """The time from a play's start to its first report: median and 95th percentile of n plays."""
 
     n: int
     median_s: float
@@ -68,12 +68,16 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that is measured.
+    """All results of an evaluation.
 
-    all: every play, with all wrong seconds. long: the plays of LONG_S or more. kinds, bands: by `kind`, by `snr_db`.
-    start, end, position, latency: of the plays that results are about. missed: plays that no result of their track
-    touches. false_plays: results that touch no play of their track, and false_play_s the seconds that they alone
-    reported. unknown_s, unknown_false_plays: recordings without any play.
+    all: every play, with all wrong seconds.
+    long: the plays of at least LONG_S.
+    kinds, bands: plays by `kind` and by `snr_db`.
+    start, end, position, latency_clear, latency_covered: over the plays that have results.
+    missed: plays that no result of their track overlaps.
+    false_plays: results that overlap no play of their track.
+    false_play_s: the seconds reported by false plays only.
+    unknown_s, unknown_false_plays: duration of, and false plays in, recordings without any play.
     """
 
     recordings: int
@@ -97,17 +101,17 @@ class Report:
 
     @property
     def seconds(self) -> Seconds:
-        """Over all recordings."""
+        """The seconds of all recordings."""
         return self.all.seconds
 
     @property
     def false_plays_per_hour(self) -> float | None:
-        """In the recordings without any play."""
+        """False plays per hour of the recordings without any play."""
         return _share(self.unknown_false_plays, self.unknown_s / 3600)
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Plain values; the plays that were missed and the results that were wrong are listed."""
+    """Plain values for JSON, with lists of the missed plays and the false plays."""
     values = asdict(report)
     values |= {name: _row_json(row) for name, row in (("all", report.all), ("long", report.long))}
     values["kinds"] = [_row_json(row) for row in report.kinds]
@@ -116,7 +120,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def as_text(report: Report) -> str:
-    """A table of shares, and a line for each of the other figures."""
+    """A table of counts and shares, and a line for each of the other results."""
     title = f"{report.recordings} recordings, {report.duration_s / 3600:.2f} h"
     rows = [
         (title, ("plays", "found", "share", "precision", "recall", "F1", "right s", "wrong s", "missed s")),
@@ -182,7 +186,7 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _ratio(value: float | None) -> str:
-    """Cut, not rounded: only what is whole is shown as 1."""
+    """Truncates instead of rounding, so that only a full share is shown as 1."""
     return "-" if value is None else f"{math.floor(value * 10_000 + ROUNDING) / 10_000:.4f}"
 
 

@@ -1,8 +1,8 @@
 """Scores reported plays against the truth, in seconds, as BAF does (Cortes et al., ISMIR 2022). Pure.
 
-Per (recording, track) the timeline is cut at every boundary of truth and results; each piece was rightly reported,
-wrongly reported or missed. There is no tolerance. A result is about the play of its track with which it shares most
-time; one that shares none with any is a false play.
+Per (recording, track), the timeline is cut at every boundary of truth and results. Each piece is a true positive, a
+false positive or a false negative, without any tolerance. A result belongs to the play of its track that it overlaps
+most. A result that overlaps no play is a false play.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Played = TypeVar("Played", Truth, Result)
 
 NO_FAMILIES: Mapping[str, str] = MappingProxyType({})
 CLEAR = "clear"
-# Each reaches from its bound up to the one before it, the bound included.
+# Each band starts at its bound, inclusive, and ends at the bound of the band before it.
 BANDS_DB = ((0.0, ">0 dB"), (-6.0, "0 to -6 dB"), (-12.0, "-6 to -12 dB"), (-18.0, "-12 to -18 dB"))
 BELOW = "below -18 dB"
 BANDS = (CLEAR, *(name for _, name in BANDS_DB), BELOW)
@@ -32,7 +32,10 @@ BANDS = (CLEAR, *(name for _, name in BANDS_DB), BELOW)
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Between two neighbouring boundaries. `plays` it counts for: none where it is reported by false plays alone."""
+    """A piece of the timeline between two adjacent boundaries.
+
+    plays: the plays it counts for; empty if only false plays reported it.
+    """
 
     length_s: float
     plays: tuple[Truth, ...]
@@ -41,20 +44,20 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredResult:
-    """A play with the results that touch it in time, and those of them that are about it, in order."""
+class ScoredPlay:
+    """A play with the results that overlap it, and those of them that belong to it, in order."""
 
     play: Truth
-    touching: tuple[Result, ...]
+    overlapping: tuple[Result, ...]
     own: tuple[Result, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is known of one track (or family) in one recording."""
+    """The pieces, plays and false plays of one track (or family) in one recording."""
 
     pieces: tuple[Piece, ...]
-    heard: tuple[ScoredResult, ...]
+    plays: tuple[ScoredPlay, ...]
     false: tuple[Result, ...]
 
 
@@ -64,37 +67,37 @@ def score(
     duration_s: Mapping[str, float],
     families: Mapping[str, str] = NO_FAMILIES,
 ) -> Report:
-    """The report on some recordings.
+    """Scores the results for some recordings.
 
-    duration_s: length of every recording, the ones without any play included. families: track -> family; tracks of one
-    count as one another, and a track that is in none as a family of its own name.
+    duration_s: the duration of every recording, including those without plays.
+    families: track -> family. Tracks of one family count as the same; a track without one is a family of its own.
 
     Raises:
-        EvaluationError: truth or results name a recording of which duration_s knows nothing.
+        EvaluationError: truth or results name a recording that duration_s does not have.
     """
     check_recordings("truth", truth, duration_s)
     check_recordings("results", results, duration_s)
     groups = _groups(truth, results, families)
     pieces = [piece for group in groups for piece in group.pieces]
-    heard = [heard for group in groups for heard in group.heard]
+    plays = [play for group in groups for play in group.plays]
     false = tuple(result for group in groups for result in group.false)
-    found = [each for each in heard if each.touching]
+    found = [each for each in plays if each.overlapping]
     with_play = {play.recording for play in truth}
     return Report(
         recordings=len(duration_s),
         duration_s=sum(duration_s.values()),
-        all=Row("all", len(heard), len(found), _seconds(pieces)),
-        long=_row("long", _is_long, heard, pieces),
-        kinds=_rows(sorted({play.kind for play in truth}), lambda play: play.kind, heard, pieces),
-        bands=_rows(BANDS, _band, heard, pieces),
+        all=Row("all", len(plays), len(found), _seconds(pieces)),
+        long=_row("long", _is_long, plays, pieces),
+        kinds=_rows(sorted({play.kind for play in truth}), lambda play: play.kind, plays, pieces),
+        bands=_rows(BANDS, _band, plays, pieces),
         results=len(results),
         reports_per_found_play=_mean([max(1, len(each.own)) for each in found]),
-        start=_deviation([min(r.start_s for r in each.own) - each.play.start_s for each in heard if each.own]),
-        end=_deviation([max(r.end_s for r in each.own) - each.play.end_s for each in heard if each.own]),
-        position=_deviation([off for each in heard if (off := _position_error_s(each)) is not None]),
+        start=_deviation([min(r.start_s for r in each.own) - each.play.start_s for each in plays if each.own]),
+        end=_deviation([max(r.end_s for r in each.own) - each.play.end_s for each in plays if each.own]),
+        position=_deviation([off for each in plays if (off := _position_error_s(each)) is not None]),
         latency_clear=_latency([each for each in found if each.play.snr_db is None]),
         latency_covered=_latency([each for each in found if each.play.snr_db is not None]),
-        missed=tuple(each.play for each in heard if not each.touching),
+        missed=tuple(each.play for each in plays if not each.overlapping),
         false_plays=false,
         false_play_s=sum(piece.length_s for piece in pieces if not piece.plays),
         unknown_s=sum(length_s for recording, length_s in duration_s.items() if recording not in with_play),
@@ -103,15 +106,15 @@ def score(
 
 
 def check_recordings(table: str, rows: Iterable[Truth | Result], recordings: Collection[str]) -> None:
-    """Sees to it that every row is about one of the recordings.
+    """Checks that every row of a table names one of the recordings.
 
     Raises:
-        EvaluationError: one is not.
+        EvaluationError: a row names another recording.
     """
     if unknown := sorted({row.recording for row in rows}.difference(recordings)):
-        more = f", and {len(unknown) - 1} more are none either" if len(unknown) > 1 else ""
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise EvaluationError(
-            f"{table}: there are rows of {unknown[0]}, which is no recording here{more}: add it, or leave the rows out"
+            f"{table}: {unknown[0]}{more} is not among the recordings: add the recording or remove its rows"
         )
 
 
@@ -121,7 +124,7 @@ def _groups(truth: Sequence[Truth], results: Sequence[Result], families: Mapping
 
 
 def _by_track(rows: Sequence[Played], families: Mapping[str, str]) -> dict[tuple[str, str], list[Played]]:
-    """Rows by recording and family, each in the order of the recording."""
+    """Groups rows by recording and family, sorted by time."""
     found: dict[tuple[str, str], list[Played]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row.start_s, row.end_s)):
         found[row.recording, families.get(row.track, row.track)].append(row)
@@ -130,25 +133,25 @@ def _by_track(rows: Sequence[Played], families: Mapping[str, str]) -> dict[tuple
 
 def _group(plays: Sequence[Truth], results: Sequence[Result]) -> Group:
     claims = [(result, _play_of(result, plays)) for result in results]
-    heard = tuple(
-        ScoredResult(
+    scored = tuple(
+        ScoredPlay(
             play,
             tuple(result for result in results if shared_s(result, play)),
             tuple(result for result, owner in claims if owner is play),
         )
         for play in plays
     )
-    return Group(tuple(_pieces(plays, claims)), heard, tuple(result for result, owner in claims if owner is None))
+    return Group(tuple(_pieces(plays, claims)), scored, tuple(result for result, owner in claims if owner is None))
 
 
 def _play_of(result: Result, plays: Sequence[Truth]) -> Truth | None:
-    """The play that it shares most time with; of two, the one that it covers better."""
+    """The play that a result overlaps most; of two with equal overlap, the shorter one."""
     sharing = [play for play in plays if shared_s(result, play)]
     return max(sharing, key=lambda play: (shared_s(result, play), play.start_s - play.end_s), default=None)
 
 
 def _pieces(plays: Sequence[Truth], claims: Sequence[tuple[Result, Truth | None]]) -> Iterator[Piece]:
-    """The timeline, cut; without the pieces in which nothing was played nor reported."""
+    """The pieces of the timeline in which the track was played or reported."""
     rows: list[Truth | Result] = [*plays, *(result for result, _ in claims)]
     for start_s, end_s in pairwise(sorted({edge for row in rows for edge in (row.start_s, row.end_s)})):
         played = [play for play in plays if play.start_s <= start_s and end_s <= play.end_s]
@@ -171,21 +174,21 @@ def _seconds(pieces: Iterable[Piece]) -> Seconds:
 
 
 def _rows(
-    names: Iterable[str], name_of: Callable[[Truth], str], heard: Sequence[ScoredResult], pieces: Sequence[Piece]
+    names: Iterable[str], name_of: Callable[[Truth], str], plays: Sequence[ScoredPlay], pieces: Sequence[Piece]
 ) -> tuple[Row, ...]:
-    """A row a name, of those that some play has."""
+    """A row per name, without names that no play has."""
 
     def row(name: str) -> Row:
-        return _row(name, lambda play: name_of(play) == name, heard, pieces)
+        return _row(name, lambda play: name_of(play) == name, plays, pieces)
 
     return tuple(found for name in names if (found := row(name)).plays)
 
 
-def _row(name: str, chosen: Callable[[Truth], bool], heard: Sequence[ScoredResult], pieces: Sequence[Piece]) -> Row:
-    """The chosen plays; a piece of two plays of a track at once may count in two rows."""
-    those = [each for each in heard if chosen(each.play)]
+def _row(name: str, chosen: Callable[[Truth], bool], plays: Sequence[ScoredPlay], pieces: Sequence[Piece]) -> Row:
+    """The row of the chosen plays. A piece of two simultaneous plays of one track may count in two rows."""
+    those = [each for each in plays if chosen(each.play)]
     seconds = _seconds(piece for piece in pieces if any(map(chosen, piece.plays)))
-    return Row(name, len(those), sum(bool(each.touching) for each in those), seconds)
+    return Row(name, len(those), sum(bool(each.overlapping) for each in those), seconds)
 
 
 def _is_long(play: Truth) -> bool:
@@ -201,13 +204,13 @@ def _band(play: Truth) -> str:
     return next((name for bound_db, name in BANDS_DB[1:] if snr_db >= bound_db), BELOW)
 
 
-def _position_error_s(heard: ScoredResult) -> float | None:
-    """Of the longest result about it that names its very track: another member of the family has other positions."""
-    same = [result for result in heard.own if result.track == heard.play.track]
+def _position_error_s(scored: ScoredPlay) -> float | None:
+    """The error of the longest result that names the played track itself; positions in other versions differ."""
+    same = [result for result in scored.own if result.track == scored.play.track]
     if not same:
         return None
-    best = max(same, key=lambda result: shared_s(result, heard.play))
-    return best.track_start_s - heard.play.position_s(best.start_s)
+    best = max(same, key=lambda result: shared_s(result, scored.play))
+    return best.track_start_s - scored.play.position_s(best.start_s)
 
 
 def _deviation(off_s: Sequence[float]) -> Deviation | None:
@@ -217,8 +220,8 @@ def _deviation(off_s: Sequence[float]) -> Deviation | None:
     return Deviation(len(off_s), float(np.median(size)), float(np.percentile(size, 95)), float(np.median(off_s)))
 
 
-def _latency(found: Sequence[ScoredResult]) -> Latency | None:
-    """Of the plays of which it is known when they were first reported."""
+def _latency(found: Sequence[ScoredPlay]) -> Latency | None:
+    """The latency of the plays whose time of the first report is known."""
     late_s = [
         min(known) - each.play.start_s
         for each in found

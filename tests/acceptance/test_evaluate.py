@@ -68,7 +68,7 @@ def test_a_scan_and_its_table_are_scored_alike_with_and_without_airtrace_run(
 
 def test_what_cannot_be_evaluated_is_one_clear_line(airtrace: Airtrace, recordings: Path, truth: Path) -> None:
     absent = airtrace("evaluate", recordings / "alien.wav", truth, exits=None)
-    absent.complains("truth: there are rows of mixed.wav, which is no recording here", code=INPUT)
+    absent.complains("truth: mixed.wav is not among the recordings", code=INPUT)
     swapped = airtrace("evaluate", truth, recordings / "alien.wav", exits=None)
     swapped.complains(str(recordings / "alien.wav"), "it is not UTF-8", code=INPUT)
     truth.write_text(f"{HEADER},snr_db,kind\nmixed.wav,x.ogg,8,later,20,35,1,,clear\n")

@@ -1,4 +1,4 @@
-"""Short ways to write a play and a result, and strategies of them, whose times are on a grid so that edges meet."""
+"""Shorthands for plays and results, and Hypothesis strategies for them, with times on a grid so that edges coincide."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def result(
 
 
 def as_result(truth: Truth) -> Result:
-    """What a perfect system says of a play."""
+    """The result of a perfect system for a play."""
     place = (truth.start_s, truth.end_s, truth.track_start_s, truth.track_end_s, truth.speed)
     return Result(truth.recording, truth.track, *place, score=1.0)
 
 
 def as_play(found: Result) -> Truth:
-    """The play of which a result would be the perfect one."""
+    """The play for which a result is perfect."""
     place = (found.start_s, found.end_s, found.track_start_s, found.track_end_s, found.speed)
     return Truth(found.recording, found.track, *place, snr_db=None, kind="music")
 

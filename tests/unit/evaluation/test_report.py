@@ -1,4 +1,4 @@
-"""What the report says, as text and as JSON."""
+"""The report of an evaluation, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOUND = [
 ]
 
 
-def test_the_text_is_a_table_and_lines() -> None:
+def test_the_text_has_a_table_and_further_lines() -> None:
     assert as_text(score(TRUTH, FOUND, RECORDINGS)).splitlines() == [
         "3 recordings, 3.50 h  plays  found   share  precision  recall      F1  right s  wrong s  missed s",
         "all                       3      2  0.6666     0.4936  0.7222  0.5864     39.0     40.0      15.0",
@@ -37,13 +37,13 @@ def test_the_text_is_a_table_and_lines() -> None:
     ]
 
 
-def test_only_what_is_whole_is_shown_as_one() -> None:
+def test_only_a_full_share_is_shown_as_one() -> None:
     text = as_text(score([play(0, 1000)], [result(0, 999.99)], RECORDINGS))
     assert "0.9999" in text.splitlines()[1]
     assert as_text(score([play(0, 57)], [result(0, 100)], RECORDINGS)).splitlines()[1].split()[4] == "0.5700"
 
 
-def test_what_cannot_be_said_is_a_dash() -> None:
+def test_undefined_values_are_shown_as_dashes() -> None:
     lines = as_text(score([play(0, 20)], [], {"a.wav": 60.0})).splitlines()
     assert lines[1].split() == ["all", "1", "0", "0.0000", "-", "0.0000", "0.0000", "0.0", "0.0", "20.0"]
     assert "reports per found play: -" in lines
@@ -51,7 +51,7 @@ def test_what_cannot_be_said_is_a_dash() -> None:
     assert not any(line.startswith(("first report", "recordings without")) for line in lines)
 
 
-def test_json_has_every_figure_and_lists_what_went_wrong() -> None:
+def test_the_json_has_every_value_and_lists_errors() -> None:
     values = orjson.loads(orjson.dumps(as_json(score(TRUTH, FOUND, RECORDINGS))))
     assert values["all"] == {
         "name": "all",

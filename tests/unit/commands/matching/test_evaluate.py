@@ -108,9 +108,9 @@ async def test_a_recording_that_cannot_be_used_is_left_out_and_said(
 
 
 async def test_what_does_not_fit_together_is_refused(evaluated: Evaluate, recordings: Path, tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match=r"truth: there are rows of z\.wav, which is no recording here"):
+    with pytest.raises(EvaluationError, match=r"truth: z\.wav is not among the recordings"):
         await evaluated([play(0, 1, recording="z.wav")], [])
-    with pytest.raises(EvaluationError, match=r"results: there are rows of z\.wav"):
+    with pytest.raises(EvaluationError, match=r"results: z\.wav is not among"):
         await evaluated([], [result(0, 1, recording="z.wav")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvaluationError, match="no recordings found"):
@@ -122,7 +122,7 @@ async def test_what_does_not_fit_together_is_refused(evaluated: Evaluate, record
 
 async def test_a_scan_that_could_not_write_its_table_does_not_begin(tmp_path: Path, recordings: Path) -> None:
     settings = load(home=tmp_path / "home")
-    with pytest.raises(TableError, match="make it first"):
+    with pytest.raises(TableError, match="create it first"):
         await scan(settings, [recordings / "a.wav"], results=tmp_path / "nowhere" / "out.csv", as_json=True)
     with pytest.raises(EvaluationError, match="the same name"):
         await scan(settings, [recordings / "a.wav"] * 2, results=tmp_path / "out.csv", as_json=True)
