@@ -17,7 +17,7 @@ from ingest.leases.assignment import Stream
 from ingest.leases.lease import LeaseTiming
 from ingest.leases.postgres import LeasedStreams
 
-TAKEOVER_S = 3.0
+TAKEOVER_S = 6.0  # with less, a busy machine lets leases expire between two turns
 TIMING = LeaseTiming.within(TAKEOVER_S, 0.1)
 DEADLINE_S = 60
 
@@ -130,7 +130,7 @@ async def test_the_streams_of_a_dead_process_are_taken_over_in_time_and_not_befo
     two.leases.close()
     died_s = time.monotonic()
     while await one.turn() != streams:
-        assert time.monotonic() < died_s + TAKEOVER_S + 1  # a second for a busy machine
+        assert time.monotonic() < died_s + TAKEOVER_S + 3  # for a busy machine
         assert not set(one.reading) & two.may_publish
         await asyncio.sleep(TIMING.turn_s)
     assert time.monotonic() >= died_s + TIMING.length_s - 3 * TIMING.turn_s
