@@ -1,4 +1,4 @@
-"""The Kafka that tests talk to: one that is named, the real broker beside the repository, or Tansu."""
+"""The Kafka that tests talk to: the one that a variable names, the real broker beside the repository, or Tansu."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NONE = (
 
 
 class NoBroker(Exception):
-    """There is no broker to be had; the message says what would give one."""
+    """No broker is available; the message says how to get one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +36,20 @@ class Broker:
 
     bootstrap: str
     is_real: bool
-    server: servers.Server | None = None  # where we started it
+    server: servers.Server | None = None  # if this process started it
 
     @property
     def pid(self) -> int | None:
-        """Of its process, where it is ours."""
+        """Of its process, if this one started it."""
         return self.server.process.pid if self.server and self.server.process else None
 
 
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Broker]:
-    """A broker for as long as the context lasts, with its data and log in `folder`; the real one with more options.
+    """A broker that runs while the context lasts, with its data and log in `folder`; the real one gets the options.
 
     Raises:
-        NoBroker: neither a named one, nor the real one, nor Tansu can be had.
+        NoBroker: no variable names one, and neither the real one nor Tansu is installed.
     """
     if named := os.environ.get("AIRTRACE_TEST_KAFKA"):
         yield Broker(named, is_real=True)
@@ -83,7 +83,7 @@ def kafka_settings(bootstrap: str, **settings: object) -> KafkaSettings:
 
 
 async def messages(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
-    """All of a topic that is there now, each partition in its order."""
+    """Everything that is in a topic now, each partition in its order."""
     partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
     found: list[ConsumerRecord] = []
     async with AIOKafkaConsumer(bootstrap_servers=settings.bootstrap) as consumer:
@@ -95,7 +95,12 @@ async def messages(settings: KafkaSettings, topic: str) -> list[ConsumerRecord]:
     return found
 
 
+async def published(settings: KafkaSettings) -> list[tuple[Record, float]]:
+    """What ingest has published, and when: in seconds since the Unix epoch."""
+    found = await messages(settings, settings.windows_topic)
+    return [(decode(each.key, each.headers, each.value), each.timestamp / 1000) for each in found]
+
+
 async def published_records(settings: KafkaSettings) -> list[Record]:
     """What ingest has published."""
-    there = await messages(settings, settings.windows_topic)
-    return [decode(message.key, message.headers, message.value) for message in there]
+    return [record for record, _ in await published(settings)]

@@ -1,4 +1,4 @@
-"""The ffmpeg processes that this process has started and that still run."""
+"""Finds the ffmpeg processes that this process has started and that still run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def running() -> set[str]:
-    """Their ids, those not counted that have ended and were not waited for yet."""
+    """Their process ids, without those of zombies."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

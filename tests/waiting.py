@@ -1,18 +1,18 @@
-"""Waiting for what comes to pass by itself."""
+"""Waits for a condition that no event announces."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-PATIENCE_S = 60  # two busy cores
+PATIENCE_S = 180  # two cores with much other work
 
 
 async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Polls until it holds.
+    """Polls until `condition` returns something true.
 
     Raises:
-        TimeoutError: it does not come to.
+        TimeoutError: it has not within `timeout_s`.
     """
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

@@ -49,6 +49,7 @@ SEED = int(os.environ.get("AIRTRACE_TEST_SEED", "1"))
 PARTITIONS = 4
 SESSION_S = 6.0  # the least that brokers allow by default
 PATIENCE_S = 120 + STREAMS * LENGTH_S / 8  # as if nothing else than a twentieth of a core were left
+TIMEOUT_S = 600 + 4 * PATIENCE_S  # the first test starts the servers as well
 NEAR_S = 1.0  # of the truth, where nothing is killed
 END_S = 14.0  # of unknown music, in which every play is over for good
 

@@ -1,4 +1,4 @@
-"""Runs the installed `airtrace` and looks at what it says, what it leaves and how it ends."""
+"""Runs the installed `airtrace` and checks its output, its exit code and that it leaves nothing running."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from urllib.request import urlopen
 T = TypeVar("T")
 
 PROGRAM = Path(sys.executable).parent / "airtrace"
-COMMAND_S = 90.0  # two busy cores; alone it takes two
-START_S = 60.0
-SOON_S = 60.0  # a window is filled, travels, is matched and written in five
-STOP_S = 30.0
+# How long a test waits before it fails, on a machine with much other work. On a free one a command takes two seconds,
+# and a window is filled, sent, matched and written in five.
+COMMAND_S = 300.0
+START_S = 180.0
+SOON_S = 180.0
+STOP_S = 90.0
 POLL_S = 0.1
-# Reconnects and gaps within a test's patience; the defaults are for networks that have a bad minute.
+# Reconnects and gaps within seconds; the defaults are for networks with outages of a minute.
 PATIENCE = {
     "AIRTRACE_INGEST__BACKOFF_FIRST_S": "0.2",
     "AIRTRACE_INGEST__MAX_BACKOFF_S": "1",
@@ -54,7 +56,7 @@ class Done:
         return json.loads(self.out)
 
     def complains(self, *words: str, code: int) -> str:
-        """The one clear line on standard error with which it ended."""
+        """The single line on standard error that says why it failed."""
         assert self.code == code, f"exit code {self.code}, {code} is documented: {self.err or self.out}"
         lines = self.err.splitlines()
         assert len(lines) == 1, f"not one line: {self.err}"
@@ -66,7 +68,7 @@ class Done:
 
 @dataclass
 class Running:
-    """An `airtrace` that goes on until it is stopped."""
+    """An `airtrace` that runs until it is stopped."""
 
     process: subprocess.Popen[bytes]
     home: Path
@@ -83,7 +85,7 @@ class Running:
         return self.log_file.read_text(errors="replace")
 
     def get(self, noun: str, **query: str) -> Any:
-        """What the API says: for waiting, where a command each time would be most of the machine's work."""
+        """The API's answer: for waiting, because a command for each look would be most of the machine's work."""
         url = json.loads((self.home / "run.json").read_text())["url"]
         with urlopen(f"{url}/api/v1/{noun}?{urlencode(query)}", timeout=COMMAND_S) as answer:
             return json.load(answer)
@@ -94,7 +96,7 @@ class Running:
         return [line for line in lines if line.get("event") == name]
 
     def stop(self) -> None:
-        """Asks it to end, and looks at how it does; nothing where the test has killed it."""
+        """Asks it to end, and checks its exit code and log; does nothing if the test has killed it."""
         if self.was_killed:
             return
         if self.process.poll() is None:
@@ -108,13 +110,13 @@ class Running:
         assert "Traceback" not in self.log, self.log[-5000:]
 
     def wait_for(self, truth: Callable[[], T], seconds: float = SOON_S) -> T:
-        """Waits until something is so, and gives it, while this process goes on."""
+        """Waits until `truth` returns something true, and returns that; fails if this process ends."""
         found = until(lambda: truth() or self.process.poll() is not None, seconds, lambda: self.log)
         assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.log[-3000:]}"
         return found  # type: ignore[return-value]
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Ends it as a power cut would."""
         self.was_killed = True
         self.process.kill()
         self.process.wait()
@@ -122,14 +124,14 @@ class Running:
 
 @dataclass
 class Terminal:
-    """A command on a terminal, and all that it has drawn there."""
+    """A command on a terminal, and everything it has drawn there."""
 
     process: subprocess.Popen[bytes]
     descriptor: int
     shown: str = ""
 
     def read(self) -> None:
-        """Until the command and all that have its terminal are gone."""
+        """Reads until the command and all its children that hold the terminal have ended."""
         while True:
             try:
                 data = os.read(self.descriptor, 65536)
@@ -149,7 +151,7 @@ class Terminal:
 
 @dataclass
 class Airtrace:
-    """The installed command with a home of its own; `folder` takes logs and whatever it makes for a while."""
+    """The installed command with a home of its own; `folder` holds logs and temporary files."""
 
     home: Path
     folder: Path
@@ -187,7 +189,7 @@ class Airtrace:
             run.stop()
 
     def start(self, *arguments: object, **settings: str) -> Running:
-        """Starts a command that goes on; `end` sees to it that it does not for ever."""
+        """Starts a command that keeps running; `end` kills it if nothing else has ended it."""
         name = f"{arguments[0]}-{len(self._started)}"
         out_file, log_file = self.folder / f"{name}.out", self.folder / f"{name}.log"
         with out_file.open("wb") as out, log_file.open("wb") as log:
@@ -230,7 +232,7 @@ class Airtrace:
             os.close(ours)
 
     def environment(self, settings: dict[str, str]) -> dict[str, str]:
-        """A clean one. TMPDIR marks all that the command starts: see `left`."""
+        """Environment without variables of this process's own; TMPDIR marks what the command starts: see `left`."""
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRTRACE_", "PYTHON"))}
@@ -239,7 +241,7 @@ class Airtrace:
         return {**clean, **music, **own, **self.settings, **settings}
 
     def left(self) -> list[str]:
-        """Command lines of the processes that were started by it, or by what it started, and still run."""
+        """Command lines of the processes that it, or a process it started, has started and that still run."""
         return [line for pid, line in _processes() if self._is_ours(pid, line)]
 
     def _is_ours(self, pid: int, line: str) -> bool:
@@ -249,7 +251,7 @@ class Airtrace:
             return str(self.home) in line
 
     def end(self) -> None:
-        """Kills whatever a failed test has left, and is not content with that."""
+        """Kills whatever a failed test has left running, and fails if there was anything."""
         for run in self._started:
             if run.process.poll() is None:
                 run.kill()
@@ -261,7 +263,7 @@ class Airtrace:
 
 
 def until(truth: Callable[[], T], seconds: float, seen: Callable[[], str] = str) -> T:
-    """Waits until something is so, and gives it; else fails with what was seen."""
+    """Waits until `truth` returns something true, and returns that; else fails with what `seen` returns."""
     deadline_s = time.monotonic() + seconds
     while not (value := truth()):
         assert time.monotonic() < deadline_s, f"not within {seconds:.0f} s: {seen()[-5000:]}"

@@ -6,6 +6,7 @@ import asyncio
 import random
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from monitor.demo.errors import DemoError
 from monitor.demo.music import cache_folder, fetch
 from monitor.demo.programme import Recording
 from monitor.local import servers
+from tests import broker, shared
 from tests.acceptance import cluster as full
 from tests.acceptance.command import Airtrace
-from tests.broker import Broker
 
 # Of a minute or so, registered in seconds, and without repeats: a position means something anywhere in them.
 TRACKS = ("highscoremusic", "Dystopic-Mayhem", "track13", "track22", "track7")
@@ -58,15 +59,18 @@ def airtrace(tmp_path: Path) -> Iterator[Airtrace]:
 
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory, catalog: tuple[Recording, ...]) -> Path:
-    """A home with the catalog, to be copied."""
-    folder = tmp_path_factory.mktemp("stock")
-    command = Airtrace(folder / "home", folder)
-    try:
-        done = command("tracks", "add", *(track.path for track in catalog))
-        assert f"{len(catalog)} added" in done.out
-    finally:
-        command.end()
-    return folder / "home"
+    """A home with the catalog, to be copied; made once a run."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        command = Airtrace(folder / "home", folder)
+        try:
+            done = command("tracks", "add", *(track.path for track in catalog))
+            assert f"{len(catalog)} added" in done.out
+        finally:
+            command.end()
+
+    return shared.made_once(shared.run_folder(tmp_path_factory) / "stock", make) / "home"
 
 
 @pytest.fixture
@@ -80,15 +84,20 @@ def stocked(airtrace: Airtrace, stock: Path) -> Airtrace:
 
 
 @pytest.fixture(scope="session")
-def cluster(
-    any_kafka: Broker, kafka: str, catalog: tuple[Recording, ...], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[full.Cluster]:
-    """Apache Kafka, a Milvus server and PostgreSQL, with the catalog in them."""
+def cluster(catalog: tuple[Recording, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[full.Cluster]:
+    """Apache Kafka, a Milvus server and PostgreSQL, with the catalog in them. Tests may stop them."""
     if not servers.has_milvus():
         pytest.skip("no Milvus server to test with (Milvus Lite is for one process): pip install milvus==2.3.5")
     folder = tmp_path_factory.mktemp("cluster")
-    with full.raised(folder, kafka, any_kafka.server, [track.path for track in catalog]) as made:
-        yield made
+    with ExitStack() as stack:
+        try:
+            kafka = stack.enter_context(broker.running(folder))
+        except broker.NoBroker as reason:
+            pytest.skip(str(reason))
+        if not kafka.is_real:
+            pytest.skip("Tansu forgets what it held when it stops: set AIRTRACE_TEST_KAFKA=host:port")
+        tracks = [track.path for track in catalog]
+        yield stack.enter_context(full.raised(folder, kafka.bootstrap, kafka.server, tracks))
 
 
 @pytest.fixture

@@ -329,7 +329,7 @@ def test_a_command_whose_monitor_is_killed_meanwhile_says_so(stocked: Airtrace, 
         adding = stocked.start("tracks", "add", *copies)
         adding.wait_for(lambda: "1/30 added" in adding.log)
         run.kill()
-        assert adding.process.wait(30) == DEPENDENCY
+        assert adding.process.wait(ENDING_S) == DEPENDENCY
     last = adding.log.splitlines()[-1]
     assert last.startswith("airtrace: the running airtrace does not answer")
     assert "Traceback" not in adding.log

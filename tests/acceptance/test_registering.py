@@ -96,7 +96,7 @@ def test_a_file_that_changes_while_it_is_read_fails_its_row_only(
     assert again["status"] == "added"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_registration_that_is_killed_at_any_moment_is_ended_by_the_next(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path, seed: int

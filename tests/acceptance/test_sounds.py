@@ -19,7 +19,7 @@ from tests.acceptance.command import Airtrace, until
 from tests.acceptance.sound import on_air, write_wav
 from tests.songs import written
 
-pytestmark = pytest.mark.timeout(600)  # torch is loaded several times, on what is left of two cores
+pytestmark = pytest.mark.timeout(1200)  # torch is loaded several times, on what is left of two cores
 
 SETTING, INPUT = 3, 1
 LONG_S = 240.0
@@ -94,7 +94,7 @@ def test_a_station_is_labelled_and_what_it_resembles_is_reviewed(
         assert "2 added" in airtrace("tracks", "add", tune, babble).out
         assert {"panns"} < set(airtrace.json("tracks", "list")[0]["detectors"])
         found = airtrace.json("similar", effect)
-        assert [each["track"]["title"] for each in found["alike"]] == ["tune", "babble"]
+        assert [each["track"]["title"] for each in found["similar"]] == ["tune", "babble"]
         table = airtrace("similar", effect)
         assert "tune" in table.out
         assert "sounds like" in table.err
@@ -118,6 +118,6 @@ def test_tracks_get_their_vectors_later(airtrace: Airtrace, panns_checkpoint: Pa
     tune = write_wav(tmp_path / "tune.wav", stereo(panns.tune(41)))
     airtrace("tracks", "add", tune)
     airtrace.settings = {"AIRTRACE_PANNS__CHECKPOINT": str(panns_checkpoint), "AIRTRACE_PANNS__DEVICE": "cpu"}
-    (row,) = airtrace.json("tracks", "enrol")
+    (row,) = airtrace.json("tracks", "enroll")
     assert (row["source"], row["error"]) == (str(tune), None)
     assert "panns" in airtrace.json("tracks", "list")[0]["detectors"]

@@ -1,14 +1,14 @@
-"""Real parts for the tests of the matching half: one PostgreSQL a session, Milvus Lite a test, the demo's music."""
+"""Real parts for the tests of the matching half: one PostgreSQL per run, one Milvus Lite per test, the demo's music."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -17,13 +17,14 @@ import pytest_asyncio
 
 from monitor.catalog.catalog import Catalog
 from monitor.detect.logmel import LogMelDetector
-from monitor.local import postgres
+from monitor.local import servers
 from monitor.matching.matcher import Matcher
 from monitor.settings import MatchingSettings
 from monitor.storage import milvus as index_module
 from monitor.storage.database import migrate
 from monitor.storage.milvus import Index
 from monitor.storage.storage import Storage, open_storage
+from tests import shared
 from tests import songs as sounds
 
 MAX_POOL = 8
@@ -42,20 +43,27 @@ EMPTY = """
 # PostgreSQL
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def postgresql() -> AsyncIterator[str]:
-    """DSN of a server's first database: the one that is named, or one of our own."""
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """DSN of the server that AIRTRACE_TEST_POSTGRES names, or of one that all workers of the run share."""
     if named := os.environ.get(NAMED):
-        yield named
-        return
-    with tempfile.TemporaryDirectory(prefix="airtrace-test-") as folder:
-        async with postgres.embedded(Path(folder)) as dsn:
-            yield dsn
+        return named
+    dsn: str = shared.server(shared.run_folder(tmp_path_factory), "postgresql", _postgresql)["dsn"]
+    return dsn
+
+
+@contextmanager
+def _postgresql(folder: Path) -> Iterator[dict[str, Any]]:
+    server, dsn = servers.postgresql(folder)
+    # Connections of all workers; and nothing here has to survive a power cut, so nothing waits for the disk.
+    server.command = [*server.command, "-c", "max_connections=300", "-c", "fsync=off"]
+    with server:
+        yield {"dsn": dsn}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def migrated(postgresql: str) -> AsyncIterator[str]:
-    """A database with our schema that the tests have in turn: to make one for each takes longer than most tests."""
+    """A database with our schema that a worker's tests use in turn: creating one takes longer than most tests."""
     async with _own_database(postgresql) as dsn:
         connection = await asyncpg.connect(dsn)
         await migrate(connection)
@@ -72,7 +80,7 @@ async def dsn(migrated: str) -> str:
 
 @pytest.fixture
 async def empty_dsn(postgresql: str) -> AsyncIterator[str]:
-    """A database of this test's own that nobody has migrated."""
+    """A database of this test's own, without our schema."""
     async with _own_database(postgresql) as dsn:
         yield dsn
 
@@ -82,7 +90,7 @@ async def _own_database(server: str) -> AsyncIterator[str]:
     name = f"airtrace_test_{uuid.uuid4().hex[:12]}"
     await _execute(server, f"create database {name}")
     yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    if os.environ.get(NAMED):  # our own server ends with the tests, and dropping takes longer than making
+    if os.environ.get(NAMED):  # our own server is thrown away, and dropping takes longer than creating
         await _execute(server, f"drop database {name} (force)")
 
 
