@@ -25,15 +25,22 @@ from monitor.local import servers
 from monitor.storage.storage import open_storage
 from tests.acceptance.command import PATIENCE, Airtrace, Running, until
 from tests.acceptance.sound import excerpt, on_air
-from tests.broker import kafka_settings, published_records, running
+from tests.broker import kafka_settings, published, published_records, running
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 LEASE_S = 4.0
-BUFFER_S = 6.0
+LONG_LEASE_S = 60.0  # it does not expire while a test waits for something else
+BUFFER_S = 60.0
+SHORT_BUFFER_S = 6.0
+WINDOW_S = 0.5
 STREAMS = 4
-PATIENCE_S = 90.0
-BUSY_S = 6.0  # what a machine with more to do than it can may add
+PATIENCE_S = 240.0
+BUSY_S = 20.0  # what a machine with other work may add
+UNDISTURBED = {  # no stream is reconnected because this machine was busy
+    "AIRTRACE_INGEST__STALL_TIMEOUT_S": "60",
+    "AIRTRACE_INGEST__CONNECT_TIMEOUT_S": "60",
+}
 STATE = "select stream_id, epoch, holder, expires_at > now() as good from leases order by stream_id"
 
 
@@ -121,21 +128,27 @@ def station(catalog: tuple[Recording, ...]) -> Iterator[Station]:
         yield station
 
 
+@pytest.fixture
+def lease_s() -> float:
+    """A test that needs another one is parametrized with it."""
+    return LEASE_S
+
+
 @contextmanager
-def _site(folder: Path, url: str, bootstrap: str) -> Iterator[Site]:
+def _site(folder: Path, url: str, bootstrap: str, lease_s: float, buffer_s: float) -> Iterator[Site]:
     kafka = kafka_settings(bootstrap, partitions=2)
     postgresql, dsn = servers.postgresql(folder)
     with servers.serving(postgresql):
         asyncio.run(_prepare(dsn, url))
         own = {
             "AIRTRACE_DATABASE__DSN": dsn,
-            "AIRTRACE_INGEST__LEASE_S": str(LEASE_S),
-            "AIRTRACE_INGEST__BUFFER_S": str(BUFFER_S),
-            "AIRTRACE_INGEST__WINDOW_S": "0.5",
+            "AIRTRACE_INGEST__LEASE_S": str(lease_s),
+            "AIRTRACE_INGEST__BUFFER_S": str(buffer_s),
+            "AIRTRACE_INGEST__WINDOW_S": str(WINDOW_S),
             "AIRTRACE_METRICS__PORT": "0",
             **{f"AIRTRACE_KAFKA__{name.upper()}": str(value) for name, value in _named(kafka).items()},
         }
-        command = Airtrace(folder / "no home", folder, {**PATIENCE, **own})
+        command = Airtrace(folder / "no home", folder, {**PATIENCE, **UNDISTURBED, **own})
         try:
             yield Site(command, dsn, kafka, postgresql)
         finally:
@@ -148,8 +161,8 @@ def _named(kafka: KafkaSettings) -> dict[str, object]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, kafka: str, station: Station) -> Iterator[Site]:
-    with _site(tmp_path, station.url, kafka) as made:
+def site(tmp_path: Path, kafka: str, station: Station, lease_s: float) -> Iterator[Site]:
+    with _site(tmp_path, station.url, kafka, lease_s, BUFFER_S) as made:
         yield made
 
 
@@ -202,13 +215,14 @@ def test_a_paused_ingest_loses_its_streams_and_publishes_nothing_of_them_when_it
         assert_heard_by_one_at_a_time(records)
 
 
+@pytest.mark.parametrize("lease_s", [LONG_LEASE_S])
 def test_on_sigterm_streams_are_given_up_at_once_and_all_that_was_heard_is_published(site: Site) -> None:
     one, two = site.ingest(), site.ingest()
     site.until(lambda: site.shares() == [2, 2], one, two)
     site.until_all_go_on(one, two)
     before = site.leases()
     one.stop()
-    site.until(lambda: site.shares() == [STREAMS], two, seconds=BUSY_S)  # the lease would have run longer
+    site.until(lambda: site.shares() == [STREAMS], two, seconds=LONG_LEASE_S / 2)  # before the leases expire
     after = site.leases()
     moved = [stream for stream in before if after[stream][1] != before[stream][1]]
     site.until_all_go_on(two)
@@ -219,7 +233,7 @@ def test_on_sigterm_streams_are_given_up_at_once_and_all_that_was_heard_is_publi
         windows = [record for record in records[stream] if isinstance(record, Window)]
         for (last, first), epochs in (((a, b), (a.epoch, b.epoch)) for a, b in pairwise(windows)):
             if epochs == (before[stream][0], after[stream][0]):
-                assert (first.start - last.end) / SAMPLE_RATE_HZ < BUSY_S + LEASE_S
+                assert (first.start - last.end) / SAMPLE_RATE_HZ < LONG_LEASE_S / 2
 
 
 def test_while_postgresql_is_away_for_longer_than_a_lease_nothing_is_lost(site: Site) -> None:
@@ -228,7 +242,7 @@ def test_while_postgresql_is_away_for_longer_than_a_lease_nothing_is_lost(site: 
     site.until_all_go_on(one)
     before = site.leases()
     site.postgres.stop()
-    time.sleep(LEASE_S + 1)  # what is tried, not what is waited for; the buffer holds more
+    time.sleep(LEASE_S + 1)  # the outage itself, not a wait for something; the buffer holds more
     held = site.records()
     site.postgres.start()
     site.until(lambda: site.shares() == [STREAMS], one)
@@ -246,30 +260,37 @@ def test_while_postgresql_is_away_for_longer_than_a_lease_nothing_is_lost(site: 
 
 
 def test_when_the_broker_is_away_for_longer_than_the_buffer_the_dropped_seconds_are_gaps(
-    tmp_path: Path, station: Station
+    tmp_path: Path, station: Station, lease_s: float
 ) -> None:
     (tmp_path / "kafka").mkdir()
     with running(tmp_path / "kafka") as broker:
         if broker.server is None or not broker.is_real:
             pytest.skip("only a broker of our own, that keeps its log, can be stopped")
-        with _site(tmp_path, station.url, broker.bootstrap) as site:
+        with _site(tmp_path, station.url, broker.bootstrap, lease_s, SHORT_BUFFER_S) as site:
             one = site.ingest()
             site.until(lambda: site.shares() == [STREAMS], one)
             site.until_all_go_on(one)
-            away_s = time.monotonic()
             broker.server.stop()
-            time.sleep(BUFFER_S + 4)  # what is tried, not what is waited for
+            time.sleep(SHORT_BUFFER_S + 4)  # the outage itself, not a wait for something
             broker.server.start()
             site.until_all_go_on(one)
-            away_s = time.monotonic() - away_s  # seconds on a machine with nothing else to do, a minute on a busy one
             one.stop()
             assert one.events("publisher.dropping")
             for records in site.records().values():
                 for before, behind in pairwise(records):
                     assert before.end == behind.start, "every moment is accounted for"
-                dropped = [each for each in records if isinstance(each, Gap) and each.reason is GapReason.DROPPED]
-                dropped_s = sum(each.end - each.start for each in dropped) / SAMPLE_RATE_HZ
-                assert 1 <= dropped_s <= away_s - BUFFER_S + 1, "the newest is kept: as much as the buffer takes"
+                dropped = [each for each in records if _is_dropped(each)]
+                assert sum(each.end - each.start for each in dropped) >= SAMPLE_RATE_HZ
                 assert_heard_by_one_at_a_time(records)
-                behind_gap = [two for one, two in pairwise(records) if one in dropped]
-                assert all(isinstance(each, Window) and each.is_discontinuous for each in behind_gap)
+                for gap in dropped:
+                    behind = next(each for each in records if isinstance(each, Window) and each.start >= gap.end)
+                    assert behind.is_discontinuous
+            # By the clock of the audio, not by how long the outage took: a busy machine restarts a broker in a minute.
+            for record, published_s in asyncio.run(published(site.kafka)):
+                if _is_dropped(record):
+                    kept_s = published_s - record.end / SAMPLE_RATE_HZ
+                    assert kept_s > SHORT_BUFFER_S - 2 * WINDOW_S, "the newest is kept: as much as the buffer holds"
+
+
+def _is_dropped(record: Record) -> bool:
+    return isinstance(record, Gap) and record.reason is GapReason.DROPPED
