@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -60,7 +60,13 @@ class Airtrace:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, home: Home | None, *, recover: bool = True) -> AsyncIterator[Airtrace]:
+async def open_parts(
+    settings: Settings,
+    home: Home | None,
+    *,
+    recover: bool = True,
+    load_detector: Callable[[], Detector] = NeuralDetector,
+) -> AsyncIterator[Airtrace]:
     """Opens the database, the index and what works on them; `home` may be None if the settings name both servers.
 
     Raises:
@@ -72,7 +78,7 @@ async def open_parts(settings: Settings, home: Home | None, *, recover: bool = T
         executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
         loop = asyncio.get_running_loop()
         importing = loop.run_in_executor(executor, import_client)
-        loading = loop.run_in_executor(executor, NeuralDetector)
+        loading = loop.run_in_executor(executor, load_detector)
         dsn = await stack.enter_async_context(open_database(settings, home))
         storage = await stack.enter_async_context(_storage(settings, dsn))
         await importing

@@ -76,6 +76,7 @@ class Worker:
         *,
         retry_first_s: float = RETRY_FIRST_S,
         orphans_every_s: float = ORPHANS_EVERY_S,
+        max_concurrent_streams: int = MAX_CONCURRENT_STREAMS,
     ) -> None:
         self._bus = bus
         self._storage = storage
@@ -87,7 +88,7 @@ class Worker:
         self._states: dict[int, StreamState] = {}
         self._stale: set[int] = set()  # streams that another worker has written
         self._n_rejected = 0  # records in a row
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT_STREAMS)
+        self._slots = asyncio.Semaphore(max_concurrent_streams)
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_stopping = False

@@ -142,7 +142,6 @@ def _steps(stage: Stage, broadcast: Broadcast) -> dict[str, float]:
 
     for module in (matcher_module, worker_module):
         module.step_timer = timed  # type: ignore[attr-defined]
-    worker_module.STREAMS_AT_ONCE = 1  # whatever is spent is this step's
     whole_s = asyncio.run(_work(stage, broadcast))
     spent["rest"] = whole_s - sum(spent.values())
     return {step: round(value / whole_s, 3) for step, value in sorted(spent.items(), key=lambda item: -item[1])}
@@ -159,7 +158,7 @@ async def _work(stage: Stage, broadcast: Broadcast) -> float:
         ):
             matcher = Matcher(detector, vectors, storage, threads, MatchingSettings(), detector.thresholds)
             begun_s = time.process_time()
-            task = asyncio.create_task(Worker(bus, storage, matcher).run(), name="worker")
+            task = asyncio.create_task(Worker(bus, storage, matcher, max_concurrent_streams=1).run(), name="worker")
             ends = broadcast.ends()
             while {stream: await _position(storage, stream) for stream in ends} != ends:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.5)

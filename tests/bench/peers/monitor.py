@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from unittest.mock import patch
 from uuid import UUID
 
-from monitor import parts as app
 from monitor.core.play import Play
 from monitor.detect.detector import Detector
 from monitor.errors import AudioError
 from monitor.evaluation.plays import Result
 from monitor.local import home
 from monitor.matching.scan import scan, seconds
+from monitor.parts import Airtrace, open_parts
 from monitor.settings import Settings
 from monitor.storage.records import Metadata
 
@@ -60,14 +59,13 @@ class AirtraceListener:
             return [result for path in recordings for result in await _plays(parts, path)]
 
     @asynccontextmanager
-    async def _opened(self, folder: Path) -> AsyncIterator[app.Airtrace]:
-        # The installed package has one detector; the baseline takes its place in all that opens it.
-        with home.held(folder / "home") as held, patch.object(app, "NeuralDetector", self._make):
-            async with app.open_parts(Settings(home=held.path), held) as parts:
+    async def _opened(self, folder: Path) -> AsyncIterator[Airtrace]:
+        with home.held(folder / "home") as held:
+            async with open_parts(Settings(home=held.path), held, load_detector=self._make) as parts:
                 yield parts
 
 
-async def _plays(parts: app.Airtrace, path: Path) -> list[Result]:
+async def _plays(parts: Airtrace, path: Path) -> list[Result]:
     plays: list[Play] = []
     reported: dict[UUID, int] = {}
     async with aclosing(scan(parts.matcher, path)) as scanning:
