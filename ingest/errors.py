@@ -1,19 +1,19 @@
-"""What can go wrong while listening.
+"""The exceptions of ingest.
 
 IngestError
 ├── WireError            a record on the bus cannot be read
-├── BusError             the bus cannot take or give records
-│   └── UnfitBroker      its limits would lose windows
-├── FfmpegMissing        no ffmpeg on this machine
-└── SourceError          a stream or file cannot be heard; `reason` is the coverage gap's reason
-    └── UnsupportedUrl   the URL is of a kind that Airtrace does not open
+├── BusError             the bus cannot take or deliver records
+│   └── UnfitBroker      limits of the brokers would lose windows
+├── FfmpegMissing        this machine has no ffmpeg
+└── SourceError          a stream or file cannot be read; `reason` is that of the coverage gap
+    └── UnsupportedUrl   the URL is of an unsupported kind
 """
 
 from __future__ import annotations
 
 
 class IngestError(Exception):
-    """Something went wrong while listening."""
+    """The base of all errors of ingest."""
 
 
 class WireError(IngestError):
@@ -21,7 +21,7 @@ class WireError(IngestError):
 
 
 class BusError(IngestError):
-    """The bus cannot take or give records."""
+    """The bus cannot take or deliver records."""
 
 
 class UnfitBroker(BusError):
@@ -36,7 +36,7 @@ class FfmpegMissing(IngestError):
 
 
 class SourceError(IngestError):
-    """A stream or file cannot be heard."""
+    """A stream or file cannot be read."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class SourceError(IngestError):
 
 
 class UnsupportedUrl(SourceError):
-    """The URL is of a kind that Airtrace does not open."""
+    """The URL is of a kind that Airtrace does not support."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "not_audio")

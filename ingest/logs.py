@@ -1,4 +1,4 @@
-"""Logging of the whole process, ours and the libraries', to standard error."""
+"""Logging of the whole process, ours and that of the libraries, to standard error."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import structlog
 from structlog.typing import Processor
 
 HANDLER = "airtrace"
-REPEAT_S = 10.0  # aiokafka says the same thing fifty times a second while its brokers are away
+REPEAT_S = 10.0  # aiokafka logs the same message fifty times a second while its brokers are away
 
 
 class RepeatFilter:
-    """A filter for libraries' logs: the same message of the same logger passes once in REPEAT_S."""
+    """A logging filter: passes the same message of the same logger once per REPEAT_S."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._said: dict[tuple[str, str], float] = {}  # the templates in libraries' code: few
+        self._logged_s: dict[tuple[str, str], float] = {}  # by logger and message template: few
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is new enough to be said."""
-        now, said = self._clock(), (record.name, str(record.msg))
-        if now - self._said.get(said, -REPEAT_S) < REPEAT_S:
+        """Whether to log the record."""
+        now_s, key = self._clock(), (record.name, str(record.msg))
+        if now_s - self._logged_s.get(key, -REPEAT_S) < REPEAT_S:
             return False
-        self._said[said] = now
+        self._logged_s[key] = now_s
         return True
 
 
 def configure(level: str, format: str) -> None:
-    """Takes the two settings by their names: auto is console on a terminal, else json. May be called again.
+    """Configures logging; may be called again.
 
-    Libraries are only heard from warnings on: their news are not ours.
+    level: debug, info, warning or error; libraries log at least at warning.
+    format: console, json, or auto, which is console on a terminal and json otherwise.
     """
     minimum = logging.getLevelNamesMapping()[level.upper()]
     renderer = _renderer(format)
@@ -45,7 +46,7 @@ def configure(level: str, format: str) -> None:
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,  # so that configuring again takes hold everywhere
+        cache_logger_on_first_use=False,  # so that configuring again takes effect everywhere
     )
     _configure_libraries(max(minimum, logging.WARNING), shared, renderer)
 
@@ -64,7 +65,7 @@ def _json(logger: object, name: str, event: structlog.typing.EventDict) -> str |
 
 
 def _configure_libraries(minimum: int, shared: list[Processor], renderer: Processor) -> None:
-    """Sends the standard library's records the same way; a handler of an earlier call is replaced."""
+    """Sends records of the standard library's logging the same way; replaces the handler of an earlier call."""
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name(HANDLER)
     handler.addFilter(RepeatFilter(time.monotonic))

@@ -1,4 +1,4 @@
-"""Keeps credentials out of what people and machines get to see: URLs, and text that may quote them. Never raises."""
+"""Removes credentials from URLs, and from text that may quote them, before anybody sees them. Never raises."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 HIDDEN = "***"
 
-# A URL inside a sentence, without the punctuation behind it.
+# A URL inside a sentence, without the punctuation after it.
 QUOTED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*[^\s'\"<>.,:;)\]]")
 PARAMETER = re.compile(r"[^&;]+")
 
-# Shorter values are left alone in text: hiding every "1" or "mp3" would make an error unreadable, and hides nothing.
+# Shorter values stay in text: hiding every "1" or "mp3" would make an error unreadable, and they are no secrets.
 MIN_SECRET_CHARACTERS = 4
 
 
 def redact(url: str) -> str:
-    """The URL without user, password, fragment and the values of its query; `***` when it cannot be taken apart."""
+    """The URL without user, password, fragment and query values; `***` if it cannot be parsed."""
     parts = _parts(url)
     if parts is None:
         return HIDDEN
@@ -40,7 +40,7 @@ def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url.strip())
         is_whole = bool(parts.scheme and parts.hostname)
-        _ = parts.port  # raises when it is no number: then what looks like a host may be half of a password
+        _ = parts.port  # raises if it is no number: then the apparent host may be part of a password
     except ValueError:
         return None
     return parts if is_whole else None

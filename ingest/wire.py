@@ -1,7 +1,7 @@
-"""What travels over the bus: windows of PCM and gaps, and their Kafka key, headers and bytes.
+"""The records on the bus, windows of PCM and gaps, and their Kafka keys, headers and values.
 
-The contract between ingest and monitor. A record carries the wire version; a reader refuses versions it does not know.
-Headers may be added within a version: a reader takes those that it does not find at their defaults.
+This is the contract between ingest and monitor. A record carries its wire version; readers refuse unknown versions.
+Headers may be added within a version: a reader uses the defaults of those that are missing.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from enum import StrEnum
 from ingest import flac
 from ingest.errors import WireError
 
-# 2: the value may be FLAC, which a reader of 1 would take for PCM. What it can read as well is still written as 1.
+# 2: the value may be FLAC, which a reader of version 1 would take for PCM. All other records are still written as 1.
 WIRE_VERSIONS = (b"1", b"2")
 
-# The one PCM format of the system. 32 kHz is what PANNs' Cnn14 was trained on, keeps evidence clips worth hearing,
-# and is twice the fingerprint's 16 kHz.
+# The only PCM format of the system. PANNs' Cnn14 was trained at 32 kHz, evidence clips sound well at it, and it is
+# twice the fingerprint's 16 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono
 MAX_INTEGER = 2**62  # the databases' integers have 63 bits; sums of two of ours must fit
-MAX_TRACE = 200  # of its own format (W3C traceparent) it has 55
+MAX_TRACE_CHARACTERS = 200  # a W3C traceparent has 55
 
 
 class Codec(StrEnum):
-    """How the audio of a window is written."""
+    """The encoding of a window's audio."""
 
     PCM = "pcm"
     FLAC = "flac"
 
 
 class GapReason(StrEnum):
-    """Why a stretch of a stream's wall clock was not listened to."""
+    """Why there is no audio for an interval of a stream's wall clock."""
 
     CONNECTING = "connecting"
     STALLED = "stalled"
@@ -49,12 +49,14 @@ class GapReason(StrEnum):
 class Window:
     """A contiguous slice of one session's PCM.
 
-    `anchor` and every other instant on the wire is a *stream clock* value: samples at 32 kHz since the Unix epoch
-    (see `ingest.timeline`). Sample 0 of the session sounded at `anchor`.
+    `anchor` and every other instant on the wire are *stream clock* values: samples at 32 kHz since the Unix epoch (see
+    `ingest.timeline`). Sample 0 of the session sounded at `anchor`.
 
-    epoch: of the claim under which it was published (see `ingest.leases.lease`); 0 where nobody else can.
-    is_discontinuous: the window that was published before it does not end where it begins.
-    trace: where it belongs in a trace, as W3C's `traceparent`; empty where nobody said.
+    sequence: counts the windows of a session. first_sample: number of the first sample within the session.
+    pcm: signed 16 bit little endian, mono, 32 kHz.
+    epoch: of the lease under which it was published (see `ingest.leases.lease`); 0 if no other process can publish.
+    is_discontinuous: the window published before it does not end where this one starts.
+    trace: its trace context, as W3C `traceparent`; empty if there is none.
     """
 
     stream_id: int
@@ -74,13 +76,13 @@ class Window:
 
     @property
     def end(self) -> int:
-        """Stream clock just behind the last sample."""
+        """Stream clock just after the last sample."""
         return self.start + len(self.pcm) // BYTES_PER_SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of a stream's wall clock without audio, and why. Instants are stream clock values; epoch: as above."""
+    """An interval of a stream's wall clock without audio, as stream clock values. epoch: see `Window`."""
 
     stream_id: int
     start: int
@@ -95,7 +97,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A record as Kafka carries it."""
+    """A record as Kafka carries it: key, headers and value."""
 
     key: bytes
     headers: Headers
@@ -103,7 +105,7 @@ class Encoded:
 
 
 def encode(record: Record, codec: Codec = Codec.PCM) -> Encoded:
-    """The key (the stream, so that one stream stays in order), headers and value of a record."""
+    """Encodes a record. Its key is the stream, so that the records of one stream stay in order."""
     key = str(record.stream_id).encode()
     if isinstance(record, Window):
         fields = {
@@ -126,10 +128,10 @@ def encode(record: Record, codec: Codec = Codec.PCM) -> Encoded:
 
 
 def decode(key: bytes | None, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> Record:
-    """The record behind a Kafka message.
+    """Decodes a Kafka message.
 
     Raises:
-        WireError: the message is not one of ours, of another version, or damaged; the message says which.
+        WireError: it is not a record of ours, has an unknown version, or is damaged; the error says which.
     """
     fields = dict(headers)
     if (version := fields.get("airtrace")) not in WIRE_VERSIONS:
@@ -162,7 +164,7 @@ def _integer(text: bytes) -> int:
 def _gap(stream_id: int, fields: dict[str, bytes], reason: GapReason) -> Gap:
     start, end = _integer(fields["start"]), _integer(fields["end"])
     if end <= start:
-        raise ValueError(f"a gap that ends {start - end} samples before it begins")
+        raise ValueError(f"a gap that ends {start - end} samples before it starts")
     return Gap(stream_id, start, end, reason, _integer(fields.get("epoch", b"0")))
 
 
@@ -182,5 +184,5 @@ def _window(stream_id: int, fields: dict[str, bytes], value: bytes) -> Window:
         pcm=pcm,
         epoch=_integer(fields.get("epoch", b"0")),
         is_discontinuous=fields.get("discontinuity", b"0") != b"0",
-        trace=fields.get("traceparent", b"").decode("ascii", "replace")[:MAX_TRACE],
+        trace=fields.get("traceparent", b"").decode("ascii", "replace")[:MAX_TRACE_CHARACTERS],
     )

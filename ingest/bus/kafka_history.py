@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -11,7 +12,7 @@ from ingest.bus.history import HistorySlice
 from ingest.bus.kafka_client import MAX_HEADERS_BYTES, MAX_RECORD_BYTES, addresses
 from ingest.errors import BusError, WireError
 from ingest.settings import KafkaSettings
-from ingest.wire import SAMPLE_RATE_HZ, Window, decode
+from ingest.wire import SAMPLE_RATE_HZ, Record, Window, decode
 
 READ_TIMEOUT_S = 30.0  # enough to connect and read two minutes of a partition with a hundred streams
 # A window is published after its audio sounded, but the stream clock of a fast source runs ahead of Kafka's clock.
@@ -22,8 +23,9 @@ WAKE_MS = 200  # how long one fetch waits for records
 class KafkaHistory:
     """Reads the windows topic."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, decode: Callable[..., Record] = decode) -> None:
         self._settings = settings
+        self._decode = decode
         self._brokers = addresses(settings)
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
@@ -61,7 +63,7 @@ class KafkaHistory:
             while await consumer.position(topic) < next_offset:
                 fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
                 for message in fetched.get(topic, ()):
-                    window = _window(message, key)
+                    window = self._window(message, key)
                     if window is None or window.epoch < epoch:  # an older epoch: of a process that had lost the stream
                         continue
                     epoch = window.epoch
@@ -73,14 +75,13 @@ class KafkaHistory:
         finally:
             await consumer.stop()
 
-
-def _window(message: ConsumerRecord, key: bytes) -> Window | None:
-    """The window in a message of the requested stream; None for anything else."""
-    if message.key != key:
-        return None
-    headers = tuple((name, value or b"") for name, value in message.headers)
-    try:
-        record = decode(message.key, headers, message.value)
-    except WireError:
-        return None
-    return record if isinstance(record, Window) else None
+    def _window(self, message: ConsumerRecord, key: bytes) -> Window | None:
+        """The window in a message of the requested stream; None for anything else."""
+        if message.key != key:
+            return None
+        headers = tuple((name, value or b"") for name, value in message.headers)
+        try:
+            record = self._decode(message.key, headers, message.value)
+        except WireError:
+            return None
+        return record if isinstance(record, Window) else None

@@ -1,1 +1,1 @@
-"""What a stream is: its URL, and ffmpeg."""
+"""Stream URLs, and ffmpeg, which opens them."""

@@ -1,6 +1,6 @@
-"""One ffmpeg process at a time: a stream or a file in, PCM out (signed 16 bit little endian, mono, 32 kHz).
+"""Runs ffmpeg: a stream or a file in, PCM out (signed 16 bit little endian, mono, 32 kHz).
 
-Whoever enters `listening` or iterates `decode` owns the process; it is ended and reaped on every way out.
+The caller that enters `open_stream` or iterates `decode` owns the process; it is ended and reaped on every way out.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ import ffmpeg
 from ingest.errors import FfmpegMissing, SourceError
 from ingest.redact import redact_text
 from ingest.sources import urls
-from ingest.sources.ffmpeg_errors import KEPT_CHARACTERS, SHOWN_CHARACTERS, Failure, _clean, _exit, _reason, _summary
+from ingest.sources.ffmpeg_errors import KEPT_CHARACTERS, Failure, gap_reason, printable, summarize
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason
 
-READ_BYTES = 64 * 1024  # a pipe holds no more
+READ_BYTES = 64 * 1024  # the capacity of a pipe
 GRACE_S = 2.0  # for each step of the ladder: end on its own, SIGTERM, SIGKILL
 
-KEPT_LINES = 20  # of what it said last
+KEPT_LINES = 20  # the last ones of stderr
 
 QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error")
 
-# PCM in pieces of 0.1 s, written at once: little latency without a wake-up for every frame of the codec.
+# PCM in pieces of 0.1 s, flushed at once: low latency without a wake-up for every frame of the codec.
 LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={SAMPLE_RATE_HZ // 10}:p=0", "flush_packets": 1}
 
-# Files that name other files: they would make ffmpeg open whatever they say.
+# Files that name other files: ffmpeg would open whatever they name.
 PLAYLIST = re.compile(rb"\s*(#EXTM3U|ffconcat|(<\?xml[^>]*>\s*)?<MPD\b|\[playlist\])", re.IGNORECASE)
 PLAYLIST_BYTES = 256
 
-RAW_FORMATS = {".g722": "g722"}  # files without a header, known by their name only
+RAW_FORMATS = {".g722": "g722"}  # formats without a header, recognized only by the file name
 
 
 @cache
 def binary() -> str:
-    """Path of the ffmpeg program: this machine's, or else the one in the wheel imageio-ffmpeg.
+    """Path of the ffmpeg program: the one on PATH, or else that of the wheel imageio-ffmpeg.
 
     Raises:
         FfmpegMissing: there is neither.
@@ -50,7 +50,7 @@ def binary() -> str:
     if found := shutil.which("ffmpeg"):
         return found
     try:
-        import imageio_ffmpeg  # tries its binary: only where it is needed
+        import imageio_ffmpeg  # the import runs its binary: only if needed
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
@@ -60,37 +60,38 @@ def binary() -> str:
 class Process:
     """A running ffmpeg."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, source: str, grace_s: float = GRACE_S) -> None:
+        """`source`: what it reads, as in its arguments. `grace_s`: how long it may take to react to a signal."""
         self._process = process
-        self._name = name
+        self._source = source
+        self._grace_s = grace_s
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._half = b""
-        self._has_given = False
+        self._had_audio = False
         self._draining = asyncio.create_task(self._drain(), name=f"ffmpeg-stderr-{process.pid}")
 
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
-        """The next whole samples, as they come; empty at the end. May be cancelled without losing any."""
+        """The next PCM in whole samples, up to `max_bytes`; empty at the end. A cancellation loses none."""
         stdout = _stream(self._process.stdout)
         while data := await stdout.read(max_bytes):
             data = self._half + data
             whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
             self._half = data[whole:]
             if whole:
-                self._has_given = True
+                self._had_audio = True
                 return data[:whole]
         return b""
 
     async def failure(self) -> Failure:
-        """Why it ended; call it when `read` gave nothing."""
+        """Why it ended; call it after `read` returned nothing."""
         await self._end(None, signal.SIGTERM, signal.SIGKILL)
         code = self._process.returncode
-        lines = [redact_text(line.removeprefix(f"{self._name}: "), self._name) for line in self._lines]
-        reason = _reason(code, self._has_given, "\n".join(lines))
-        text = _summary(lines)[:SHOWN_CHARACTERS] or _exit(code, self._has_given)
-        return Failure(reason, text, code)
+        lines = [redact_text(line.removeprefix(f"{self._source}: "), self._source) for line in self._lines]
+        reason = gap_reason(code, "\n".join(lines), had_audio=self._had_audio)
+        return Failure(reason, summarize(lines, code, had_audio=self._had_audio), code)
 
     async def close(self) -> None:
-        """Ends it if it still runs; at once when this is cancelled."""
+        """Ends it if it is still running; kills it at once if this call is cancelled."""
         try:
             await self._end(signal.SIGTERM, signal.SIGKILL)
         except asyncio.CancelledError:
@@ -99,7 +100,7 @@ class Process:
             raise
 
     def kill(self) -> None:
-        """Ends it without waiting for that."""
+        """Kills it without waiting."""
         with suppress(ProcessLookupError):
             self._process.kill()
 
@@ -109,13 +110,13 @@ class Process:
                 with suppress(ProcessLookupError):
                     self._process.send_signal(step)
             with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE_S):
+                async with asyncio.timeout(self._grace_s):
                     await self._ended()
                     return
         await self._ended()
 
     async def _ended(self) -> None:
-        """Empties the pipe on the way: ffmpeg does not heed a signal while it waits for room in it."""
+        """Waits for its end and empties the pipe meanwhile: ffmpeg ignores signals while it waits for space there."""
         stdout = _stream(self._process.stdout)
         while await stdout.read(READ_BYTES):
             pass
@@ -123,45 +124,51 @@ class Process:
         await asyncio.shield(self._draining)
 
     async def _drain(self) -> None:
-        """Reads stderr at all times: ffmpeg stops when that pipe is full."""
+        """Reads stderr all the time: ffmpeg blocks while that pipe is full."""
         stderr = _stream(self._process.stderr)
         rest = ""
         while data := await stderr.read(READ_BYTES):
             *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
-            self._lines.extend(_clean(line) for line in lines if line)
+            self._lines.extend(printable(line) for line in lines if line)
             rest = rest[:KEPT_CHARACTERS]
         if rest:
-            self._lines.append(_clean(rest))
+            self._lines.append(printable(rest))
 
 
 @asynccontextmanager
-async def open_stream(url: str) -> AsyncIterator[Process]:
-    """A stream being received.
+async def open_stream(url: str, *, program: str | None = None, grace_s: float = GRACE_S) -> AsyncIterator[Process]:
+    """Receives a stream.
+
+    program: path of ffmpeg; None: see `binary`. grace_s: how long it may take to react to a signal.
 
     Raises:
         UnsupportedUrl: the URL is of a kind that Airtrace does not open.
         FfmpegMissing: there is no ffmpeg.
     """
     source = urls.check(url)
-    async with _running(source.url, source.options, LIVE_OUTPUT) as process:
+    if program is None:
+        program = await asyncio.to_thread(binary)
+    command = _command(program, source.url, source.options, LIVE_OUTPUT)
+    async with _running(command, source.url, grace_s) as process:
         yield process
 
 
 async def decode(path: Path) -> AsyncGenerator[bytes, None]:
-    """A file's audio, in pieces of at most 64 KiB; of a truncated file, what there is.
+    """A file's audio as PCM in pieces of at most 64 KiB; of a truncated file, as much as there is.
 
     Raises:
-        SourceError: it is no audio (`not_audio`), or decoding broke off, perhaps after some audio (`decode_error`).
+        SourceError: it has no audio (`not_audio`), or decoding failed, possibly after some audio (`decode_error`).
         FfmpegMissing: there is no ffmpeg.
     """
     if await asyncio.to_thread(_is_playlist, path):
-        raise SourceError("a playlist, not a recording: give the files that it names", GapReason.NOT_AUDIO)
+        raise SourceError("a playlist, not a recording: add the files that it names", GapReason.NOT_AUDIO)
     options = {"protocol_whitelist": "file"}
     if raw := RAW_FORMATS.get(path.suffix.lower()):
         options["format"] = raw
     has_audio = False
     # "file:" keeps a name like "-x.wav" or "a:b.wav" from being read as anything but a name.
-    async with _running(f"file:{path}", options, {}) as process:
+    source = f"file:{path}"
+    async with _running(_command(await asyncio.to_thread(binary), source, options, {}), source) as process:
         while pcm := await process.read():
             has_audio = True
             yield pcm
@@ -173,23 +180,22 @@ async def decode(path: Path) -> AsyncGenerator[bytes, None]:
 
 
 @asynccontextmanager
-async def _running(source: str, options: Mapping[str, str], output: Mapping[str, object]) -> AsyncIterator[Process]:
-    command = _command(await asyncio.to_thread(binary), source, options, output)
+async def _running(command: list[str], source: str, grace_s: float = GRACE_S) -> AsyncIterator[Process]:
     started = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a terminal's Ctrl-C is for us; we end it when we are done
+        start_new_session=True,  # a terminal's Ctrl-C is meant for us; we end ffmpeg when we are done
     )
-    process = Process(started, source)
+    process = Process(started, source, grace_s)
     try:
         yield process
     finally:
         closing = asyncio.create_task(process.close(), name=f"ffmpeg-close-{started.pid}")
         try:
             await asyncio.shield(closing)
-        except asyncio.CancelledError:  # once more: perhaps the loop ends, and a close that goes on by itself does not
+        except asyncio.CancelledError:  # a second time: the loop may end, and the close with it
             process.kill()
             await asyncio.wait([closing])
             raise

@@ -1,4 +1,4 @@
-"""What a stream's URL may be, and how ffmpeg is told to open each kind. Opens nothing itself."""
+"""Which URLs a stream may have, and ffmpeg's options for each kind. Opens nothing itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 
 from ingest.errors import UnsupportedUrl
 
-# Only ends an ffmpeg that outlived us: it is longer than any time-out that the settings allow the reader itself.
+# Only ends an ffmpeg that outlived us: it is longer than any timeout that the settings allow for the reader.
 IO_TIMEOUT_S = 330
 IO_TIMEOUT = {"rw_timeout": str(IO_TIMEOUT_S * 1_000_000)}
 
-# How much ffmpeg reads before it settles for a format. Web radio begins amid an MP3 frame, and ffmpeg 5 then reads
-# 128 KB before it believes in MP3: 8 s at 128 kb/s. Other formats are certain after far less.
+# How much ffmpeg reads to detect the format. Web radio starts in the middle of an MP3 frame, and ffmpeg 5 then reads
+# 128 KB before it accepts MP3: 8 s at 128 kb/s. It detects other formats after far less.
 FORMAT_PROBE_BYTES = 16_384
 
-# Whatever a playlist or a redirect names, ffmpeg opens nothing but these: never a file of this machine.
+# Whatever a playlist or a redirect names, ffmpeg opens only these: never a file on this machine.
 WEB = "http,https,httpproxy,tcp,tls,crypto"
 PROTOCOLS = {
     "http": WEB,
@@ -43,20 +43,20 @@ class Source:
 
 
 def check(url: str) -> Source:
-    """How to open a stream.
+    """Returns how to open a stream.
 
     Raises:
-        UnsupportedUrl: it is no URL of a kind that is accepted. The message does not repeat it: it may hold a password.
+        UnsupportedUrl: it is not an accepted URL. The message does not quote it: it may contain a password.
     """
     url = url.strip()
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in PROTOCOLS:
-        raise UnsupportedUrl(f"streams of this kind are not opened; give one of {ACCEPTED}")
+        raise UnsupportedUrl(f"streams of this kind are not supported; use one of {ACCEPTED}")
     if not url.isprintable() or " " in url:
-        raise UnsupportedUrl("the URL has spaces or control characters in it: write them as %20 and the like")
+        raise UnsupportedUrl("the URL contains spaces or control characters: percent-encode them, as in %20")
     _check_address(url)
-    return Source(f"{scheme}://{rest}", _options(scheme))  # ffmpeg knows its protocols in lower case only
+    return Source(f"{scheme}://{rest}", _options(scheme))  # ffmpeg only knows lower-case protocols
 
 
 def _check_address(url: str) -> None:
@@ -66,13 +66,13 @@ def _check_address(url: str) -> None:
     except ValueError as error:
         raise UnsupportedUrl("the URL's host or port is not valid: a port is a number from 1 to 65535") from error
     if not host:
-        raise UnsupportedUrl("the URL has no host: write scheme://host/path (to receive on any address, host 0.0.0.0)")
+        raise UnsupportedUrl("the URL has no host: write scheme://host/path (host 0.0.0.0 to receive on any address)")
     if port == 0:
         raise UnsupportedUrl("the URL's port is not valid: a port is a number from 1 to 65535")
 
 
 def _options(scheme: str) -> dict[str, str]:
-    """Never ffmpeg's own -reconnect: it hides a break from the clock, and the audio behind it would be misdated."""
+    """Never uses ffmpeg's own -reconnect: it hides a break, and the audio after it would get wrong times."""
     options = {"protocol_whitelist": PROTOCOLS[scheme]}
     if scheme in ("http", "https"):
         probing = {"formatprobesize": str(FORMAT_PROBE_BYTES)}
@@ -80,7 +80,7 @@ def _options(scheme: str) -> dict[str, str]:
     if scheme in ("rtsp", "rtsps"):  # over TCP: lost datagrams would shift the clock
         timeout = {"timeout": IO_TIMEOUT["rw_timeout"]}
         return {**options, **timeout, "rtsp_transport": "tcp", "user_agent": _user_agent()}
-    if scheme in ("udp", "rtp"):  # without a connection there is no time-out to set; the reader has its own
+    if scheme in ("udp", "rtp"):  # no connection, so no timeout to set; the reader has its own
         return options
     return {**options, **IO_TIMEOUT}
 

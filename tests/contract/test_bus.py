@@ -6,7 +6,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Record, Window
 from tests.broker import Broker, kafka_settings
+from tests.fakes import MemoryBus
 
 DEADLINE_S = 30
 SESSION = uuid.UUID(int=7)
@@ -73,6 +74,32 @@ class SpoolRig:
         for path in self._folder.glob("*.log"):
             if int(path.stem) < first.offset:
                 path.unlink()
+
+    async def sent(self) -> list[Encoded]:
+        return []
+
+
+class MemoryRig:
+    """The stand-in for a bus in other tests."""
+
+    is_shared = False
+    other_topic = "airtrace.matches.v1"
+
+    def __init__(self) -> None:
+        self._bus = MemoryBus()
+
+    def opened(self) -> AbstractAsyncContextManager[MemoryBus]:
+        return nullcontext(self._bus)
+
+    async def publish_alien(self, bus: MemoryBus) -> None:
+        await bus.append(ALIEN)
+
+    async def dead_letters(self) -> list[tuple[str, bytes]]:
+        assert self._bus.dead_letters
+        return [letter for _, letter in sorted(self._bus.dead_letters.items())]
+
+    async def forget_before(self, first: Delivery) -> None:
+        self._bus.oldest = first.offset
 
     async def sent(self) -> list[Encoded]:
         return []
@@ -132,8 +159,10 @@ class KafkaRig:
         return [Encoded(message.key, message.headers, message.value)]
 
 
-@pytest.fixture(params=["spool", "kafka"])
+@pytest.fixture(params=["memory", "spool", "kafka"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    if request.param == "memory":
+        return MemoryRig()
     if request.param == "spool":
         return SpoolRig(tmp_path / "spool")
     return KafkaRig(request.getfixturevalue("any_kafka"))

@@ -1,4 +1,4 @@
-"""What every recorder does, whichever log it reads: it finds a stream's windows, and the consumer does not notice."""
+"""Every window history, whichever log it reads, finds a stream's windows without affecting the consumer."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from ingest import metrics
-from ingest.bus import kafka_history
 from ingest.bus.history import WindowHistory
 from ingest.bus.kafka import KafkaBus
+from ingest.bus.kafka_history import KafkaHistory
 from ingest.bus.port import Bus, Delivery
 from ingest.bus.spool import FILE_BYTES, Spool
 from ingest.bus.spool_history import SpoolHistory
 from ingest.errors import BusError
 from ingest.settings import KafkaSettings
-from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Window, encode
+from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Encoded, Gap, GapReason, Record, Window, decode, encode
 from monitor.parts import window_history
 from monitor.settings import Settings
 from tests.broker import Broker, kafka_settings
@@ -72,7 +73,7 @@ def clock(windows: float, length: int = LENGTH) -> int:
     return ANCHOR + round(windows * length)
 
 
-async def test_the_windows_that_touch_an_interval_are_found_in_order(log: Log) -> None:
+async def test_windows_that_overlap_an_interval_are_found_in_order(log: Log) -> None:
     await put(log.bus, [window(1, number) for number in range(20)])
     found = await log.history.windows(1, 0, clock(5.5), clock(8))
     assert found.windows == tuple(window(1, number) for number in (5, 6, 7))
@@ -80,7 +81,7 @@ async def test_the_windows_that_touch_an_interval_are_found_in_order(log: Log) -
     assert [each.sequence for each in whole.windows] == list(range(20))
 
 
-async def test_other_streams_gaps_and_what_cannot_be_read_are_passed_over(log: Log) -> None:
+async def test_other_streams_gaps_and_unreadable_records_are_skipped(log: Log) -> None:
     await put(log.bus, [window(2, 0), window(1, 0), window(11, 1)])
     if isinstance(log.bus, Spool):
         await log.bus.append(ALIEN)
@@ -93,10 +94,10 @@ async def test_other_streams_gaps_and_what_cannot_be_read_are_passed_over(log: L
     rejected = metrics.REJECTED._value.get()
     found = await log.history.windows(1, 0, clock(0), clock(10))
     assert found.windows == (window(1, 0), window(1, 2))
-    assert metrics.REJECTED._value.get() == rejected, "that is the consumer's to do"
+    assert metrics.REJECTED._value.get() == rejected, "rejecting is the consumer's job"
 
 
-async def test_what_the_log_has_not_is_nothing(log: Log) -> None:
+async def test_an_interval_that_the_log_does_not_have_is_empty(log: Log) -> None:
     assert (await log.history.windows(1, 0, clock(0), clock(10))).windows == ()
     await put(log.bus, [window(1, number) for number in range(3)])
     for stream, begin, end in ((1, -20, 0), (1, 3, 10), (2, 0, 3), (1, 10**9, 10**9 + 1)):
@@ -127,7 +128,7 @@ async def test_the_consumer_does_not_notice(log: Log) -> None:
 # The spool
 
 
-async def test_a_spool_says_from_when_to_when_it_has_a_stream(tmp_path: Path) -> None:
+async def test_a_spool_reports_the_interval_for_which_it_has_a_stream(tmp_path: Path) -> None:
     async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number) for number in range(3, 8)])
         found = await SpoolHistory(tmp_path).windows(1, 0, clock(100), clock(101))
@@ -136,7 +137,7 @@ async def test_a_spool_says_from_when_to_when_it_has_a_stream(tmp_path: Path) ->
         assert (found.oldest, found.newest) == (None, None)
 
 
-async def test_a_spool_is_read_when_nobody_has_it_open_and_over_its_files(tmp_path: Path) -> None:
+async def test_a_closed_spool_is_read_across_its_files(tmp_path: Path) -> None:
     length = FILE_BYTES // BYTES_PER_SAMPLE // 3
     async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number, length) for number in range(8)])
@@ -145,7 +146,7 @@ async def test_a_spool_is_read_when_nobody_has_it_open_and_over_its_files(tmp_pa
     assert [each.sequence for each in found.windows] == list(range(8))
 
 
-async def test_a_record_that_is_just_being_written_is_not_there_yet(tmp_path: Path) -> None:
+async def test_a_record_that_is_still_being_written_is_skipped(tmp_path: Path) -> None:
     async with Spool(tmp_path, max_mb=64) as spool:
         await put(spool, [window(1, number) for number in range(3)])
     (path,) = tmp_path.glob("*.log")
@@ -158,7 +159,7 @@ async def test_a_record_that_is_just_being_written_is_not_there_yet(tmp_path: Pa
         assert path.read_bytes() == whole[:length]
 
 
-async def test_where_there_is_no_spool_kafka_is_named(tmp_path: Path) -> None:
+async def test_a_missing_spool_is_an_error_that_names_the_kafka_setting(tmp_path: Path) -> None:
     with pytest.raises(BusError, match="AIRTRACE_KAFKA__BOOTSTRAP"):
         await SpoolHistory(tmp_path / "none").windows(1, 0, clock(0), clock(1))
 
@@ -166,8 +167,8 @@ async def test_where_there_is_no_spool_kafka_is_named(tmp_path: Path) -> None:
 # Kafka
 
 
-async def test_kafka_is_read_from_the_time_of_the_interval_on(
-    any_kafka: Broker, monkeypatch: pytest.MonkeyPatch
+async def test_kafka_is_read_starting_at_the_time_of_the_interval(
+    any_kafka: Broker,
 ) -> None:
     settings = kafka_settings(any_kafka.bootstrap, partitions=1)
     second = SAMPLE_RATE_HZ // 10  # a window of a tenth of a second, one every minute
@@ -188,17 +189,20 @@ async def test_kafka_is_read_from_the_time_of_the_interval_on(
                     timestamp_ms=1000 * each.end // SAMPLE_RATE_HZ,
                 )
         seen: list[int] = []
-        decode = kafka_history.decode
-        monkeypatch.setattr(kafka_history, "decode", lambda *of: (seen.append(1), decode(*of))[1])
-        history = window_history(Settings(home=Path("/nowhere"), kafka=settings))
+
+        def counting(*message: Any) -> Record:
+            seen.append(1)
+            return decode(*message)
+
+        history = KafkaHistory(settings, decode=counting)
         found = await history.windows(1, 0, minutes[6].start, minutes[6].end)
     assert found.windows == (minutes[6],)
-    assert len(seen) <= 4, "it read what lies long before"
+    assert len(seen) <= 4, "it read windows from long before"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "someone:hunter2@127.0.0.1:9"])
-async def test_kafka_that_is_away_is_an_error_without_secrets(address: str) -> None:
+async def test_an_unreachable_kafka_is_an_error_without_secrets(address: str) -> None:
     history = window_history(Settings(home=Path("/nowhere"), kafka=KafkaSettings(bootstrap=address)))
-    with pytest.raises(BusError, match=r"Kafka at 127\.0\.0\.1:9 cannot be asked") as raised:
+    with pytest.raises(BusError, match=r"Kafka at 127\.0\.0\.1:9 does not give past windows") as raised:
         await history.windows(1, 0, clock(0), clock(1))
     assert "hunter2" not in str(raised.value)

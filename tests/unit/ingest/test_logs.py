@@ -1,4 +1,4 @@
-"""One stream of logs, ours and the libraries', in the asked form, without local variables in tracebacks."""
+"""One stream of logs, ours and the libraries', in the requested format, without local variables in tracebacks."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ def _said(*arguments: str) -> list[str]:
     return done.stderr.splitlines()
 
 
-def test_auto_is_json_where_there_is_no_terminal() -> None:
+def test_auto_is_json_without_a_terminal() -> None:
     lines = [json.loads(line) for line in _said("info", "auto")]
     assert [line["event"] for line in lines] == ["loud.event", "it is wrong", "bad.event"]
     assert lines[0]["stream"] == 7
@@ -41,7 +41,7 @@ def test_auto_is_json_where_there_is_no_terminal() -> None:
     assert all(line["timestamp"].endswith("Z") for line in lines)
 
 
-def test_console_is_readable_and_without_colours_where_there_is_no_terminal() -> None:
+def test_console_is_readable_and_has_no_colors_without_a_terminal() -> None:
     text = "\n".join(_said("warning", "console"))
     assert "loud.event" in text
     assert "stream=7" in text
@@ -57,7 +57,7 @@ def test_tracebacks_do_not_show_variables() -> None:
         assert "hunter2" not in text
 
 
-def test_the_level_holds_for_libraries_from_warnings_up() -> None:
+def test_the_level_applies_to_libraries_but_is_at_least_warning() -> None:
     assert len(_said("error", "json")) == 1
     events = [json.loads(line)["event"] for line in _said("debug", "json")]
     assert events == ["quiet.event", "loud.event", "it is wrong", "bad.event"]
@@ -67,7 +67,7 @@ def _warning(text: str, *values: object, logger: str = "aiokafka") -> logging.Lo
     return logging.LogRecord(logger, logging.WARNING, "", 0, text, values, None)
 
 
-def test_a_library_that_repeats_itself_is_heard_once_in_a_while() -> None:
+def test_repeated_messages_of_a_library_are_logged_once_in_a_while() -> None:
     now = [100.0]
     seldom = RepeatFilter(lambda: now[0])
     assert seldom.filter(_warning("no broker at %s", "a"))

@@ -1,4 +1,4 @@
-"""Credentials leave no trace, and nothing that is no URL raises."""
+"""Credentials leave no trace, and no input raises."""
 
 import pytest
 from hypothesis import example, given
@@ -38,7 +38,7 @@ def test_a_url_keeps_what_tells_streams_apart(url: str, shown: str) -> None:
         "",
     ],
 )
-def test_what_cannot_be_taken_apart_is_hidden_altogether(url: str) -> None:
+def test_a_url_that_cannot_be_parsed_is_hidden_altogether(url: str) -> None:
     assert redact(url) == "***"
 
 
@@ -71,6 +71,6 @@ def test_errors_are_quoted_without_credentials() -> None:
     assert "https://cdn.example/x?sig=***," in shown
 
 
-def test_an_error_without_a_url_is_left_as_it_is() -> None:
+def test_an_error_without_a_url_stays_as_it_is() -> None:
     said = "Server returned 404 Not Found (mp3)"
     assert redact_text(said, "http://radio.example/a?format=mp3") == said

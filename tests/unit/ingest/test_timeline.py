@@ -1,4 +1,4 @@
-"""Stream clock and UTC turn into each other."""
+"""Stream clock and UTC convert into each other."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

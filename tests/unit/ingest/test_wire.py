@@ -1,4 +1,4 @@
-"""Every record survives the wire, and what is no record is refused with a reason."""
+"""Every record survives the wire, and anything else is refused with a reason."""
 
 import uuid
 
@@ -41,7 +41,7 @@ def test_music_is_smaller_as_flac_and_comes_back_bit_by_bit() -> None:
     assert decode(encoded.key, encoded.headers, encoded.value) == window
 
 
-def test_messages_of_before_there_were_epochs_and_codecs_are_read() -> None:
+def test_messages_without_epoch_and_codec_are_read() -> None:
     old = ("airtrace", "kind", "session", "sequence", "anchor", "first_sample", "sample_rate_hz")
     encoded = encode(WINDOW)
     headers = [(name, value) for name, value in encoded.headers if name in old]
@@ -51,7 +51,7 @@ def test_messages_of_before_there_were_epochs_and_codecs_are_read() -> None:
     assert decode(b"7", headers, b"") == gap
 
 
-def test_a_reader_that_knows_no_flac_refuses_it_instead_of_taking_it_for_noise() -> None:
+def test_a_reader_without_flac_refuses_it_instead_of_taking_it_for_noise() -> None:
     assert dict(encode(WINDOW).headers)["airtrace"] == b"1"
     assert dict(encode(WINDOW, Codec.FLAC).headers)["airtrace"] == b"2"
 
@@ -109,18 +109,18 @@ def _changed(**headers: bytes | None) -> Encoded:
         (_changed(epoch=b"9" * 20), "out of bounds"),
         (_changed(codec=b"mp3"), "damaged"),
         (Encoded(str(2**63).encode(), encode(WINDOW).headers, b"\0\0"), "out of bounds"),
-        (Encoded(b"7", encode(Gap(7, 5, 5, GapReason.ENDED)).headers, b""), "before it begins"),
+        (Encoded(b"7", encode(Gap(7, 5, 5, GapReason.ENDED)).headers, b""), "before it starts"),
         (Encoded(b"x", encode(WINDOW).headers, b"\0\0"), "damaged"),
         (Encoded(b"7", encode(WINDOW).headers, b""), "whole number of samples"),
         (Encoded(b"7", encode(WINDOW).headers, b"\0\0\0"), "whole number of samples"),
         (Encoded(b"7", encode(Gap(7, 0, 1, GapReason.ENDED)).headers[:-2], b""), "damaged.*reason"),
     ],
 )
-def test_what_is_no_record_is_refused_with_a_reason(encoded: Encoded, why: str) -> None:
+def test_a_message_that_is_no_record_is_refused_with_a_reason(encoded: Encoded, why: str) -> None:
     with pytest.raises(WireError, match=why):
         decode(encoded.key, encoded.headers, encoded.value)
 
 
-def test_a_message_without_anything_is_refused() -> None:
+def test_an_empty_message_is_refused() -> None:
     with pytest.raises(WireError):
         decode(None, (), None)

@@ -75,7 +75,7 @@ async def test_a_file_is_decoded_whatever_its_format_and_name(
         assert heard_at(pcm[middle - 3200 : middle + 3200]) == pytest.approx(second, abs=0.05)
 
 
-async def test_a_relative_name_with_a_leading_dash_is_a_name(
+async def test_a_relative_path_with_a_leading_dash_is_no_option(
     file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(file("-x.wav", 1, *WAV).parent)
@@ -88,7 +88,7 @@ async def test_stereo_of_another_rate_becomes_mono_at_32_khz(file: Callable[...,
 
 
 @pytest.mark.parametrize(("name", "options"), [("a.wav", WAV), ("a.mp3", MP3)])
-async def test_of_a_truncated_file_what_there_is_is_decoded(
+async def test_a_truncated_file_is_decoded_up_to_its_end(
     file: Callable[..., Path], name: str, options: tuple[str, ...]
 ) -> None:
     path = file(name, 4, *options)
@@ -112,7 +112,7 @@ async def test_of_a_truncated_file_what_there_is_is_decoded(
         ("a.mpd", b'<?xml version="1.0"?>\n<MPD xmlns="x">', "playlist"),
     ],
 )
-async def test_what_is_no_audio_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, why: str) -> None:
+async def test_a_file_without_audio_is_refused_in_one_line(tmp_path: Path, name: str, content: bytes, why: str) -> None:
     (tmp_path / name).write_bytes(content)
     refused = await refusal(tmp_path / name)
     assert why in str(refused)
@@ -120,7 +120,7 @@ async def test_what_is_no_audio_is_refused_in_one_line(tmp_path: Path, name: str
     assert str(tmp_path) not in str(refused)
 
 
-async def test_a_header_without_audio_is_no_audio(file: Callable[..., Path]) -> None:
+async def test_a_header_alone_is_no_audio(file: Callable[..., Path]) -> None:
     path = file("a.wav", 1, *WAV)
     path.write_bytes(path.read_bytes()[:78])
     assert (await refusal(path)).reason == "not_audio"
@@ -136,11 +136,11 @@ async def test_a_film_without_sound_has_no_audio(tmp_path: Path) -> None:
     assert refused.reason == "not_audio"
 
 
-async def test_a_file_that_is_not_there_is_an_error_of_reading(tmp_path: Path) -> None:
+async def test_a_missing_file_is_a_decode_error(tmp_path: Path) -> None:
     assert (await refusal(tmp_path / "none.wav")).reason == "decode_error"
 
 
-async def test_decoding_that_is_given_up_leaves_no_process(file: Callable[..., Path]) -> None:
+async def test_abandoned_decoding_leaves_no_process(file: Callable[..., Path]) -> None:
     before = ffmpegs.running()
     chunks = ffmpeg.decode(file("a.wav", 60, *WAV))
     assert await anext(chunks)
@@ -149,7 +149,7 @@ async def test_decoding_that_is_given_up_leaves_no_process(file: Callable[..., P
     assert ffmpegs.running() == before
 
 
-async def test_a_stream_gives_whole_samples_and_then_says_that_it_ended(station: Any) -> None:
+async def test_a_stream_gives_whole_samples_and_then_ends(station: Any) -> None:
     n = 0
     async with ffmpeg.open_stream(f"{station.url}/live-1") as process:
         while pcm := await process.read(4095):
@@ -167,7 +167,7 @@ async def test_a_stream_gives_whole_samples_and_then_says_that_it_ended(station:
         ("/nothing", GapReason.CONNECTING, "404"),
     ],
 )
-async def test_what_gives_no_audio_says_why(station: Any, path: str, reason: GapReason, says: str) -> None:
+async def test_a_stream_without_audio_says_why(station: Any, path: str, reason: GapReason, says: str) -> None:
     station.files["/page.html"] = b"<!DOCTYPE html><html><body>" + b"<p>hello</p>" * 500 + b"</body></html>"
     async with ffmpeg.open_stream(f"{station.url}{path}") as process:
         assert await process.read() == b""
@@ -176,7 +176,7 @@ async def test_what_gives_no_audio_says_why(station: Any, path: str, reason: Gap
     assert says in failure.text
 
 
-async def test_a_refused_connection_is_told_without_credentials() -> None:
+async def test_a_refused_connection_is_reported_without_credentials() -> None:
     async with ffmpeg.open_stream("http://user:hunter22@127.0.0.1:1/live?key=topsecret") as process:
         assert await process.read() == b""
         failure = await process.failure()
@@ -202,7 +202,7 @@ async def test_a_playlist_from_the_network_cannot_open_a_file(station: Any, file
             assert await process.read() == b""
 
 
-async def test_hls_is_heard(station: Any, encode: Callable[..., bytes]) -> None:
+async def test_hls_is_received(station: Any, encode: Callable[..., bytes]) -> None:
     station.files["/a.ts"] = encode(3, "-f", "mpegts", "-c:a", "aac")
     station.files["/list.m3u8"] = b"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\na.ts\n#EXT-X-ENDLIST\n"
     n = 0
@@ -226,7 +226,7 @@ async def test_a_cancelled_listener_leaves_no_process(station: Any) -> None:
         async with ffmpeg.open_stream(f"{station.url}/live") as process:
             pids.append(process._process.pid)
             await process.read()
-            await asyncio.Event().wait()  # reads no more: ffmpeg waits for room in the pipe
+            await asyncio.Event().wait()  # reads no more: ffmpeg waits for space in the pipe
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(listen(), name="listen")
@@ -250,7 +250,7 @@ def test_decoding_that_is_cancelled_twice_leaves_no_process_when_the_loop_ends(f
 
         task = asyncio.create_task(decode(), name="decode")
         await has_begun.wait()
-        await asyncio.sleep(0.3)  # the pipe fills: ffmpeg does not heed SIGTERM then
+        await asyncio.sleep(0.3)  # the pipe fills up: then ffmpeg ignores SIGTERM
         task.cancel()
         await asyncio.sleep(0.001)  # it is being closed
         task.cancel()
@@ -261,24 +261,20 @@ def test_decoding_that_is_cancelled_twice_leaves_no_process_when_the_loop_ends(f
     assert ffmpegs.running() == before
 
 
-async def test_a_process_that_heeds_no_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_ignores_signals_is_killed(tmp_path: Path) -> None:
     stubborn = tmp_path / "ffmpeg"
     stubborn.write_text(
         f"#!{sys.executable}\nimport signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "sys.stdout.write('ab'); sys.stdout.flush()\ntime.sleep(600)\n"
     )
     stubborn.chmod(0o755)
-    monkeypatch.setattr(ffmpeg, "binary", lambda: str(stubborn))
-    monkeypatch.setattr(ffmpeg, "GRACE_S", 0.2)
-    async with ffmpeg.open_stream("http://127.0.0.1:1/") as process:
+    async with ffmpeg.open_stream("http://127.0.0.1:1/", program=str(stubborn), grace_s=0.2) as process:
         assert await process.read() == b"ab"
         pid = process._process.pid
     assert is_gone(pid)
 
 
-async def test_an_endless_flood_of_errors_does_not_stop_the_audio(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_flood_of_errors_does_not_stop_the_audio(tmp_path: Path) -> None:
     noisy = tmp_path / "ffmpeg"
     noisy.write_text(
         f"#!{sys.executable}\nimport sys\n"
@@ -287,8 +283,7 @@ async def test_an_endless_flood_of_errors_does_not_stop_the_audio(
         "sys.stdout.write('ab' * 1000); sys.stdout.flush()\nsys.exit(1)\n"
     )
     noisy.chmod(0o755)
-    monkeypatch.setattr(ffmpeg, "binary", lambda: str(noisy))
-    async with ffmpeg.open_stream("http://127.0.0.1:1/") as process:
+    async with ffmpeg.open_stream("http://127.0.0.1:1/", program=str(noisy)) as process:
         assert await process.read() == b"ab" * 1000
         assert await process.read() == b""
         failure = await process.failure()
@@ -297,14 +292,14 @@ async def test_an_endless_flood_of_errors_does_not_stop_the_audio(
     assert len(failure.text) <= 300
 
 
-def test_the_machines_own_ffmpeg_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ffmpeg_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "ffmpeg"
     own.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert ffmpeg.binary.__wrapped__() == str(own)
 
 
-def test_without_one_the_wheels_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_one_on_the_path_the_wheel_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "imageio_ffmpeg" in ffmpeg.binary.__wrapped__()
 

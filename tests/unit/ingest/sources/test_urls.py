@@ -1,4 +1,4 @@
-"""Only network streams are opened, and whatever they name, never a file."""
+"""Only network streams are opened, and never a file, whatever they name."""
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_anything_else_is_refused_in_one_line(url: str) -> None:
 
 
 def test_the_refusal_says_what_is_accepted() -> None:
-    with pytest.raises(UnsupportedUrl, match="give one of http, https"):
+    with pytest.raises(UnsupportedUrl, match="use one of http, https"):
         check("ftp://radio.example/a.mp3")
     assert all(scheme in ACCEPTED for scheme in PROTOCOLS)
 
@@ -84,16 +84,16 @@ def test_no_refusal_repeats_a_password(url: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_blanks_around_a_url_are_a_slip_of_the_hand() -> None:
+def test_spaces_around_a_url_are_ignored() -> None:
     assert check(" http://radio.example/live\n").url == "http://radio.example/live"
 
 
-def test_airtrace_introduces_itself_and_rtsp_comes_over_tcp() -> None:
+def test_airtrace_sends_its_name_and_rtsp_uses_tcp() -> None:
     assert check("http://a/").options["user_agent"].startswith("Airtrace/")
     assert check("rtsp://a/").options["rtsp_transport"] == "tcp"
 
 
-def test_ffmpegs_own_time_out_is_never_the_first() -> None:
+def test_ffmpegs_own_timeout_is_never_the_first() -> None:
     longest = [
         bound
         for name in ("connect_timeout_s", "stall_timeout_s")
