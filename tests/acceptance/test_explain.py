@@ -90,7 +90,7 @@ def test_what_cannot_be_explained_is_one_clear_line(stocked: Airtrace, mixed: Pa
     (tmp_path / "notes.mp3").write_text("no audio")
     for arguments, words, code in (
         ((mixed, "--at", "noon"), ("'noon'", "83.5 or 1:23.5"), USAGE),
-        ((mixed, "--at", "60"), ("mixed.wav", "over before 60.0 s"), INPUT),
+        ((mixed, "--at", "60"), ("mixed.wav", "ends before 60.0 s"), INPUT),
         ((mixed, "--at", "12", "--track", 77), ("no track 77",), INPUT),
         ((mixed, "--at", "12", "--png", tmp_path / "none" / "a.png"), ("a.png", "name another file"), INPUT),
         ((tmp_path / "notes.mp3", "--at", "1"), ("notes.mp3",), INPUT),

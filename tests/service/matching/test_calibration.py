@@ -140,10 +140,10 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
     assert kept["open_llr"] == kept["fitted"]["value"]
     assert (kept["rate_per_1000_h"], kept["sound_s"], kept["peaks"], kept["tracks"]) == (2, 4 * HOUR_S, 160, 1)
     assert made["expected"]["rate_per_1000_h"]["value"] == pytest.approx(2)
-    assert made["before"]["open_llr"] == DEFAULT
-    assert made["before"]["rate_per_1000_h"]["value"] > 2
-    assert (made["heavy_tail"], made["real_plays"]) == (False, [])
-    assert [(place["file"], place["track"]["title"]) for place in made["largest"]] == [("a.wav", "One")] * 10
+    assert made["previous"]["open_llr"] == DEFAULT
+    assert made["previous"]["rate_per_1000_h"]["value"] > 2
+    assert (made["heavy_tail"], made["catalog_plays"]) == (False, [])
+    assert [(place["file"], place["track"]["title"]) for place in made["largest_peaks"]] == [("a.wav", "One")] * 10
 
     assert parts.matcher.thresholds == replace(default, open_llr=kept["open_llr"])
     shown = (await client.get(f"{API}/calibration")).json()
@@ -179,14 +179,14 @@ async def test_plays_of_the_catalog_are_left_out_and_named(client: httpx2.AsyncC
     mixed = {"file": "b.wav", "duration_s": 90, "sound_s": 90, "peaks": [play, beside]}
     made = await set_(client, heard(one), mixed, dry_run=True)
     assert made["calibration"] == alone["calibration"]
-    (place,) = made["real_plays"]
+    (place,) = made["catalog_plays"]
     assert (place["file"], place["start_s"], place["end_s"], place["llr"]) == ("b.wav", 20_000, 20_090, 200)
     assert place["track"]["title"] == "One"
 
 
 async def test_a_track_that_is_gone_meanwhile_is_left_open(client: httpx2.AsyncClient, one: int) -> None:
     made = await set_(client, heard(one + 1), dry_run=True)
-    assert made["largest"][0]["track"] is None
+    assert made["largest_peaks"][0]["track"] is None
 
 
 async def test_too_little_is_refused_with_what_to_add(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
@@ -278,9 +278,9 @@ async def connected(parts: Airtrace, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 @pytest.fixture
 def hours(monkeypatch: pytest.MonkeyPatch, one: int) -> Callable[[Path], Path]:
-    """Makes files that seem to be four hours long, with peaks whose tail is known; to hear such would take minutes."""
+    """Makes files that seem to be four hours long, with peaks whose tail is known: real ones would take minutes."""
 
-    async def hear(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:
+    async def collect(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:
         told = heard(one, 2.0)
         peaks = [
             Peak(each["track"], each["start_s"] * SECOND, each["end_s"] * SECOND, each["llr"]) for each in told["peaks"]
@@ -293,7 +293,7 @@ def hours(monkeypatch: pytest.MonkeyPatch, one: int) -> Callable[[Path], Path]:
 
     def made(path: Path) -> Path:
         path.touch()
-        monkeypatch.setattr(router, "hear", hear)
+        monkeypatch.setattr(router, "collect_peaks", collect)
         return path
 
     return made
@@ -351,7 +351,7 @@ async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used
     assert await command.calibrate(parts.settings, files, rate=1.0, dry_run=True, as_json=True) == 1
     told = orjson.loads(capsys.readouterr().out)
     assert list(told["errors"]) == [str(files[1])]
-    assert told["real_plays"][0]["file"] == str(files[0])
+    assert told["catalog_plays"][0]["file"] == str(files[0])
 
 
 async def test_the_command_says_when_the_running_process_has_another_threshold(

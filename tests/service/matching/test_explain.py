@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +21,8 @@ from PIL import Image
 from ingest import timeline
 from ingest.bus.kafka import KafkaBus
 from ingest.bus.spool import Spool
-from ingest.wire import Record
 from monitor.catalog.catalog import Catalog
 from monitor.matching.matcher import Matcher
-from monitor.matching.worker import Worker
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 from monitor.settings import Settings
@@ -34,7 +31,8 @@ from monitor.storage.records import Metadata
 from monitor.storage.storage import Storage
 from tests.broker import Broker, kafka_settings
 from tests.songs import ANCHOR, SECOND, Air, Songs, seconds, written
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
+from tests.workers import publish, quick_worker, working
 
 API = "/api/v1"
 DEADLINE_S = 60
@@ -161,7 +159,7 @@ async def test_the_picture_comes_in_the_answer(ask: Ask, one: int) -> None:
 async def test_the_end_of_a_recording_is_explained_and_what_lies_behind_it_is_a_problem(ask: Ask, one: int) -> None:
     body = (await ask(at_s="37", for_s="10")).json()
     assert body["missing_s"] == pytest.approx(47 - 37.7)
-    assert "over before 38.0 s" in problem(await ask(at_s="38"), 422)
+    assert "ends before 38.0 s" in problem(await ask(at_s="38"), 422)
 
 
 @pytest.mark.parametrize(
@@ -195,35 +193,16 @@ async def test_what_is_no_audio_is_a_problem(client: httpx2.AsyncClient) -> None
 
 
 @asynccontextmanager
-async def working(spool: Spool, parts: Airtrace) -> AsyncIterator[None]:
-    """A worker on the spool, once it has worked off what is there."""
-    task = asyncio.create_task(Worker(spool, parts.storage, parts.matcher).run(), name="worker")
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        while spool.committed < spool.next_offset:
-            assert not task.done(), task
-            assert time.monotonic() < deadline, "it was not worked off"
-            await asyncio.sleep(0.01)
+async def worked_off(spool: Spool, parts: Airtrace) -> AsyncIterator[None]:
+    """Runs a worker, once it has committed everything in the spool."""
+    async with working(quick_worker(spool, parts.storage, parts.matcher)) as task:
+        await until(lambda: spool.committed == spool.next_offset or task.done())
+        assert not task.done(), task
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def put(spool: Spool, records: list[Record]) -> None:
-    for record in records:
-        await spool.publish(record)
 
 
 def at(second: float) -> str:
     return timeline.to_utc(ANCHOR + seconds(second)).isoformat()
-
-
-@pytest.fixture
-async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
-    async with Spool(Settings(home=tmp_path).home / "spool", 64) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -237,16 +216,16 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
     client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, one: int, songs: Songs, tmp_path: Path
 ) -> None:
     air = Air(radio)
-    await put(spool, air.play(songs.unknown[: seconds(10.3)]))
-    await put(spool, Air(radio + 1).play(songs.two[: seconds(20)]))  # another stream in the same log
-    await put(spool, air.gap(5))
-    await put(spool, air.play(songs.one[seconds(5) : seconds(25)]))
-    async with working(spool, parts):
+    await publish(spool, air.play(songs.unknown[: seconds(10.3)]))
+    await publish(spool, Air(radio + 1).play(songs.two[: seconds(20)]))  # another stream in the same log
+    await publish(spool, air.gap(5))
+    await publish(spool, air.play(songs.one[seconds(5) : seconds(25)]))
+    async with worked_off(spool, parts):
         before = {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()}
         response = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "for_s": 5})
         assert {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()} == before
         [match] = (await client.get(f"{API}/matches")).json()
-        await put(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker goes on
+        await publish(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker goes on
         await until(lambda: spool.committed >= spool.next_offset, DEADLINE_S)
     assert response.status_code == 200, response.text
     body = response.json()
@@ -273,8 +252,8 @@ async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what
     url = f"{API}/streams/radio%20one/explain"
     assert "radio one has no audio yet" in problem(await client.get(url, params={"at": at(0)}), 404)
     air = Air(radio)
-    await put(spool, [*air.play(songs.unknown[: seconds(6)]), *air.gap(20), *air.play(songs.unknown[: seconds(6)])])
-    async with working(spool, parts):
+    await publish(spool, [*air.play(songs.unknown[: seconds(6)]), *air.gap(20), *air.play(songs.unknown[: seconds(6)])])
+    async with worked_off(spool, parts):
         pass
     early = problem(await client.get(url, params={"at": at(-60)}), 404)
     assert f"{timeline.to_utc(ANCHOR):%Y-%m-%d %H:%M:%S} UTC" in early
@@ -307,8 +286,8 @@ async def test_a_stream_that_is_not_there_is_a_problem(client: httpx2.AsyncClien
 async def test_no_moment_is_too_far_away_to_be_asked_for(
     client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs, moment: str
 ) -> None:
-    await put(spool, Air(radio).play(songs.unknown[: seconds(4)]))
-    async with working(spool, parts):
+    await publish(spool, Air(radio).play(songs.unknown[: seconds(4)]))
+    async with worked_off(spool, parts):
         problem(await client.get(f"{API}/streams/radio%20one/explain", params={"at": moment}), 404)
 
 
@@ -318,20 +297,13 @@ async def test_a_moment_of_a_stream_is_explained_from_kafka_beside_its_worker(
     settings = Settings(home=tmp_path, kafka=kafka_settings(any_kafka.bootstrap, partitions=3).model_dump())
     air = Air(radio)
     async with KafkaBus(settings.kafka, idempotent=any_kafka.is_real) as bus:
-        for record in [*air.play(songs.unknown[: seconds(10)]), *air.play(songs.one[seconds(5) : seconds(25)])]:
-            await bus.publish(record)
-        task = asyncio.create_task(Worker(bus, parts.storage, parts.matcher).run(), name="worker")
-        async with asyncio.timeout(DEADLINE_S), client_of(parts, settings) as http:
-            while True:
-                progress = await parts.storage.progress.get(radio)
-                if progress is not None and progress.position == air.clock:
-                    break
-                assert not task.done(), task
-                await asyncio.sleep(0.05)
+        await publish(bus, air.play(songs.unknown[: seconds(10)]), air.play(songs.one[seconds(5) : seconds(25)]))
+        async with working(quick_worker(bus, parts.storage, parts.matcher)) as task, client_of(parts, settings) as http:
+            async with asyncio.timeout(PATIENCE_S):
+                while (progress := await parts.storage.progress.get(radio)) is None or progress.position != air.clock:
+                    assert not task.done(), task
+                    await asyncio.sleep(0.05)
             response = await http.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "for_s": 4})
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
     assert response.status_code == 200, response.text
     assert response.json()["summary"] == "played: One"
     assert response.json()["hypotheses"][0]["start_s"] == pytest.approx(-10, abs=1)
@@ -340,8 +312,8 @@ async def test_a_moment_of_a_stream_is_explained_from_kafka_beside_its_worker(
 async def test_kafka_that_does_not_answer_is_a_problem_of_its_own(
     parts: Airtrace, spool: Spool, radio: int, songs: Songs, tmp_path: Path
 ) -> None:
-    await put(spool, Air(radio).play(songs.unknown[: seconds(4)]))
-    async with working(spool, parts):
+    await publish(spool, Air(radio).play(songs.unknown[: seconds(4)]))
+    async with worked_off(spool, parts):
         pass
     settings = Settings(home=tmp_path, kafka={"bootstrap": "127.0.0.1:9"})
     async with client_of(parts, settings) as http:

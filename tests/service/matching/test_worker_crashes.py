@@ -1,4 +1,4 @@
-"""Wherever a worker dies between two of its steps, or falls asleep and wakes beside its heir, nothing changes."""
+"""A worker that dies between two steps, or is suspended and resumes beside its successor, changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,21 @@ from monitor.catalog.catalog import Catalog
 from monitor.core.segments import Hit
 from monitor.detect.detector import Embeddings
 from monitor.detect.logmel import LogMelDetector
-from monitor.matching import worker as worker_module
 from monitor.matching.matcher import Matcher
 from monitor.matching.worker import Worker
 from monitor.settings import MatchingSettings
 from monitor.storage.milvus import Index
 from monitor.storage.records import Metadata
 from monitor.storage.storage import Storage
+from tests.fakes import Patched
 from tests.songs import Air, Songs, seconds, written
+from tests.workers import a_stream, quick_worker
 
 SECOND = seconds(1)
 DEADLINE_S = 60  # two busy cores
 EXAMPLES = int(os.environ.get("AIRTRACE_TEST_EXAMPLES", "20"))  # half a second each
 pytestmark = pytest.mark.timeout(120 + 10 * EXAMPLES)
-# The worker's steps, in order: a mishap happens in front of one, or behind it.
+# The worker's steps, in order: a mishap happens before or after one.
 STEPS = ("start", "recall", "plays", "embed", "search", "write", "commit")
 FOUND = """
     select t.title, m.state, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.llr, m.score_sum, m.scored
@@ -53,33 +54,34 @@ ALERTED = """
 
 @dataclass(frozen=True)
 class Mishap:
-    """At the nth time that a worker comes to a step: it dies; or it sleeps while its heir takes so many batches.
+    """What happens the nth time that a worker comes to a step: it dies, or it is suspended for some batches.
 
-    is_between: it wakes when its heir has matched a batch and is about to write it.
+    successors_batches: how many batches its successor takes in the meantime; None: the worker dies.
+    is_between: it resumes when its successor has matched a batch and is about to write it.
     """
 
     step: str
-    is_behind: bool
+    is_after: bool
     nth: int
-    heirs_batches: int | None = None
+    successors_batches: int | None = None
     is_between: bool = False
 
 
 MISHAPS = st.builds(
     Mishap,
     step=st.sampled_from(STEPS),
-    is_behind=st.booleans(),
+    is_after=st.booleans(),
     nth=st.integers(1, 25),
-    heirs_batches=st.none() | st.integers(0, 6),
+    successors_batches=st.none() | st.integers(0, 6),
     is_between=st.booleans(),
 )
 
 
 @dataclass
 class Log:
-    """What Kafka keeps: the records, and how far they are committed. One reader at a time has it.
+    """What Kafka keeps: the records, and the committed offset. It has one reader at a time.
 
-    breaks: how many batches a reader takes before it has to begin anew, on what it has in memory.
+    breaks: after how many batches a reader has to start again, with its state still in memory.
     """
 
     records: Sequence[Record]
@@ -91,7 +93,7 @@ class Log:
 
 @dataclass(eq=False)
 class Reader:
-    """A bus over the log. `idle`: nothing that it gave is in hand; `taken`: how many batches were worked off."""
+    """A bus over the log. `idle`: none of its batches is being processed; `taken`: how many were processed."""
 
     log: Log
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,7 +132,7 @@ class Reader:
 
 
 class Trap:
-    """Where a mishap waits for its worker."""
+    """Makes a mishap happen to a worker."""
 
     def __init__(self, mishap: Mishap | None) -> None:
         self._mishap = mishap
@@ -138,16 +140,16 @@ class Trap:
         self.sprung, self.released = asyncio.Event(), asyncio.Event()
 
     def around(self, part: Any, **methods: str) -> Any:
-        """The part, whose methods are steps."""
-        return _Around(part, {method: self._guarded(getattr(part, method), step) for method, step in methods.items()})
+        """A part whose methods are steps."""
+        return Patched(part, **{method: self._guarded(getattr(part, method), step) for method, step in methods.items()})
 
     def _guarded(self, call: Callable[..., Awaitable[Any]], step: str) -> Callable[..., Awaitable[Any]]:
         async def guarded(*arguments: Any, **options: Any) -> Any:
             is_it = self._is_it(step)
-            if is_it and self._mishap and not self._mishap.is_behind:
+            if is_it and self._mishap and not self._mishap.is_after:
                 await self._spring()
             result = await call(*arguments, **options)
-            if is_it and self._mishap and self._mishap.is_behind:
+            if is_it and self._mishap and self._mishap.is_after:
                 await self._spring()
             return result
 
@@ -164,17 +166,8 @@ class Trap:
         await self.released.wait()
 
 
-class _Around:
-    def __init__(self, part: Any, methods: Mapping[str, Any]) -> None:
-        self._part = part
-        self._methods = methods
-
-    def __getattr__(self, name: str) -> Any:
-        return self._methods.get(name) or getattr(self._part, name)
-
-
-class Remembering:
-    """A detector and an index that answer the same question from memory: so that a hundred runs take seconds."""
+class Cached:
+    """A detector and an index that cache their answers, so that a hundred runs take seconds."""
 
     def __init__(self, detector: LogMelDetector, index: Index) -> None:
         self._detector, self._index = detector, index
@@ -189,7 +182,7 @@ class Remembering:
         return self._vectors[key]
 
     async def search(self, vectors: np.ndarray, top_k: int) -> list[tuple[Hit, ...]]:
-        """Vector by vector: what is asked for together changes from run to run."""
+        """Searches vector by vector, because the batches differ from run to run."""
         new = [vector for vector in vectors if vector.tobytes() not in self._hits]
         if new:
             for vector, hits in zip(new, await self._index.search(np.array(new), top_k), strict=True):
@@ -199,23 +192,23 @@ class Remembering:
 
 @dataclass
 class Studio:
-    """All that a run needs, and what an undisturbed one finds."""
+    """The parts of a run."""
 
     dsn: str
     storage: Storage
-    remembering: Remembering
+    cached: Cached
     executor: Executor
     songs: Songs
 
     def records(self, stream: int) -> list[Record]:
-        """Plays, one over a break, one that a reconnect repeats in part, and one that a long gap ends."""
+        """Plays: one across a short gap, one that a reconnect repeats in part, and one that a long gap ends."""
         one, two, air = self.songs.one, self.songs.two, Air(stream)
         return [
             *air.play(one[2 * SECOND : 14 * SECOND]),
             *air.gap(2.5, GapReason.STALLED),
             *air.play(one[round(16.5 * SECOND) : 24 * SECOND]),
             *air.play(self.songs.unknown[: 9 * SECOND], 1.5),
-            *air.play(two[: 12 * SECOND], 0.6),  # in pieces too short to open the play by
+            *air.play(two[: 12 * SECOND], 0.6),  # in windows too short to open the play
             *air.play(two[12 * SECOND : 20 * SECOND], first_sample=seconds(4.123)),
             *air.gap(10, GapReason.ENDED),
             *air.play(one[: 10 * SECOND]),
@@ -223,18 +216,19 @@ class Studio:
         ]
 
     async def stream(self) -> int:
-        stream = await self.storage.streams.add(f"radio-{uuid.uuid4().hex}", "http://radio.example/a.mp3")
-        assert stream is not None
-        return stream
+        return await a_stream(self.storage, f"radio-{uuid.uuid4().hex}")
 
     def worker(self, reader: Reader, trap: Trap) -> Worker:
-        storage = trap.around(self.storage, replay_from="start", progress="recall", open_plays="plays", write="write")
-        index = trap.around(self.remembering, search="search")
-        matcher = Matcher(
-            self.remembering, index, storage, self.executor, MatchingSettings(), self.remembering.thresholds
+        storage = replace(
+            self.storage,
+            progress=trap.around(self.storage.progress, replay_offset="start", get="recall"),
+            matches=trap.around(self.storage.matches, open_plays="plays"),
+            batches=trap.around(self.storage.batches, write="write"),
         )
+        index = trap.around(self.cached, search="search")
+        matcher = Matcher(self.cached, index, storage, self.executor, MatchingSettings(), self.cached.thresholds)
         listen = trap.around(matcher, match="embed", replay="embed")
-        return Worker(trap.around(reader, commit="commit"), storage, listen)
+        return quick_worker(trap.around(reader, commit="commit"), storage, listen)
 
     async def found(self, stream: int) -> list[list[tuple[Any, ...]]]:
         connection = await asyncpg.connect(self.dsn)
@@ -255,13 +249,11 @@ async def studio(
     executor: Executor,
     songs: Songs,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Studio:
-    monkeypatch.setattr(worker_module, "RETRY_FIRST_S", 0.01)
     for name in ("one", "two"):
         path = written(tmp_path / f"{name}.wav", getattr(songs, name))
         await catalog.add(path, Metadata(name, str(path)))
-    return Studio(dsn, storage, Remembering(detector, index), executor, songs)
+    return Studio(dsn, storage, Cached(detector, index), executor, songs)
 
 
 async def test_mishaps_change_nothing(studio: Studio) -> None:
@@ -291,28 +283,28 @@ async def test_mishaps_change_nothing(studio: Studio) -> None:
         assert await studio.found(other) == expected
 
     loop = asyncio.get_running_loop()
-    await asyncio.to_thread(nothing_changes)  # hypothesis calls it again and again, without a loop of its own
+    await asyncio.to_thread(nothing_changes)  # hypothesis calls it many times, outside of any event loop
 
 
 async def run(studio: Studio, log: Log, mishaps: Sequence[Mishap]) -> None:
-    """Works the log off, by a worker for each mishap and one more."""
+    """Processes the log with a worker for each mishap and one more."""
     for mishap in mishaps:
         trap = Trap(mishap)
         async with Working(studio, log, trap) as working:
-            if await working.until(trap.sprung.is_set) and mishap.heirs_batches is not None:
+            if await working.until(trap.sprung.is_set) and mishap.successors_batches is not None:
                 between = Trap(Mishap("write", False, 1) if mishap.is_between else None)
-                async with Working(studio, log, between) as heir:
-                    await heir.until_taken(mishap.heirs_batches, between.sprung)
+                async with Working(studio, log, between) as successor:
+                    await successor.until_taken(mishap.successors_batches, between.sprung)
                     trap.released.set()
                     await working.finished()
                     between.released.set()
-                    await heir.until_taken(heir.reader.taken + 1 + mishap.heirs_batches)
+                    await successor.until_taken(successor.reader.taken + 1 + mishap.successors_batches)
     async with Working(studio, log, Trap(None)) as last:
         assert not await last.until(lambda: False)
 
 
 class Working:
-    """A worker for as long as the context lasts; then it is killed."""
+    """A worker that is killed when the context ends."""
 
     def __init__(self, studio: Studio, log: Log, trap: Trap) -> None:
         self.reader = Reader(log)
@@ -328,7 +320,7 @@ class Working:
             await self._task
 
     async def until(self, condition: Callable[[], bool]) -> bool:
-        """Whether it comes to pass before the log is worked off."""
+        """Whether the condition holds before the whole log is committed."""
         log = self.reader.log
         async with asyncio.timeout(DEADLINE_S):
             while not condition():
@@ -340,11 +332,11 @@ class Working:
         return True
 
     async def until_taken(self, batches: int, sprung: asyncio.Event | None = None) -> None:
-        """So many, unless it comes to a trap before."""
+        """Waits until it has taken this many batches, unless it comes to a trap before."""
         await self.until(lambda: self.reader.taken >= batches or (sprung is not None and sprung.is_set()))
 
     async def finished(self) -> None:
-        """Until what it has in hand is done: it may have had nothing yet."""
+        """Waits until its current batch is done, if it has one."""
         async with asyncio.timeout(DEADLINE_S):
             while not self.reader.idle.is_set():
                 if self._task.done():
