@@ -1,4 +1,4 @@
-"""Serves the API from inside a process that has more to do."""
+"""Serves the API within a process that does other work as well."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
 
 GRACE_S = 3
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # where one reaches what listens on every address  # noqa: S104
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # reaches a server that is bound to all addresses  # noqa: S104
 
 
 class _Server(uvicorn.Server):
@@ -27,10 +27,10 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serve_http(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[str]:
-    """The API's address, while it is served.
+    """Serves the API until the context ends; yields its URL.
 
     Raises:
-        DependencyError: the port is taken, or the address is not this machine's.
+        DependencyError: the port is in use, or the address does not belong to this machine.
     """
     bound = _bind(host, port)
     config = uvicorn.Config(
@@ -46,7 +46,7 @@ async def serve_http(airtrace: Airtrace, host: str, port: int) -> AsyncIterator[
         while not server.started:
             if task.done():
                 await task
-                raise DependencyError("the API does not start")
+                raise DependencyError("the API did not start")
             await asyncio.sleep(0.01)
         shown = LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
         yield f"http://{shown}:{bound.getsockname()[1]}"
