@@ -4,8 +4,8 @@ committed      the next offset to read            rejected/   the dead letters, 
 <offset>.log   records in order, starting with this offset
 
 All file access happens in one thread of its own: the event loop never waits for the disk, and calls cannot overtake
-each other, even if their caller was cancelled. Nothing is fsynced: a kill loses nothing. A power cut loses at most what
-the system had not written yet; the worker accounts for it as lost.
+each other, even if their caller was cancelled. Files are not fsynced. A kill loses nothing; a power cut loses what the
+system had not written yet, and the worker accounts for it as lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A station on loopback for the listening half: a sound that tells the time, over HTTP, with every fault on demand."""
+"""A radio station on loopback for tests of ingest: its tone tells the time, and it has every fault on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE_S, until
 
 BYTE_RATE = 8_000  # of the MP3: 64 kb/s, constant
 LENGTH_S = 60
-LOW_HZ, RISE_HZ_PER_S = 300.0, 40.0  # second t of the programme sounds at LOW_HZ + t * RISE_HZ_PER_S
+LOW_HZ, RISE_HZ_PER_S = 300.0, 40.0  # second t of the program has the pitch LOW_HZ + t * RISE_HZ_PER_S
 TICK_S = 0.02
 
 
@@ -31,26 +31,26 @@ def sweep(length_s: float = LENGTH_S, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarr
 
 
 def position_s(pcm: np.ndarray) -> float:
-    """Where in the programme the middle of a piece of about 0.2 s lies."""
+    """The position in the program of the middle of a piece of about 0.2 s."""
     spectrum = np.abs(np.fft.rfft(pcm * np.hanning(len(pcm)), 1 << 17))
     hz = spectrum.argmax() * SAMPLE_RATE_HZ / (1 << 17)
     return float((hz - LOW_HZ) / RISE_HZ_PER_S)
 
 
 def encoded(pcm: np.ndarray, *options: str) -> bytes:
-    """The sound as ffmpeg writes it with these output options."""
+    """The audio as ffmpeg writes it with these output options."""
     given = [ffmpeg.binary(), "-v", "error", "-f", "s16le", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-i", "pipe:"]
     return subprocess.run([*given, *options, "pipe:"], input=pcm.tobytes(), capture_output=True, check=True).stdout
 
 
 class Station:
-    """Airs its programme from `on_air_at` on. Whoever connects hears the present, behind a burst of the past."""
+    """Plays its program starting at `on_air_at`. A client gets a burst of the past, and then the present."""
 
     def __init__(self, mp3: bytes) -> None:
-        self.burst_s = 1.5  # without a burst, ffmpeg takes as long to know what it hears
-        self.past_s = 12.0  # of programme before the station was opened: what the first bursts are made of
+        self.burst_s = 1.5  # without a burst, ffmpeg takes as long to detect the format
+        self.past_s = 12.0  # of the program before the station was opened, for the first bursts
         self.takes_calls = True
-        self.paths: list[str] = []  # that were asked for
+        self.paths: list[str] = []  # that were requested
         self.files: dict[str, bytes] = {}
         self._mp3 = mp3
         self._muted = asyncio.Event()
@@ -123,7 +123,7 @@ class Station:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
     async def _play(self, writer: asyncio.StreamWriter, length_s: float) -> None:
-        """/live, or /live-3 for no more than 3 s of the present."""
+        """Serves /live, or /live-3 for 3 s of the present."""
         begun = time.time()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = self._aired(begun - self.burst_s)
@@ -210,13 +210,13 @@ def heard_at() -> Callable[[np.ndarray], float]:
 
 @pytest.fixture
 def encode(programme: np.ndarray) -> Callable[..., bytes]:
-    """Some seconds of the programme, encoded with these options of ffmpeg."""
+    """Encodes some seconds of the program with these options of ffmpeg."""
     return lambda seconds, *options: encoded(programme[: round(seconds * SAMPLE_RATE_HZ)], *options)
 
 
 @pytest.fixture
 def file(tmp_path: Path, encode: Callable[..., bytes]) -> Callable[..., Path]:
-    """The same in a file; also formats that ffmpeg can only write into files."""
+    """Writes the same into a file."""
 
     def write(name: str, seconds: float, *options: str) -> Path:
         path = tmp_path / name
