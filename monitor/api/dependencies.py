@@ -1,4 +1,4 @@
-"""What the routers need of the application, as FastAPI dependencies."""
+"""What routes depend on: the running application, and query parameters that several routes share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def _airtrace(request: Request) -> Airtrace:
 
 
 App = Annotated[Airtrace, Depends(_airtrace)]
-Limit = Annotated[int, Query(ge=1, le=10_000, description="Most rows.")]
-# PostgreSQL's bigint; FastAPI refuses what it could not hold.
+Limit = Annotated[int, Query(ge=1, le=10_000, description="Maximum number of rows.")]
+# The range of PostgreSQL's bigint.
 Id = Annotated[int, Query(ge=1, le=2**63 - 1)]
 
-StreamName = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only this stream's.")]
-Since = Annotated[AwareDatetime | None, Query(description="Only what ended later, with its time zone.")]
+StreamName = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only this stream.")]
+Since = Annotated[AwareDatetime | None, Query(description="Only what ended later than this instant, with a time zone.")]

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`."""
+"""`/healthz`: whether this process can serve."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from monitor.api.dependencies import App
 router = APIRouter(tags=["health"])
 
 
+class Health(BaseModel):
+    """The version, model and catalog of this process."""
+
+    status: Literal["ok"]
+    version: str
+    detector: str
+    model: str
+    tracks: int
+
+
 @router.get("/healthz")
-async def healthz(parts: App) -> Health:
-    """Answers 200 while PostgreSQL does."""
-    tracks = await parts.storage.tracks.count()
+async def healthz(airtrace: App) -> Health:
+    """Returns 200 if PostgreSQL answers, and 503 if not."""
+    tracks = await airtrace.storage.tracks.count()
     metrics.TRACKS.set(tracks)  # other processes register tracks too
-    info = parts.matcher.detector.info
+    info = airtrace.matcher.detector.info
     return Health(
         status="ok",
         version=version("airtrace"),
@@ -27,13 +37,3 @@ async def healthz(parts: App) -> Health:
         model=f"{info.version}/{info.checksum}",
         tracks=tracks,
     )
-
-
-class Health(BaseModel):
-    """What this process is and whether its parts answer."""
-
-    status: Literal["ok"]
-    version: str
-    detector: str
-    model: str
-    tracks: int

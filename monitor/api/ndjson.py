@@ -1,4 +1,4 @@
-"""Answers that take long: a JSON line a step, as it comes."""
+"""Streamed answers: a JSON line per step, sent as soon as the step is done."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NDJSON = "application/x-ndjson"
 
 
 def lines(steps: AsyncGenerator[BaseModel | dict[str, Any], None]) -> StreamingResponse:
-    """The steps; what goes wrong under way is the last line, as the status line is long gone."""
+    """Streams the steps. An error becomes the last line, as a problem: the status code has been sent already."""
     return StreamingResponse(_written(steps), media_type=NDJSON)
 
 
 async def _written(steps: AsyncGenerator[BaseModel | dict[str, Any], None]) -> AsyncGenerator[bytes, None]:
     try:
-        async with aclosing(steps) as going:
-            async for step in going:
+        async with aclosing(steps) as running:
+            async for step in running:
                 yield (step.model_dump_json().encode() if isinstance(step, BaseModel) else orjson.dumps(step)) + b"\n"
     except Exception as error:
         yield line_of(error).encode() + b"\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,29 +9,26 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
 
-from monitor import metrics
 from monitor.api import health, problems
 from monitor.api.alerts import alerts
 from monitor.api.catalog import catalog, tracks
 from monitor.api.matches import calibration, explain, identify, matches
-from monitor.api.security import OnlyKnownHosts
+from monitor.api.security import KnownHosts, SameOrigin, in_host_header
 from monitor.api.sounds import similar, sounds
 from monitor.api.streams import coverage, streams
+from monitor.api.timing import RequestTimer
 from monitor.api.uploads import SizeLimit
 from monitor.parts import Airtrace
 from monitor.web import live
 
 STATIC = Path(live.__file__).parent / "static"
 SWAGGER_UI = "/static/swagger-ui-5.35.0"
-METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-DESCRIPTION = "Which recording was played where, from when to when, and how sure Airtrace is."
+DESCRIPTION = "Which recordings were played on which streams, from when to when, and with what certainty."
 
 
 def create_app(airtrace: Airtrace) -> FastAPI:
-    """The API and the live page over opened parts, which must stay open while it serves."""
+    """The API and the live page. The parts of `airtrace` must stay open while it serves."""
     settings = airtrace.settings.api
     app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.airtrace = airtrace
@@ -46,13 +42,14 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_middleware(SizeLimit, max_bytes=settings.max_upload_mb * 1_000_000)
-    app.add_middleware(OnlyKnownHosts, hosts=(*settings.hosts, settings.host))
-    app.add_middleware(BaseHTTPMiddleware, dispatch=_measure)
+    app.add_middleware(SameOrigin)
+    app.add_middleware(KnownHosts, hosts=(*settings.hosts, in_host_header(settings.host)))
+    app.add_middleware(RequestTimer)  # the last one is the outermost
     return app
 
 
 async def _docs() -> Response:
-    """Swagger UI from our own files: FastAPI's own page loads it from elsewhere, which a closed network refuses."""
+    """Swagger UI from our own files. FastAPI's page loads it from a CDN, which a closed network cannot reach."""
     return get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Airtrace API",
@@ -64,16 +61,3 @@ async def _docs() -> Response:
 
 async def _metrics() -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _measure(request: Request, call_next: RequestResponseEndpoint) -> Response:
-    begun, status = time.perf_counter(), 500
-    try:
-        response = await call_next(request)
-        status = response.status_code
-        return response
-    finally:
-        # Never the path itself, nor a method that a caller made up: labels stay bounded.
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        method = request.method if request.method in METHODS else "other"
-        metrics.HTTP_SECONDS.labels(method, route, status).observe(time.perf_counter() - begun)

@@ -1,6 +1,6 @@
-"""The live page at `/` and its changing part at `/live`, which the page fetches again every two seconds.
+"""The live page at `/`, and at `/live` the part of it that changes, which the page fetches every two seconds.
 
-Names come from files and streams from people: templates escape everything, and no script or style is inline.
+Names come from files and from people, so templates escape everything, and no script or style is inline.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from monitor.api.alerts import schemas as alert_schemas
 from monitor.api.dependencies import App
 from monitor.api.matches import schemas as match_schemas
 from monitor.api.sounds import schemas as sound_schemas
+from monitor.api.sounds.intervals import sounds_of
 from monitor.api.streams import schemas as stream_schemas
 from monitor.core.segments import SAMPLE_RATE_HZ
 
 router = APIRouter(include_in_schema=False)
 
-MAX_OPEN = 200  # matches on air at once; more could not be looked at
+MAX_OPEN = 200  # matches on air at once; nobody could look at more
 MAX_RECENT = 30  # about two hours of one music station
-MAX_ALERTS = 20  # what one can act on; the API has them all
+MAX_ALERTS = 20  # as many as one can act on; the API lists all
 MAX_SIMILAR = 20
-SOUNDS_FRESH_S = 60  # a passage of ten seconds, and the time that PANNs may take to come to it
+MAX_SOUND_AGE_S = 60  # a passage of ten seconds, and the time PANNs may need to analyze it
 
-# The page loads only what Airtrace serves, runs nothing inline, and cannot be framed by others.
+# The page loads only what Airtrace serves, runs nothing inline, and cannot be framed.
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -49,19 +50,19 @@ KINDS = {
 STATES = {"listening": "Listening", "gap": "Gap", "waiting": "Waiting", "not_running": "Not running"}
 REASONS: dict[str, str] = {
     GapReason.CONNECTING: "connecting",
-    GapReason.STALLED: "stalled, no audio is coming",
+    GapReason.STALLED: "stalled, no audio arrives",
     GapReason.ENDED: "the stream has ended",
-    GapReason.NOT_AUDIO: "its address gives no audio",
+    GapReason.NOT_AUDIO: "its URL does not deliver audio",
     GapReason.DECODE_ERROR: "its audio cannot be decoded",
     GapReason.DROPPED: "audio dropped under load",
-    GapReason.LOST: "audio lost, matching fell too far behind",
+    GapReason.LOST: "audio lost because matching fell too far behind",
     GapReason.STOPPED: "Airtrace was not running",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class OnAir:
-    """A stream, what is on air there now, and what it sounds like where PANNs listens."""
+    """A stream, the matches on air there, and what it sounds like if PANNs analyzes it."""
 
     stream: stream_schemas.Stream
     matches: list[match_schemas.Match]
@@ -77,44 +78,44 @@ class View:
     recent: list[match_schemas.Match]
     alerts: list[alert_schemas.Alert]
     more_alerts: bool
-    similar: list[sound_schemas.Similar]
+    similar: list[sound_schemas.SimilarMatch]
     tracks: int
     detector: str
     model: str
 
     @property
     def listening(self) -> int:
-        """How many streams are heard now."""
+        """The number of streams that are monitored now."""
         return sum(on_air.stream.state == "listening" for on_air in self.on_air)
 
     @property
     def playing(self) -> int:
-        """How many matches are on air on the streams shown."""
+        """The number of matches on air on the streams shown."""
         return sum(len(on_air.matches) for on_air in self.on_air)
 
 
 @router.get("/")
-async def page(request: Request, parts: App) -> Response:
+async def page(request: Request, airtrace: App) -> Response:
     """The whole page."""
-    return _rendered(request, "page.html", await _view(parts))
+    return _rendered(request, "page.html", await _view(airtrace))
 
 
 @router.get("/live")
-async def live(request: Request, parts: App) -> Response:
+async def live(request: Request, airtrace: App) -> Response:
     """The part of the page that changes."""
-    return _rendered(request, "live.html", await _view(parts))
+    return _rendered(request, "live.html", await _view(airtrace))
 
 
-async def _view(parts: App) -> View:
-    storage, info, now = parts.storage, parts.matcher.detector.info, stream_schemas.utc_now()
+async def _view(airtrace: App) -> View:
+    storage, info, now = airtrace.storage, airtrace.matcher.detector.info, stream_schemas.utc_now()
     streams = [stream_schemas.Stream.of(stream, now) for stream in await storage.streams.list()]
     playing = await storage.matches.list(None, "open", None, MAX_OPEN)
     recent = await storage.matches.list(None, None, None, MAX_RECENT)
     alerts = await storage.alerts.list("open", MAX_ALERTS + 1)
     similar = await storage.sounds.list_similar(None, "pending", MAX_SIMILAR)
-    fresh = timeline.to_clock(now) - SOUNDS_FRESH_S * SAMPLE_RATE_HZ
+    fresh = timeline.to_clock(now) - MAX_SOUND_AGE_S * SAMPLE_RATE_HZ
     sounds = await storage.sounds.latest([stream.id for stream in streams], fresh)
-    recent_sounds = await sound_schemas.sounds_of(storage, recent)
+    recent_sounds = await sounds_of(storage.sounds, recent)
     tracks_shown = {match.track_id for match in (*playing, *recent)} | {alert.track_id for alert in alerts}
     families = await storage.families.members_of(tracks_shown)
     tracks = await storage.tracks.count()
@@ -130,7 +131,7 @@ async def _view(parts: App) -> View:
         ],
         alerts=[alert_schemas.Alert.of(alert, families) for alert in alerts[:MAX_ALERTS]],
         more_alerts=len(alerts) > MAX_ALERTS,
-        similar=[sound_schemas.Similar.of(each) for each in similar],
+        similar=[sound_schemas.SimilarMatch.of(each) for each in similar],
         tracks=tracks,
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
@@ -147,19 +148,19 @@ def _iso(instant: datetime) -> str:
 
 
 def _utc(instant: datetime) -> str:
-    """UTC to the second, for people whose browser runs no script."""
+    """UTC to the second, for people whose browsers run no scripts."""
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _clock(seconds: float) -> str:
-    """m:ss, from an hour on h:mm:ss."""
+    """m:ss, or h:mm:ss starting at one hour."""
     minutes, second = divmod(max(0, int(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def _reason(reason: str | None) -> str:
-    """A gap's reason in words; one that a newer writer made up is shown as it is."""
+    """A gap's reason in words. An unknown one, of a newer version, is shown as it is."""
     if reason is None:
         return "reason unknown"
     return REASONS.get(reason, reason.replace("_", " "))

@@ -34,8 +34,8 @@ def test_a_version_of_a_recording_is_seen_as_one_wherever_either_is_shown(
     assert row[-2] == str(added["track"])
 
     (match,) = stocked.json("scan", quiet)[0]["matches"]
-    assert {match["track"]["id"], *(other["id"] for other in match["also"])} == {original["id"], version["id"]}
+    assert {match["track"]["id"], *(other["id"] for other in match["alternatives"])} == {original["id"], version["id"]}
 
     stocked("tracks", "delete", original["id"])
     assert stocked.json("tracks", "families") == []
-    assert "no two tracks are near-identical" in stocked("tracks", "families").err
+    assert "no two tracks are nearly identical" in stocked("tracks", "families").err

@@ -205,10 +205,10 @@ async def test_a_match_and_its_alert_name_the_family_of_their_track() -> None:
     match = _match()
     family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 3)]
     seen = await _seen(Kept([_stream()], [match], [_alert(match)], 6, {7: family}))
-    assert seen.text.count("The Owls also: Version 1 , Version 2") == 3  # on air, alert, recent match
+    assert seen.text.count("The Owls or: Version 1 , Version 2") == 3  # on air, alert, recent match
     assert "more" not in seen.text
     seen = await _seen(Kept([_stream()], [match], n_tracks=6, kin={8: family}))
-    assert "also:" not in seen.text
+    assert "or:" not in seen.text
 
 
 def _similar(title: str = "Nocturne", review: str = "pending") -> Similar:
@@ -224,7 +224,7 @@ async def test_similar_matches_stand_apart_until_somebody_has_listened() -> None
     section = Seen(
         html[html.index('<section aria-labelledby="similar"') : html.index('<section aria-labelledby="recent"')]
     )
-    assert "These are no plays: somebody has to listen." in section.text
+    assert "Not confirmed plays: someone has to listen to them." in section.text
     assert "1:25 info radio-one Cover The Owls 0.93" in section.text
     assert "Heard" not in section.text
     assert "Cover" not in html.replace(html[html.index('labelledby="similar"') : html.index('labelledby="recent"')], "")
@@ -232,7 +232,7 @@ async def test_similar_matches_stand_apart_until_somebody_has_listened() -> None
 
 async def test_where_nothing_is_similar_or_labelled_the_page_does_not_speak_of_it() -> None:
     seen = await _seen(_full())
-    assert "to be reviewed" not in seen.text
+    assert "to review" not in seen.text
     assert "Sounds like" not in seen.text
 
 
@@ -248,7 +248,7 @@ async def test_a_stream_and_a_match_say_what_they_sound_like() -> None:
 async def test_of_a_long_family_the_first_are_named_and_the_rest_counted() -> None:
     family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 8)]
     seen = await _seen(Kept([_stream()], [_match()], n_tracks=6, kin={7: family}))
-    assert "also: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
+    assert "or: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
 
 
 async def test_a_match_is_on_air_only_on_its_own_stream() -> None:
@@ -256,7 +256,7 @@ async def test_a_match_is_on_air_only_on_its_own_stream() -> None:
     cards = html.split("<article")[1:]
     assert "Nocturne" in cards[0]
     assert "Nocturne" not in cards[1].split("</article>")[0]
-    assert "Nothing from the catalog is on air." in cards[1]
+    assert "No catalog track is on air." in cards[1]
 
 
 async def test_a_closed_match_is_recent_and_not_on_air() -> None:
@@ -327,7 +327,7 @@ async def test_what_is_there_is_not_asked_for_again() -> None:
     seen = await _seen(Kept([_stream()], n_tracks=1))
     assert "airtrace tracks add" not in seen.text
     assert "airtrace streams add" not in seen.text
-    assert "Nothing from the catalog has been heard yet." in seen.text
+    assert "No catalog track has been detected yet." in seen.text
 
 
 @pytest.mark.parametrize("path", ["/", "/live"])

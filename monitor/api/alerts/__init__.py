@@ -1,1 +1,1 @@
-"""Routes of alerts."""
+"""The API of alerts."""

@@ -1,4 +1,4 @@
-"""Alerts: the matches that somebody must see."""
+"""Alerts: the matches that need attention."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ router = APIRouter(prefix="/alerts", tags=["alerts"])
 
 @router.get("")
 async def list_alerts(
-    parts: App,
+    airtrace: App,
     state: Literal["open", "acknowledged", "resolved", "dismissed"] | None = None,
     limit: Limit = 100,
 ) -> list[schemas.Alert]:
-    """Newest first."""
-    found = await parts.storage.alerts.list(state, limit)
-    families = await parts.storage.families.members_of({alert.track_id for alert in found})
+    """Lists alerts, newest first."""
+    found = await airtrace.storage.alerts.list(state, limit)
+    families = await airtrace.storage.families.members_of({alert.track_id for alert in found})
     return [schemas.Alert.of(alert, families) for alert in found]

@@ -13,7 +13,7 @@ from monitor.storage import records
 
 
 class Alert(BaseModel):
-    """A match that somebody must see."""
+    """A match that needs attention."""
 
     id: int
     match_id: uuid.UUID
@@ -21,7 +21,7 @@ class Alert(BaseModel):
     state: str
     stream: str
     track: PlayedTrack
-    also: Alternatives
+    alternatives: Alternatives
     start: datetime
     end: datetime
     raised_at: datetime
@@ -35,7 +35,7 @@ class Alert(BaseModel):
             state=alert.state,
             stream=alert.stream_name,
             track=PlayedTrack.model_validate(alert.track),
-            also=FamilyMember.all_of(families.get(alert.track_id, ())),
+            alternatives=FamilyMember.all_of(families.get(alert.track_id, ())),
             start=timeline.to_utc(alert.starts),
             end=timeline.to_utc(alert.ends),
             raised_at=alert.raised_at,

@@ -1,1 +1,1 @@
-"""Routes of tracks and of the catalog."""
+"""The API of tracks and of the whole catalog."""

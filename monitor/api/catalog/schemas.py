@@ -13,7 +13,7 @@ from monitor.storage import records
 
 
 class FamilyMember(BaseModel):
-    """Another track of the same family: near-identical, or a version, a stem or a part of it."""
+    """Another track of the same family: nearly identical, or a version, a stem or an excerpt."""
 
     id: int
     title: str
@@ -25,14 +25,14 @@ class FamilyMember(BaseModel):
         return [cls(id=each.id, title=each.title, artist=each.artist, source=each.source) for each in members]
 
 
-# The other members of each track's family, where it has one; as the store gives them.
+# The other members of each track's family, by track id; tracks without a family are absent.
 Families = Mapping[int, Sequence[records.FamilyMember]]
 Alternatives = Annotated[
-    list[FamilyMember], Field(description="Tracks near-identical to this one, which it may be instead.")
+    list[FamilyMember], Field(description="Nearly identical tracks; the recording may be one of these instead.")
 ]
 
 
-class Excluded(BaseModel):
+class ExcludedInterval(BaseModel):
     """An interval of a track that never matches: a sample library's intro, a news sting."""
 
     start_s: float = Field(ge=0, le=1e7)
@@ -40,7 +40,7 @@ class Excluded(BaseModel):
     note: str | None = Field(None, max_length=500, pattern=r"^[^\x00]*$")
 
     @classmethod
-    def of(cls, excluded: records.Excluded) -> Excluded:
+    def of(cls, excluded: records.Excluded) -> ExcludedInterval:
         starts_s, ends_s = excluded.starts / SAMPLE_RATE_HZ, excluded.ends / SAMPLE_RATE_HZ
         return cls(start_s=round(starts_s, 3), end_s=round(ends_s, 3), note=excluded.note)
 
@@ -53,7 +53,7 @@ class Track(BaseModel):
 
     id: int
     status: Literal["pending", "ready", "failed", "retiring", "retired"]
-    error: str | None = Field(description="Why it failed.")
+    error: str | None = Field(description="Why registration failed.")
     title: str
     artist: str | None
     album: str | None
@@ -62,18 +62,18 @@ class Track(BaseModel):
     rights_holder: str | None
     iswc: str | None
     upc: str | None
-    territories: list[str] = Field(description="ISO 3166-1 codes; none: everywhere.")
+    territories: list[str] = Field(description="ISO 3166-1 codes; empty means everywhere.")
     valid_from: date | None
     valid_until: date | None
     own_id: str | None
     fields: dict[str, str]
     source: str
     duration_s: float
-    audio_sha256: str = Field(description="Of its audio as 32 kHz mono samples of 16 bits: what it is known by.")
-    detectors: list[str] = Field(description="The detectors that it is registered with.")
-    excluded: list[Excluded] = Field(description="Intervals that never match.")
+    audio_sha256: str = Field(description="Of the audio as 16-bit mono samples at 32 kHz: identifies the recording.")
+    detectors: list[str] = Field(description="Detectors that have vectors of the track.")
+    excluded: list[ExcludedInterval] = Field(description="Intervals that never match.")
     added_at: datetime
-    family: list[FamilyMember] = Field(description="The tracks near-identical to it, in whole or in part.")
+    family: list[FamilyMember] = Field(description="Tracks that are nearly identical, in whole or in part.")
 
     @classmethod
     def of(cls, track: records.Track, family: Iterable[records.FamilyMember] = ()) -> Track:
@@ -99,34 +99,34 @@ class Track(BaseModel):
             duration_s=round(track.duration_s, 3),
             audio_sha256=track.sha256.hex(),
             detectors=list(track.detectors),
-            excluded=[Excluded.of(each) for each in track.excluded],
+            excluded=[ExcludedInterval.of(each) for each in track.excluded],
             added_at=track.added_at,
             family=FamilyMember.all_of(family),
         )
 
 
 class Family(BaseModel):
-    """Tracks that are near-identical to one another, in whole or in part."""
+    """A group of nearly identical tracks."""
 
     tracks: list[FamilyMember]
 
 
 class Registered(BaseModel):
-    """The answer to a registration; `known` where this audio had been there before."""
+    """A registration. `known`: this audio was in the catalog already."""
 
     known: bool
     track: Track
 
 
-class Rebuilt(BaseModel):
-    """What became of one track when the catalog was rebuilt."""
+class RebuiltTrack(BaseModel):
+    """A track that was embedded again, or the error."""
 
     track: Track
     error: str | None
 
 
 class PlayedTrack(BaseModel):
-    """A track as it was known when the match opened; `id` stays when the track is deleted."""
+    """A track's metadata when the match opened. Deleting the track does not change it."""
 
     id: int
     title: str
@@ -139,3 +139,46 @@ class PlayedTrack(BaseModel):
     upc: str | None = None
     own_id: str | None = None
     source: str
+
+    @classmethod
+    def of(cls, track: records.Track) -> PlayedTrack:
+        """The track's present metadata."""
+        return cls.model_validate(Track.of(track).model_dump(include=set(cls.model_fields)))
+
+
+class StoredModel(BaseModel):
+    """A model that the catalog has vectors of."""
+
+    detector: str
+    version: str
+    checksum: str
+    tracks: int
+    vectors: int
+
+
+class CatalogSummary(BaseModel):
+    """How many tracks and vectors the catalog and its index hold."""
+
+    tracks: dict[str, int] = Field(description="Number of tracks by status.")
+    models: list[StoredModel]
+    index: str = Field(description="Type of the index.")
+    collection: str
+    vectors_wanted: int = Field(description="Vectors of ready tracks, without silence and excluded intervals.")
+    vectors_indexed: int
+
+
+class PruneResult(BaseModel):
+    """What was deleted."""
+
+    fingerprints: int
+
+
+class ImportedTrack(BaseModel):
+    """The outcome of importing one track."""
+
+    line: int
+    title: str | None
+    status: Literal["added", "known", "failed"]
+    track: int | None
+    reason: str | None
+    error: str | None

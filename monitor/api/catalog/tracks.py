@@ -1,4 +1,4 @@
-"""Tracks: add, list, read, edit, replace, exclude from, retire, restore, delete."""
+"""Tracks: add, list, read, edit, replace, exclude, retire, restore, delete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.api.ndjson import lines
 from monitor.api.uploads import on_disk, safe_name
 from monitor.catalog import tags
 from monitor.catalog.metadata import MetadataFields, validate_metadata
-from monitor.core.families import families
+from monitor.core.families import group_families
 from monitor.errors import MetadataError, NotFound
 from monitor.parts import Airtrace
 from monitor.storage.records import Metadata, Track
@@ -33,7 +33,7 @@ MAX_EXCLUDED = 1000
 
 @router.post("", status_code=201)
 async def add(
-    parts: App,
+    airtrace: App,
     response: Response,
     file: Upload,
     title: Text = None,
@@ -49,15 +49,16 @@ async def add(
     valid_until: Annotated[str | None, Form(max_length=100)] = None,
     own_id: Text = None,
     fields: Annotated[
-        str | None, Form(max_length=200_000, description="A JSON object of texts.", examples=['{"genre": "Jazz"}'])
+        str | None,
+        Form(max_length=200_000, description="A JSON object whose values are strings.", examples=['{"genre": "Jazz"}']),
     ] = None,
     source: Source = None,
 ) -> schemas.Registered:
-    """Registers a recording. The same audio again is recognised (200), not doubled, and keeps what is known of it.
+    """Registers a recording. Audio that is in the catalog already returns 200 and its unchanged track.
 
-    What is not said is read from the file's tags; without a title there either, the file's name is taken.
+    Missing metadata is read from the file's tags. Without a title there, the title is the file's name.
     """
-    said = {
+    given = {
         "title": title,
         "artist": artist,
         "album": album,
@@ -72,104 +73,105 @@ async def add(
         "own_id": own_id,
         "fields": _object(fields) if fields else None,
     }
-    details = validate_metadata({name: value for name, value in said.items() if value})
+    metadata = validate_metadata({name: value for name, value in given.items() if value})
     name = safe_name(file.filename)
     async with on_disk(file) as path:
-        known: dict[str, Any] = {"title": path.stem, **await asyncio.to_thread(tags.read, path), **details.given()}
-        registered = await parts.catalog.add(path, Metadata(source=source or name, **known))
+        known: dict[str, Any] = {"title": path.stem, **await asyncio.to_thread(tags.read, path), **metadata.given()}
+        registered = await airtrace.catalog.add(path, Metadata(source=source or name, **known))
     if registered.known:
         response.status_code = 200
-    return schemas.Registered(known=registered.known, track=await _with_family(parts, registered.track))
+    return schemas.Registered(known=registered.known, track=await _with_family(airtrace, registered.track))
 
 
 @router.get("")
 async def list_tracks(
-    parts: App,
+    airtrace: App,
     query: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
     status: Annotated[
-        Literal["pending", "ready", "failed", "retiring", "retired"] | None, Query(description="Only those.")
+        Literal["pending", "ready", "failed", "retiring", "retired"] | None,
+        Query(description="Only tracks with this status."),
     ] = None,
     limit: Limit = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> list[schemas.Track]:
-    """Tracks in the order of registration; `query` looks into names, rights holders, codes and own ids."""
-    found = await parts.storage.tracks.list(query, limit, offset, status)
-    kin = await parts.storage.families.members_of({track.id for track in found})
-    return [schemas.Track.of(track, kin.get(track.id, ())) for track in found]
+    """Lists tracks in the order of registration. `query` searches names, rights holders, identifiers and own ids."""
+    found = await airtrace.storage.tracks.list(query, limit, offset, status)
+    members = await airtrace.storage.families.members_of({track.id for track in found})
+    return [schemas.Track.of(track, members.get(track.id, ())) for track in found]
 
 
 @router.get("/families")
-async def list_families(parts: App, limit: Limit = 100) -> list[schemas.Family]:
-    """Tracks near-identical to one another, in whole or in part; one that holds several may be in several families."""
-    found = families(await parts.storage.families.relations())[:limit]
-    members = await parts.storage.families.as_members({track for family in found for track in family})
+async def list_families(airtrace: App, limit: Limit = 100) -> list[schemas.Family]:
+    """Lists groups of nearly identical tracks. A track that contains several others may be in several groups."""
+    found = group_families(await airtrace.storage.families.relations())[:limit]
+    members = await airtrace.storage.families.as_members({track for family in found for track in family})
     named = [[members[track] for track in family if track in members] for family in found]
     return [schemas.Family(tracks=schemas.FamilyMember.all_of(family)) for family in named if len(family) > 1]
 
 
 @router.post("/rebuild")
-async def rebuild(parts: App) -> StreamingResponse:
-    """Re-embeds tracks of other models from their files and fills the index anew; a JSON line a re-embedded track."""
+async def rebuild(airtrace: App) -> StreamingResponse:
+    """Embeds tracks of previous models again, from their files, and rebuilds the index. Streams a line per track."""
 
-    async def steps() -> AsyncGenerator[schemas.Rebuilt, None]:
-        async with aclosing(parts.catalog.rebuild()) as rebuilding:
+    async def steps() -> AsyncGenerator[schemas.RebuiltTrack, None]:
+        async with aclosing(airtrace.catalog.rebuild()) as rebuilding:
             async for rebuilt in rebuilding:
-                yield schemas.Rebuilt(track=schemas.Track.of(rebuilt.track), error=rebuilt.error)
+                yield schemas.RebuiltTrack(track=schemas.Track.of(rebuilt.track), error=rebuilt.error)
 
     return lines(steps())
 
 
 @router.get("/{track_id}")
-async def read(parts: App, track_id: TrackId) -> schemas.Track:
-    """One track."""
-    track = await parts.storage.tracks.get(track_id)
+async def read(airtrace: App, track_id: TrackId) -> schemas.Track:
+    """Returns a track."""
+    track = await airtrace.storage.tracks.get(track_id)
     if track is None:
         raise NotFound(f"there is no track {track_id}")
-    return await _with_family(parts, track)
+    return await _with_family(airtrace, track)
 
 
 @router.patch("/{track_id}")
-async def edit(parts: App, track_id: TrackId, details: MetadataFields) -> schemas.Track:
-    """Changes what is known of a track: what is said, and nothing else. Past matches keep what they had."""
-    return await _with_family(parts, await parts.catalog.edit(track_id, details.given()))
+async def edit(airtrace: App, track_id: TrackId, metadata: MetadataFields) -> schemas.Track:
+    """Changes the given fields of a track's metadata. Past matches keep the old metadata."""
+    return await _with_family(airtrace, await airtrace.catalog.edit(track_id, metadata.given()))
 
 
 @router.put("/{track_id}/audio")
-async def replace(parts: App, track_id: TrackId, file: Upload, source: Source = None) -> schemas.Track:
-    """Gives a track another recording. Its excluded intervals go, past matches stay as they were reported."""
+async def replace(airtrace: App, track_id: TrackId, file: Upload, source: Source = None) -> schemas.Track:
+    """Replaces a track's audio. Its excluded intervals are removed; past matches do not change."""
     name = safe_name(file.filename)
     async with on_disk(file) as path:
-        return await _with_family(parts, await parts.catalog.replace(track_id, path, source or name))
+        return await _with_family(airtrace, await airtrace.catalog.replace(track_id, path, source or name))
 
 
 @router.put("/{track_id}/excluded")
 async def exclude(
-    parts: App, track_id: TrackId, excluded: Annotated[list[schemas.Excluded], Body(max_length=MAX_EXCLUDED)]
+    airtrace: App, track_id: TrackId, excluded: Annotated[list[schemas.ExcludedInterval], Body(max_length=MAX_EXCLUDED)]
 ) -> schemas.Track:
-    """Sets the intervals that never match, instead of those that were set. Takes effect at once, also on air."""
-    return await _with_family(parts, await parts.catalog.exclude(track_id, [each.record() for each in excluded]))
+    """Sets the excluded intervals, which never match, replacing earlier ones. Takes effect at once, even on air."""
+    return await _with_family(airtrace, await airtrace.catalog.exclude(track_id, [each.record() for each in excluded]))
 
 
 @router.post("/{track_id}/retire")
-async def retire(parts: App, track_id: TrackId) -> schemas.Track:
-    """Takes a track out of matching and keeps all else: past matches stay, one on air ends, it can be restored."""
-    return await _with_family(parts, await parts.catalog.retire(track_id))
+async def retire(airtrace: App, track_id: TrackId) -> schemas.Track:
+    """Stops matching a track, until it is restored. A match on air ends; past matches are kept."""
+    return await _with_family(airtrace, await airtrace.catalog.retire(track_id))
 
 
 @router.post("/{track_id}/restore")
-async def restore(parts: App, track_id: TrackId) -> schemas.Track:
-    """Takes a retired track back into matching, without its audio."""
-    return await _with_family(parts, await parts.catalog.restore(track_id))
+async def restore(airtrace: App, track_id: TrackId) -> schemas.Track:
+    """Matches a retired track again. Needs no audio."""
+    return await _with_family(airtrace, await airtrace.catalog.restore(track_id))
 
 
 @router.delete("/{track_id}", status_code=204)
-async def delete(parts: App, track_id: TrackId) -> None:
-    """Takes a track out of the catalog. Its past matches stay, with the metadata they had."""
-    await parts.catalog.delete(track_id)
+async def delete(airtrace: App, track_id: TrackId) -> None:
+    """Deletes a track. Its past matches are kept with their metadata."""
+    await airtrace.catalog.delete(track_id)
 
 
-async def _with_family(parts: Airtrace, track: Track) -> schemas.Track:
-    found = await parts.storage.families.members_of({track.id})
+async def _with_family(airtrace: Airtrace, track: Track) -> schemas.Track:
+    found = await airtrace.storage.families.members_of({track.id})
     return schemas.Track.of(track, found.get(track.id, ()))
 
 
@@ -177,4 +179,4 @@ def _object(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MetadataError("fields", f"fields: a JSON object of texts is needed ({error})") from error
+        raise MetadataError("fields", f"fields: not a JSON object of strings ({error})") from error

@@ -1,1 +1,1 @@
-"""Routes of matches and of what explains them."""
+"""The API of matches: list, identify, explain, calibrate."""

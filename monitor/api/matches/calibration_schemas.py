@@ -1,4 +1,4 @@
-"""What the API takes and sends about calibrations: pydantic models, in seconds and false plays per 1,000 hours."""
+"""The JSON of calibrations, in seconds and false matches per 1,000 stream-hours."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from monitor.api.catalog.schemas import PlayedTrack
 from monitor.core.calibration import Estimate, Tail
 from monitor.storage import records
 
-HOURS = 1000.0  # that rates are per
-LONGEST_S = 1e9
-Seconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
-# From a false play in a century to two a minute: what lies beyond is no requirement.
+RATE_HOURS = 1000.0  # rates are per 1,000 hours
+MAX_S = 1e9
+Seconds = Annotated[float, Field(ge=0, le=MAX_S, allow_inf_nan=False)]
+# From one false match per century to two per minute; no other rate makes sense.
 MIN_RATE, MAX_RATE = 0.001, 100_000.0
 
 
 class Peak(BaseModel):
-    """A stretch of a recording in which a play could have opened, and the most evidence for it."""
+    """An interval of a recording in which a track came closest to a match, and the llr that it reached."""
 
-    track: int = Field(ge=1, le=2**63 - 1, description="Its id.")
+    track: int = Field(ge=1, le=2**63 - 1, description="Id of the track.")
     start_s: Seconds
     end_s: Seconds
     llr: float = Field(ge=0, le=1e9, allow_inf_nan=False)
 
 
 class CalibrationAudio(BaseModel):
-    """What a recording says about false plays: an answer of `POST /calibrate`, to be sent on to `PUT /calibration`."""
+    """The peaks of a recording: a result of `POST /calibrate`, to be sent to `PUT /calibration`."""
 
     file: str = Field(max_length=1000)
     duration_s: Seconds
-    sound_s: Seconds = Field(description="Seconds that are no silence.")
+    sound_s: Seconds = Field(description="Seconds that are not silent.")
     peaks: list[Peak]
 
 
 class CalibrationRequest(BaseModel):
-    """A calibration to make: how rare false plays shall be, and the recordings that say so."""
+    """A calibration to make: the rate of false matches to allow, and the recordings to fit."""
 
     rate_per_1000_h: float = Field(
-        1.0, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False, description="False plays per 1,000 hours of a stream."
+        1.0, ge=MIN_RATE, le=MAX_RATE, allow_inf_nan=False, description="False matches to allow per 1,000 stream-hours."
     )
-    recordings: list[CalibrationAudio] = Field(description="Without anything of the catalog.")
-    dry_run: bool = Field(False, description="Only say what the threshold would be.")
+    recordings: list[CalibrationAudio] = Field(description="Recordings that contain no catalog track.")
+    dry_run: bool = Field(False, description="Compute the threshold without setting it.")
 
 
 class Interval(BaseModel):
@@ -59,18 +59,18 @@ class Interval(BaseModel):
 
 
 class Calibration(BaseModel):
-    """A threshold and what it was set by."""
+    """A threshold and the data it was fitted to."""
 
-    open_llr: float = Field(description="What a play needs by it.")
-    fitted: Interval = Field(description="What the tail says; less than open_llr where that is the least allowed.")
+    open_llr: float = Field(description="The threshold: log-likelihood ratio that a match needs.")
+    fitted: Interval = Field(description="The fitted threshold; lower than open_llr if that is the minimum.")
     rate_per_1000_h: float
     sound_s: float
     peaks: int
-    tail_peaks: int = Field(description="The largest, by which the tail is known.")
-    tail_level: float = Field(description="What these are above.")
-    mean_excess: float = Field(description="By how much, on average.")
-    tracks: int = Field(description="In the catalog then.")
-    made_at: datetime | None = Field(description="None where it was only tried.")
+    tail_peaks: int = Field(description="Number of peaks in the tail that was fitted.")
+    tail_level: float = Field(description="The llr that the tail exceeds.")
+    mean_excess: float = Field(description="Mean excess of the tail over tail_level.")
+    tracks: int = Field(description="Catalog tracks at that time.")
+    made_at: datetime | None = Field(description="null for a dry run.")
 
     @classmethod
     def of(cls, kept: records.Calibration) -> Calibration:
@@ -88,22 +88,22 @@ class Calibration(BaseModel):
         )
 
 
-class InForce(BaseModel):
-    """The evidence that a play needs now, and where that comes from."""
+class CalibrationStatus(BaseModel):
+    """The threshold in force and where it comes from."""
 
     detector: str
     model: str
     open_llr: float
-    default: float = Field(description="The detector's own.")
-    minimum: float = Field(description="No calibration goes beneath.")
-    tracks: int = Field(description="In the catalog now.")
+    default: float = Field(description="The detector's default threshold.")
+    minimum: float = Field(description="Lowest threshold that a calibration sets.")
+    tracks: int = Field(description="Catalog tracks now.")
     calibration: Calibration | None = Field(
-        description="The newest; made since this process started, if it says otherwise."
+        description="The newest; if its threshold differs, it takes effect when this process restarts."
     )
 
 
-class Place(BaseModel):
-    """A peak and where it is; no track where that was deleted meanwhile."""
+class PeakInFile(BaseModel):
+    """A peak and its recording. `track` is null if the track was deleted meanwhile."""
 
     file: str
     start_s: float
@@ -112,24 +112,24 @@ class Place(BaseModel):
     track: PlayedTrack | None
 
 
-class Expected(BaseModel):
-    """How many false plays per 1,000 hours are expected at a threshold."""
+class ExpectedRate(BaseModel):
+    """The expected rate of false matches at a threshold."""
 
     open_llr: float
     rate_per_1000_h: Interval
 
     @classmethod
-    def of(cls, tail: Tail, open_llr: float) -> Expected:
-        rate = Interval.of(tail.rate_per_h(open_llr), HOURS)
+    def of(cls, tail: Tail, open_llr: float) -> ExpectedRate:
+        rate = Interval.of(tail.rate_per_h(open_llr), RATE_HOURS)
         return cls(open_llr=open_llr, rate_per_1000_h=rate)
 
 
-class Calibrated(BaseModel):
-    """A calibration that was made, or would be."""
+class CalibrationResult(BaseModel):
+    """A calibration that was made, or that a dry run would make."""
 
     calibration: Calibration
-    expected: Expected
-    before: Expected = Field(description="At the threshold that was in force.")
-    heavy_tail: bool = Field(description="The largest peaks spread more than the fit allows for: the rate is too low.")
-    real_plays: list[Place] = Field(description="Left out: so much evidence that the catalog must be in it.")
-    largest: list[Place] = Field(description="The largest peaks that are not left out.")
+    expected: ExpectedRate
+    previous: ExpectedRate = Field(description="At the previous threshold.")
+    heavy_tail: bool = Field(description="The largest peaks spread more than the fit assumes: the true rate is higher.")
+    catalog_plays: list[PeakInFile] = Field(description="Ignored: the llr is so high that the track must be there.")
+    largest_peaks: list[PeakInFile] = Field(description="The largest peaks that were not ignored.")

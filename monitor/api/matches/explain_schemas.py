@@ -83,8 +83,8 @@ class Explanation(BaseModel):
             end_s=seconds(one.end - zero),
             detector=detector,
             summary=_summary(one, known),
-            segments=one.segments,
-            silent_segments=one.silent,
+            segments=one.n_segments,
+            silent_segments=one.n_silent,
             missing_s=seconds(found.missing_samples),
             required=RequiredScores(votes=thresholds.vote_llr, llr=thresholds.open_llr),
             hypotheses=known,
@@ -104,16 +104,16 @@ def _hypothesis(
         end_s=seconds(one.end - zero),
         may_start_earlier=one.start <= found.examined[0],
         may_end_later=one.end >= found.examined[1],
-        track_start_s=seconds(max(0, round(one.line.at(one.start)))),
-        track_end_s=seconds(round(one.line.at(one.end))),
-        speed=round(one.line.speed, 4),
+        track_start_s=seconds(max(0, round(one.alignment.position_at(one.start)))),
+        track_end_s=seconds(round(one.alignment.position_at(one.end))),
+        speed=round(one.alignment.speed, 4),
         votes=_figure(one.votes),
         llr=_figure(one.llr),
-        remaining_llr=_figure(one.left),
+        remaining_llr=_figure(one.llr_left),
         cosine=round(one.cosine, 4),
         local_context=round(one.local_context, 4),
         weight=round(one.weight, 3),
-        segments=one.compared,
+        segments=one.n_compared,
     )
 
 
@@ -126,9 +126,9 @@ def _text(llr: float) -> str:
 
 
 def _summary(explanation: core.Explanation, hypotheses: list[Hypothesis]) -> str:
-    if explanation.segments == 0:
+    if explanation.n_segments == 0:
         return "less than a second of audio, which is too little to recognize anything"
-    if explanation.silent == explanation.segments:
+    if explanation.n_silent == explanation.n_segments:
         return "silence, which is never searched"
     if not hypotheses:
         return "no hypotheses: no hits that align"
@@ -144,11 +144,11 @@ def _reason(one: core.Hypothesis, tracks: Tracks, thresholds: Thresholds) -> str
     match one.verdict:
         case Verdict.PLAY:
             return f"play: llr {_text(one.llr)} of the required {llr:g}"
-        case Verdict.TOO_LITTLE:
+        case Verdict.LLR_TOO_LOW:
             return f"llr too low: {_text(one.llr)} of the required {llr:g}{_why_so_low(one, thresholds)}"
         case Verdict.EXPLAINED:
-            return f"explained by {_by(one, tracks)}: remaining llr {_text(one.left)} of the required {llr:g}"
-        case Verdict.FEW_HITS:
+            return f"explained by {_by(one, tracks)}: remaining llr {_text(one.llr_left)} of the required {llr:g}"
+        case Verdict.TOO_FEW_HITS:
             return f"too few hits align: {_text(one.votes)} of the required {votes:g} votes, so it was not compared"
         case Verdict.NOT_ADMITTED:
             return "llr high enough, but at the time others had more votes, or another play explained the audio"
@@ -159,7 +159,7 @@ def _why_so_low(one: core.Hypothesis, thresholds: Thresholds) -> str:
         return f", and too few hits align: {_text(one.votes)} of the required {thresholds.vote_llr:g} votes"
     if one.weight < LOW_WEIGHT:
         return f"; the track hardly changes there, so its segments count only {one.weight:.0%}"
-    if one.cosine - one.local_context < LOW_CONTRAST and thresholds.standing_out is not None:
+    if one.cosine - one.local_context < LOW_CONTRAST and thresholds.contrast_curve is not None:
         return "; the audio is about as similar to the seconds around that position in the track"
     return ""
 

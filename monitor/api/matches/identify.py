@@ -1,4 +1,4 @@
-"""Identify: what an uploaded recording contains. Nothing is stored."""
+"""Identify: finds the catalog's tracks in an uploaded recording. Stores nothing."""
 
 from __future__ import annotations
 
@@ -22,57 +22,58 @@ from monitor.parts import Airtrace
 
 router = APIRouter(prefix="/identify", tags=["identify"])
 
+Step = schemas.ScanProgress | schemas.IdentifyResult
 
-@router.post("", response_model=schemas.Identified)
+
+@router.post("", response_model=schemas.IdentifyResult)
 async def identify(
-    parts: App,
-    file: Annotated[UploadFile, File(description="A clip or a whole recording.")],
+    airtrace: App,
+    file: Annotated[UploadFile, File(description="An audio file of any length.")],
     accept: Annotated[str, Header()] = "application/json",
-) -> schemas.Identified | StreamingResponse:
-    """The plays in a recording. With `Accept: application/x-ndjson`, lines of progress and at last the result."""
+) -> schemas.IdentifyResult | StreamingResponse:
+    """Finds the plays in a recording. With `Accept: application/x-ndjson`, streams progress and then the result."""
     if NDJSON in accept:
-        return lines(_steps(parts, file))
+        return lines(_steps(airtrace, file))
     async with on_disk(file) as path:
-        steps = [step async for step in _identify(parts, path)]
+        steps = [step async for step in _identify(airtrace, path)]
     result = steps[-1]
-    assert isinstance(result, schemas.Identified)  # noqa: S101 - it ends with one
+    assert isinstance(result, schemas.IdentifyResult)  # noqa: S101 - the last step is the result
     return result
 
 
-async def _steps(parts: Airtrace, file: UploadFile) -> AsyncGenerator[schemas.ScanProgress | schemas.Identified, None]:
-    async with on_disk(file) as path, aclosing(_identify(parts, path)) as steps:
+async def _steps(airtrace: Airtrace, file: UploadFile) -> AsyncGenerator[Step, None]:
+    async with on_disk(file) as path, aclosing(_identify(airtrace, path)) as steps:
         async for step in steps:
             yield step
 
 
-async def _identify(parts: Airtrace, path: Path) -> AsyncGenerator[schemas.ScanProgress | schemas.Identified, None]:
+async def _identify(airtrace: Airtrace, path: Path) -> AsyncGenerator[Step, None]:
     plays: list[Play] = []
     reported: dict[uuid.UUID, int] = {}
     n_samples = 0
-    async with aclosing(scan(parts.matcher, path)) as scanning:
+    async with aclosing(scan(airtrace.matcher, path)) as scanning:
         async for scanned in scanning:
             plays.extend(scanned.plays)
             reported |= scanned.reported
             n_samples = scanned.n_samples
             yield schemas.ScanProgress(done_s=seconds(n_samples))
-    families = await parts.storage.families.members_of({play.track for play in plays})
-    found = [await _found(parts, play, reported.get(play.id, play.end), families) for play in plays]
+    families = await airtrace.storage.families.members_of({play.track for play in plays})
+    found = [await _identified(airtrace, play, reported.get(play.id, play.end), families) for play in plays]
     matches = [match for match in found if match is not None]
-    matches.sort(key=lambda found: found.start_s)
-    yield schemas.Identified(duration_s=seconds(n_samples), matches=matches)
+    matches.sort(key=lambda match: match.start_s)
+    yield schemas.IdentifyResult(duration_s=seconds(n_samples), matches=matches)
 
 
-async def _found(
-    parts: Airtrace, play: Play, reported: int, families: catalog_schemas.Families
+async def _identified(
+    airtrace: Airtrace, play: Play, reported: int, families: catalog_schemas.Families
 ) -> schemas.IdentifiedPlay | None:
-    track = await parts.storage.tracks.get(play.track)
+    track = await airtrace.storage.tracks.get(play.track)
     if track is None:  # deleted during the scan
         return None
-    known = catalog_schemas.Track.of(track).model_dump(include=set(catalog_schemas.PlayedTrack.model_fields))
     return schemas.IdentifiedPlay(
-        track=catalog_schemas.PlayedTrack(**known),
-        also=catalog_schemas.FamilyMember.all_of(families.get(play.track, ())),
-        detector=parts.matcher.detector.info.name,
+        track=catalog_schemas.PlayedTrack.of(track),
+        alternatives=catalog_schemas.FamilyMember.all_of(families.get(play.track, ())),
+        detector=airtrace.matcher.detector.info.name,
         start_s=seconds(play.start),
         end_s=seconds(play.end),
         reported_s=seconds(reported),

@@ -1,4 +1,4 @@
-"""What the API sends: pydantic models, made from the records of the store."""
+"""The JSON of matches and of plays in recordings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pydantic import BaseModel, Field
 
 from ingest import timeline
 from monitor.api.catalog.schemas import Alternatives, Families, FamilyMember, PlayedTrack
-from monitor.api.sounds.schemas import Sound, Sounding
+from monitor.api.sounds.intervals import IntervalSound, OptionalSound
 from monitor.api.streams.schemas import StreamName
 from monitor.storage import records
 
 
 class MatchScores(BaseModel):
-    """What a play was decided by."""
+    """The figures that a match was decided by."""
 
-    speed: float = Field(description="How many times as fast as in the catalog the track is played.")
-    score: float = Field(description="Mean cosine of the stream with the track, where it was heard.")
-    llr: float = Field(description="Logarithm of how much likelier the track is there than not.")
-    bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
-    ambiguous: bool = Field(description="Another place of the same track would fit as well.")
+    speed: float = Field(description="Playback speed relative to the catalog's recording.")
+    score: float = Field(description="Mean cosine similarity of stream and track, where the track was detected.")
+    llr: float = Field(description="Natural log-likelihood ratio of the track being present.")
+    bridged_s: float = Field(description="Seconds within the play in which the track was not detected.")
+    ambiguous: bool = Field(description="Another position in the same track fits equally well.")
 
 
 class Match(MatchScores):
@@ -31,7 +31,7 @@ class Match(MatchScores):
     id: uuid.UUID
     stream: StreamName
     track: PlayedTrack
-    also: Alternatives
+    alternatives: Alternatives
     detector: str
     version: str
     state: Literal["open", "closed"]
@@ -39,15 +39,15 @@ class Match(MatchScores):
     end: datetime
     track_start_s: float
     track_end_s: float
-    sound: Sounding = None
+    sound: OptionalSound = None
 
     @classmethod
-    def of(cls, match: records.Match, families: Families, sound: Sound | None = None) -> Match:
+    def of(cls, match: records.Match, families: Families, sound: IntervalSound | None = None) -> Match:
         return cls(
             id=match.id,
             stream=StreamName(id=match.stream_id, name=match.stream_name),
             track=PlayedTrack.model_validate(match.track),
-            also=FamilyMember.all_of(families.get(match.track_id, ())),
+            alternatives=FamilyMember.all_of(families.get(match.track_id, ())),
             detector=match.detector,
             version=match.version,
             state="open" if match.state == "open" else "closed",
@@ -65,26 +65,26 @@ class Match(MatchScores):
 
 
 class IdentifiedPlay(MatchScores):
-    """One play in a recording; times are seconds into the recording."""
+    """One play in a recording. Times are seconds since the start of the recording."""
 
     track: PlayedTrack
-    also: Alternatives
+    alternatives: Alternatives
     detector: str
     start_s: float
     end_s: float
-    reported_s: float = Field(description="When a live stream's monitor would have reported it first.")
+    reported_s: float = Field(description="When the play would have been reported first on a live stream.")
     track_start_s: float
     track_end_s: float
 
 
-class Identified(BaseModel):
-    """What a recording contains; no match means unknown, not absent."""
+class IdentifyResult(BaseModel):
+    """The catalog tracks in a recording. No match means unknown, not that nothing was played."""
 
     duration_s: float
     matches: list[IdentifiedPlay]
 
 
 class ScanProgress(BaseModel):
-    """One line of a scan in progress."""
+    """Progress of a scan: how many seconds are done."""
 
     done_s: float

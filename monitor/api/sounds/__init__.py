@@ -1,1 +1,1 @@
-"""Routes of sounds and similar recordings."""
+"""The API of what streams sound like and of similar recordings."""

@@ -1,4 +1,4 @@
-"""Similar: stretches of streams that resemble tracks, for somebody to listen to. Apart from matches."""
+"""Similar matches: intervals of streams that resemble tracks, for someone to review. Never among the matches."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ router = APIRouter(prefix="/similar", tags=["similar"])
 
 @router.get("")
 async def list_similar(
-    parts: App, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
-) -> list[schemas.Similar]:
-    """Newest first."""
-    return [schemas.Similar.of(each) for each in await parts.storage.sounds.list_similar(stream, review, limit)]
+    airtrace: App, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
+) -> list[schemas.SimilarMatch]:
+    """Lists similar matches, newest first."""
+    return [schemas.SimilarMatch.of(each) for each in await airtrace.storage.sounds.list_similar(stream, review, limit)]
 
 
 @router.get("/{similar_id}")
-async def read(parts: App, similar_id: uuid.UUID) -> schemas.Similar:
-    """One of them."""
-    similar = await parts.storage.sounds.get_similar(similar_id)
+async def read(airtrace: App, similar_id: uuid.UUID) -> schemas.SimilarMatch:
+    """Returns a similar match."""
+    similar = await airtrace.storage.sounds.get_similar(similar_id)
     if similar is None:
         raise NotFound(f"there is no similar match {similar_id}")
-    return schemas.Similar.of(similar)
+    return schemas.SimilarMatch.of(similar)
 
 
 @router.put("/{similar_id}")
-async def review(parts: App, similar_id: uuid.UUID, said: schemas.Reviewed) -> schemas.Similar:
-    """Stores what somebody who listened says; what is confirmed or dismissed stays."""
-    if not await parts.storage.sounds.review(similar_id, said.review, said.note):
+async def review(airtrace: App, similar_id: uuid.UUID, request: schemas.ReviewRequest) -> schemas.SimilarMatch:
+    """Confirms or dismisses a similar match, which is then kept."""
+    if not await airtrace.storage.sounds.review(similar_id, request.review, request.note):
         raise NotFound(f"there is no similar match {similar_id}")
-    return await read(parts, similar_id)
+    return await read(airtrace, similar_id)

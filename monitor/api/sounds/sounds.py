@@ -14,47 +14,50 @@ from monitor.api.ndjson import lines
 from monitor.api.sounds import schemas
 from monitor.api.uploads import on_disk
 from monitor.errors import ModelUnavailable
+from monitor.similarity.enrollment import Enrollment
 from monitor.similarity.panns_service import PannsService
+from monitor.similarity.search import SimilaritySearch
 
 router = APIRouter(prefix="/sounds", tags=["sounds"])
 
 
-def _sounds(parts: App) -> PannsService:
-    if parts.sounds is None:
-        raise ModelUnavailable("this process has no PANNs")
-    return parts.sounds
+def _panns(airtrace: App) -> PannsService:
+    if airtrace.panns is None:
+        raise ModelUnavailable("PANNs is not part of this process")
+    return airtrace.panns
 
 
-Panns = Annotated[PannsService, Depends(_sounds)]
+Panns = Annotated[PannsService, Depends(_panns)]
 
 
 @router.get("")
 async def list_passages(
-    parts: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
+    airtrace: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
 ) -> list[schemas.Passage]:
-    """What streams sounded like, ten seconds by ten seconds: by stream, newest first."""
+    """Lists what streams sounded like in each ten seconds: by stream, newest first."""
     after = None if since is None else timeline.to_clock(since)
-    return [schemas.Passage.of(each) for each in await parts.storage.sounds.list_passages(stream, after, limit)]
+    return [schemas.Passage.of(each) for each in await airtrace.storage.sounds.list_passages(stream, after, limit)]
 
 
 @router.post("/search")
 async def search(
-    sounds: Panns,
-    file: Annotated[UploadFile, File(description="Any clip; a short sound effect will do.")],
-    limit: Annotated[int, Query(ge=1, le=100, description="Most tracks.")] = 10,
+    airtrace: App,
+    panns: Panns,
+    file: Annotated[UploadFile, File(description="An audio clip; a short sound effect is enough.")],
+    limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of tracks.")] = 10,
 ) -> schemas.SearchResult:
-    """The tracks that sound most like a clip, with scores, and what it sounds like. Nothing is stored."""
+    """Finds the tracks that sound most like a clip, and labels the clip. Stores nothing."""
     async with on_disk(file) as path:
-        return schemas.SearchResult.of(await sounds.search(path, limit))
+        return schemas.SearchResult.of(await SimilaritySearch(panns, airtrace.storage).search(path, limit))
 
 
 @router.post("/enroll")
-async def enroll(sounds: Panns) -> StreamingResponse:
-    """Gives tracks that have none their PANNs vectors, from the files they came from; a JSON line a track."""
-    await sounds.loaded()  # a problem before the first line is an answer of its own
+async def enroll(airtrace: App, panns: Panns) -> StreamingResponse:
+    """Computes the missing PANNs vectors, from the tracks' files. Streams a line per track."""
+    await panns.loaded()  # so that a failure is an error response and not a broken stream
 
-    async def steps() -> AsyncGenerator[schemas.Enrolled, None]:
-        async for each in sounds.enroll_all():
-            yield schemas.Enrolled(track=each.track.id, source=each.track.metadata.source, error=each.error)
+    async def steps() -> AsyncGenerator[schemas.EnrolledTrack, None]:
+        async for each in Enrollment(panns, airtrace.storage).enroll_all():
+            yield schemas.EnrolledTrack(track=each.track.id, source=each.track.metadata.source, error=each.error)
 
     return lines(steps())

@@ -1,1 +1,1 @@
-"""Routes of streams and their coverage."""
+"""The API of streams and their coverage."""

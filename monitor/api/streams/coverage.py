@@ -1,49 +1,23 @@
-"""Coverage: when a stream was listened to, and why not."""
+"""Coverage: when each stream was monitored, and the gaps with their reasons."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from ingest import timeline
 from monitor.api.dependencies import App, Limit, Since, StreamName
-from monitor.api.sounds.schemas import Sound, Sounding, sounds_of
-from monitor.storage import records
+from monitor.api.sounds.intervals import sounds_of
+from monitor.api.streams import schemas
 
 router = APIRouter(prefix="/coverage", tags=["coverage"])
 
 
 @router.get("")
 async def list_coverage(
-    parts: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
-) -> list[Coverage]:
-    """Intervals per stream, newest first; every second that a stream was monitored is in exactly one."""
+    airtrace: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
+) -> list[schemas.Coverage]:
+    """Lists intervals by stream, newest first. Each second since a stream was added is in exactly one of them."""
     after = None if since is None else timeline.to_clock(since)
-    found = await parts.storage.coverage.list(stream, after, limit)
-    sounds = await sounds_of(parts.storage, found)
-    return [Coverage.of(interval, sound) for interval, sound in zip(found, sounds, strict=True)]
-
-
-class Coverage(BaseModel):
-    """An interval that was listened to, or a gap with its reason."""
-
-    stream: str
-    start: datetime
-    end: datetime
-    state: Literal["covered", "gap"]
-    reason: str | None
-    sound: Sounding = None
-
-    @classmethod
-    def of(cls, coverage: records.Coverage, sound: Sound | None = None) -> Coverage:
-        return cls(
-            stream=coverage.stream_name,
-            start=timeline.to_utc(coverage.starts),
-            end=timeline.to_utc(coverage.ends),
-            state="covered" if coverage.state == "covered" else "gap",
-            reason=coverage.reason,
-            sound=sound,
-        )
+    found = await airtrace.storage.coverage.list(stream, after, limit)
+    sounds = await sounds_of(airtrace.storage.sounds, found)
+    return [schemas.Coverage.of(interval, sound) for interval, sound in zip(found, sounds, strict=True)]

@@ -1,4 +1,4 @@
-"""The JSON of streams."""
+"""The JSON of streams and their coverage."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ingest import timeline
 from ingest.redact import redact
+from monitor.api.sounds.intervals import IntervalSound, OptionalSound
 from monitor.storage import records
 
 # Audio at most this old is live: two windows, a batch and a slow transaction.
 FRESH_S = 15
-# A gap in progress is only booked once the burst of the next connection cannot cover it any more (`burst_most_s`, 45 s
-# by default), and then every few seconds: what is older than both has nobody who listens.
+# A gap in progress is recorded only when the next connection's burst of past audio (`max_burst_s`, 45 s by default)
+# cannot cover it any more, and then every few seconds. If both are exceeded, nothing reads the stream.
 GAP_DELAY_S = 60
 
 
 class NewStream(BaseModel):
-    """A feed to monitor."""
+    """A stream to monitor."""
 
-    # It is part of paths, where dots alone mean something else.
+    # The name is part of URL paths, where "." and ".." have another meaning.
     name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
         min_length=1, max_length=100, pattern=r"^\.*[^\x00-\x1f\x7f/.][^\x00-\x1f\x7f/]*$", examples=["radio-one"]
     )
@@ -29,7 +30,7 @@ class NewStream(BaseModel):
 
 
 class Stream(BaseModel):
-    """A feed that is monitored; credentials in its URL are never shown."""
+    """A monitored stream. Credentials in its URL are never shown."""
 
     id: int
     name: str
@@ -37,9 +38,7 @@ class Stream(BaseModel):
     state: Literal["listening", "gap", "waiting", "not_running"]
     reason: str | None
     heard_until: datetime | None
-    behind_s: float | None = Field(
-        None, description="How long ago the newest sound was that plays were looked for in, in seconds."
-    )
+    behind_s: float | None = Field(None, description="Age of the newest audio that was matched, in seconds.")
 
     @classmethod
     def of(cls, stream: records.StreamStatus, now: datetime) -> Stream:
@@ -55,13 +54,37 @@ class Stream(BaseModel):
         )
 
 
+class Coverage(BaseModel):
+    """An interval in which a stream was monitored, or a gap with its reason."""
+
+    stream: str
+    start: datetime
+    end: datetime
+    state: Literal["covered", "gap"]
+    reason: str | None
+    sound: OptionalSound = None
+
+    @classmethod
+    def of(cls, coverage: records.Coverage, sound: IntervalSound | None = None) -> Coverage:
+        return cls(
+            stream=coverage.stream_name,
+            start=timeline.to_utc(coverage.starts),
+            end=timeline.to_utc(coverage.ends),
+            state="covered" if coverage.state == "covered" else "gap",
+            reason=coverage.reason,
+            sound=sound,
+        )
+
+
 class StreamName(BaseModel):
+    """A stream's id and name; both are kept when the stream is removed."""
+
     id: int
     name: str
 
 
 def utc_now() -> datetime:
-    """The time by this machine's clock."""
+    """The current time of this machine's clock."""
     return datetime.now(UTC)
 
 

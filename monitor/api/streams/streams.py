@@ -1,4 +1,4 @@
-"""Streams: add, list, remove. Readers notice within seconds."""
+"""Streams: add, list, read, remove. Ingest processes notice changes within seconds."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ router = APIRouter(prefix="/streams", tags=["streams"])
 
 
 @router.post("", status_code=201)
-async def add(parts: App, stream: schemas.NewStream) -> schemas.Stream:
-    """Starts to monitor a feed."""
+async def add(airtrace: App, stream: schemas.NewStream) -> schemas.Stream:
+    """Starts monitoring a stream."""
     urls.check(stream.url)
-    if await parts.storage.streams.add(stream.name, stream.url) is None:
-        raise Conflict(f"there is a stream named {stream.name!r} already: remove it first, or choose another name")
-    return await read(parts, stream.name)
+    if await airtrace.storage.streams.add(stream.name, stream.url) is None:
+        raise Conflict(f"there is already a stream named {stream.name!r}: remove it first, or choose another name")
+    return await read(airtrace, stream.name)
 
 
 @router.get("")
-async def list_streams(parts: App) -> list[schemas.Stream]:
-    """All streams that are monitored, and how they are now."""
+async def list_streams(airtrace: App) -> list[schemas.Stream]:
+    """Lists the monitored streams and their state."""
     now = schemas.utc_now()
-    return [schemas.Stream.of(stream, now) for stream in await parts.storage.streams.list()]
+    return [schemas.Stream.of(stream, now) for stream in await airtrace.storage.streams.list()]
 
 
 @router.get("/{name}")
-async def read(parts: App, name: str) -> schemas.Stream:
-    """One stream."""
-    for stream in await list_streams(parts):
+async def read(airtrace: App, name: str) -> schemas.Stream:
+    """Returns a stream and its state."""
+    for stream in await list_streams(airtrace):
         if stream.name == name:
             return stream
     raise NotFound(f"there is no stream named {name!r}")
 
 
 @router.delete("/{name}", status_code=204)
-async def remove(parts: App, name: str) -> None:
-    """Stops to monitor a feed. Its matches and coverage stay."""
-    if "\x00" in name or not await parts.storage.streams.remove(name):
+async def remove(airtrace: App, name: str) -> None:
+    """Stops monitoring a stream. Its matches and coverage are kept."""
+    if "\x00" in name or not await airtrace.storage.streams.remove(name):
         raise NotFound(f"there is no stream named {name!r}")

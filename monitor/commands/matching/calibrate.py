@@ -97,25 +97,25 @@ async def _measure_one(client: Client, path: Path, shown: output.Steps) -> dict[
 
 
 def _print(made: dict[str, Any], *, dry_run: bool) -> None:
-    calibration, expected, before = made["calibration"], made["expected"], made["before"]
+    calibration, expected, previous = made["calibration"], made["expected"], made["previous"]
     print(_basis(calibration))
     print(_fitted(calibration))
     if calibration["open_llr"] > calibration["fitted"]["value"]:
         print(f"below the minimum, so the threshold is {calibration['open_llr']:.1f}, half the detector's default")
     print(f"expected false matches per 1,000 h: {_rate(expected)} at {expected['open_llr']:.1f}, ", end="")
-    print(f"{_rate(before)} at the previous threshold of {before['open_llr']:.1f}")
+    print(f"{_rate(previous)} at the previous threshold of {previous['open_llr']:.1f}")
     print("dry run: nothing changed" if dry_run else f"in force: threshold (llr) {_threshold(calibration)}")
     if made["heavy_tail"]:
         output.print_status(
             "warning: the largest peaks spread more than the fit assumes, so false matches will be more frequent"
         )
     print("largest peaks; leave out a recording if its peak is a catalog track or another version of one:")
-    output.table(COLUMNS, list(_rows(made["largest"][:MAX_SHOWN])), "")
-    if made["real_plays"]:
+    output.table(COLUMNS, list(_rows(made["largest_peaks"][:MAX_SHOWN])), "")
+    if made["catalog_plays"]:
         output.print_status(
-            f"ignored {len(made['real_plays'])} plays of catalog tracks, and the audio that overlaps them"
+            f"ignored {len(made['catalog_plays'])} plays of catalog tracks, and the audio that overlaps them"
         )
-        output.table(COLUMNS, list(_rows(made["real_plays"])), "")
+        output.table(COLUMNS, list(_rows(made["catalog_plays"])), "")
 
 
 def _shown(found: dict[str, Any]) -> Iterator[str]:

@@ -1,11 +1,11 @@
-// Shows times in the viewer's own zone, and says so when Airtrace does not answer. htmx does the refreshing.
+// Shows times in the viewer's time zone, and a warning when Airtrace does not respond. htmx refreshes the page.
 "use strict";
 (() => {
   const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   const clock = new Intl.DateTimeFormat(undefined, time);
   const dayAndClock = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...time });
 
-  function localise(root) {
+  function localize(root) {
     const today = new Date().toDateString();
     for (const element of root.querySelectorAll("time[datetime]")) {
       const instant = new Date(element.dateTime);
@@ -15,13 +15,13 @@
     }
   }
 
-  localise(document);
+  localize(document);
   const zone = clock.resolvedOptions().timeZone;
   document.getElementById("zone").textContent = `Times are local (${zone}); hover over one for UTC.`;
 
-  // Before the new part is merged in, so that what has not changed is not touched, nor read out again.
+  // Before the new content is merged, so that unchanged times are not touched and not announced again.
   document.addEventListener("htmx:before:swap", (event) => {
-    for (const task of event.detail.tasks) localise(task.fragment);
+    for (const task of event.detail.tasks) localize(task.fragment);
   });
 
   document.addEventListener("htmx:finally:request", (event) => {

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.commands import results
 
-SOUND = {"kind": "music_under_speech", "listened_s": 30.0, "shares": {"music": 0.25, "music_under_speech": 0.75}}
+SOUND = {"kind": "music_under_speech", "analyzed_s": 30.0, "shares": {"music": 0.25, "music_under_speech": 0.75}}
 
 
 def shown(capsys: pytest.CaptureFixture[str], *sounds: dict[str, Any] | None) -> list[str]:
