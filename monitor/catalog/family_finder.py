@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import structlog
 
-from monitor.core.families import RelatedTrack, candidate_tracks, find_related, hits_in, sample
+from monitor.core.families import RelatedTrack, candidate_tracks, find_related, hits_in, sample_segments
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Segment
 from monitor.detect.detector import Detector
@@ -34,7 +34,7 @@ class FamilyFinder:
         self._storage = storage
         self._index = index
         self._info = detector.info
-        self._curve = detector.thresholds.opening
+        self._curve = detector.thresholds.opening_curve
         self._executor = executor
 
     async def find(self, tracks: Sequence[int]) -> None:
@@ -50,7 +50,9 @@ class FamilyFinder:
 
     async def _samples(self, references: Mapping[int, Reference]) -> dict[int, list[Segment]]:
         """Some segments of each track, with their hits in tracks outside the batch."""
-        sampled = [(track, segment) for track, reference in references.items() for segment in sample(reference)]
+        sampled = [
+            (track, segment) for track, reference in references.items() for segment in sample_segments(reference)
+        ]
         samples: dict[int, list[Segment]] = {track: [] for track in references}
         if sampled:
             vectors = np.stack([references[track].vectors[segment] for track, segment in sampled])

@@ -104,9 +104,9 @@ class IndexCheck:
         return unfinished
 
     async def _batch(self, first: int) -> tuple[list[int], int | None]:
-        """The next tracks, with at most `batch_vectors` vectors together unless one has more, and the next batch's start.
+        """The next tracks, and the track that the batch after them starts with; None if they are the last.
 
-        The start is None after the last batch.
+        They have at most `batch_vectors` vectors together, unless a single track has more.
         """
         counts = await self._storage.vectors.segment_counts(first, self._batch_tracks, self._info)
         n_vectors = 0

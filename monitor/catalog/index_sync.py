@@ -43,7 +43,7 @@ class IndexSync:
 
     def suggest_kind(self, n_vectors: int) -> None:
         """Logs a suggestion if another kind of index suits this number of vectors better."""
-        self._index.advise(n_vectors)
+        self._index.suggest_kind(n_vectors)
 
     async def count(self) -> int:
         """The number of vectors in the index."""
@@ -75,7 +75,7 @@ class IndexSync:
         """Builds a new index from the stored vectors. Searches use the old one until the new one is complete."""
         tracks = await self._storage.vectors.ready_tracks(self._info)
         n_vectors = await self._storage.vectors.count_indexable(self._info)
-        async with self._index.building(n_vectors) as new:
+        async with self._index.rebuilding(n_vectors) as new:
             for first in range(0, len(tracks), BATCH_TRACKS):
                 for row in await self._storage.vectors.index_rows(tracks[first : first + BATCH_TRACKS], self._info):
                     await new.insert(row.track, row.vectors)

@@ -181,9 +181,7 @@ def _check_header(path: Path, line: bytes) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise TransferError("not_a_catalog", f"{path.name}: not a file of `airtrace catalog export`") from error
     if made != FORMAT:
-        raise TransferError(
-            "version", f"{path.name}: format version {made}, but this Airtrace reads version {FORMAT}: upgrade"
-        )
+        raise TransferError("version", f"{path.name}: format {made}, but this Airtrace reads format {FORMAT}: upgrade")
 
 
 def parse_line(line: bytes) -> ExportedTrack:
@@ -236,7 +234,7 @@ async def import_track(storage: Storage, exported: ExportedTrack, info: Detector
         models = ", ".join(f"{one.info.version} ({one.info.checksum})" for one in exported.fingerprints)
         raise TransferError(
             "other_model",
-            f"the track has vectors of {models}, not of {info.version} ({info.checksum}): register its audio",
+            f"its vectors are of {models}, not of {info.version} ({info.checksum}): register its audio",
         )
     others = tuple(one for one in exported.fingerprints if one is not used[0])
     track = await storage.tracks.add(

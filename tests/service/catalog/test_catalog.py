@@ -1,4 +1,4 @@
-"""The catalog with real files: what is registered, what is refused, and what a crash or a loss leaves to be repaired."""
+"""The catalog with real files: what is registered and refused, and how it recovers from crashes and losses."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_a_registered_track_is_found_in_an_excerpt_at_its_position(
     assert play.track_end == pytest.approx(seconds(30), abs=seconds(1))
 
 
-async def test_the_same_audio_again_is_known_also_renamed_and_tagged_anew(
+async def test_the_same_audio_is_recognized_under_another_name_and_with_other_tags(
     catalog: Catalog, index: Index, tmp_path: Path
 ) -> None:
     track = await added(catalog, OGG)
@@ -132,7 +132,7 @@ async def test_a_file_that_libsndfile_reads_and_ffmpeg_does_not(
     assert await tracks_in(matcher, written(tmp_path / "same.wav", songs.one[: seconds(20)])) == [track]
 
 
-async def test_a_second_of_sound_is_enough(catalog: Catalog, index: Index, songs: Songs, tmp_path: Path) -> None:
+async def test_one_second_of_audio_is_enough(catalog: Catalog, index: Index, songs: Songs, tmp_path: Path) -> None:
     await added(catalog, written(tmp_path / "second.wav", songs.one[seconds(5) : seconds(6)]))
     assert await index.count() == 1
 
@@ -163,7 +163,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_reason(
+async def test_an_unusable_file_is_refused_with_its_name_and_a_reason(
     catalog: Catalog, storage: Storage, index: Index, tmp_path: Path, name: str
 ) -> None:
     reason, make = BAD[name]
@@ -176,7 +176,7 @@ async def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_a_reason(
     assert (await storage.tracks.list(), await index.count()) == ([], 0)
 
 
-async def test_without_ffmpeg_a_file_is_not_blamed(
+async def test_missing_ffmpeg_is_not_blamed_on_the_file(
     catalog: Catalog, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> str:
@@ -221,7 +221,7 @@ async def test_a_track_that_is_deleted_while_it_is_registered_leaves_nothing_in_
 
     async def meanwhile(track: int, vectors: np.ndarray) -> None:
         deleting.append(asyncio.create_task(catalog.delete(track), name="delete"))
-        await asyncio.sleep(0.2)  # enough for it, if nothing held it back
+        await asyncio.sleep(0.2)  # enough time to finish if nothing held it back
         await insert(track, vectors)
 
     monkeypatch.setattr(index, "insert", meanwhile)
@@ -230,7 +230,7 @@ async def test_a_track_that_is_deleted_while_it_is_registered_leaves_nothing_in_
     assert (await index.count(), await storage.tracks.list()) == (0, [])
 
 
-async def test_a_deletion_that_milvus_does_not_take_can_be_done_again(
+async def test_a_deletion_that_fails_in_milvus_can_be_repeated(
     catalog: Catalog, index: Index, storage: Storage, song: Path, matcher: Matcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     track = await added(catalog, song)
@@ -247,11 +247,11 @@ async def _milvus_is_away(*_: object) -> None:
     raise DependencyError("Milvus: away")
 
 
-# What a crash or a loss leaves
+# Recovery
 
 
 @pytest.mark.parametrize("how", ["recover", "again"])
-async def test_a_track_that_did_not_get_into_the_index_is_finished(
+async def test_a_track_that_is_missing_in_the_index_is_completed(
     catalog: Catalog,
     index: Index,
     storage: Storage,
@@ -274,7 +274,7 @@ async def test_a_track_that_did_not_get_into_the_index_is_finished(
     assert await tracks_in(matcher, song) == [track.id]
 
 
-async def test_a_lost_index_is_filled_again_without_any_audio(
+async def test_a_lost_index_is_rebuilt_without_any_audio(
     catalog: Catalog, index: Index, song: Path, songs: Songs, matcher: Matcher, tmp_path: Path
 ) -> None:
     one = await added(catalog, song)
@@ -291,7 +291,7 @@ async def test_a_lost_index_is_filled_again_without_any_audio(
     assert await tracks_in(matcher, written(tmp_path / "again.wav", songs.two)) == [two]
 
 
-async def test_several_processes_that_start_at_once_fill_the_index_once(
+async def test_several_processes_that_start_at_once_rebuild_the_index_once(
     catalog: Catalog,
     index: Index,
     song: Path,
@@ -304,20 +304,22 @@ async def test_several_processes_that_start_at_once_fill_the_index_once(
     there = await index.count()
     await index.recreate()
     built = 0
-    building = index.building
+    rebuilding = index.rebuilding
 
     def counted(n_vectors: int) -> AbstractAsyncContextManager[Index]:
         nonlocal built
         built += 1
-        return building(n_vectors)
+        return rebuilding(n_vectors)
 
-    monkeypatch.setattr(index, "building", counted)
+    monkeypatch.setattr(index, "rebuilding", counted)
     others = [Catalog(storage, index, detector, executor) for _ in range(3)]
     await asyncio.gather(*(other.recover() for other in others))
     assert (built, await index.count()) == (1, there)
 
 
-async def test_an_index_that_has_more_is_left_alone(catalog: Catalog, index: Index, song: Path, songs: Songs) -> None:
+async def test_an_index_with_additional_vectors_is_left_alone(
+    catalog: Catalog, index: Index, song: Path, songs: Songs
+) -> None:
     await added(catalog, song)
     there = await index.count()
     elsewhere = np.eye(3, index._info.dimensions, dtype=np.float32)
@@ -326,7 +328,7 @@ async def test_an_index_that_has_more_is_left_alone(catalog: Catalog, index: Ind
     assert await index.count() == there + 3
 
 
-async def test_what_is_registered_while_the_index_is_filled_is_in_it(
+async def test_a_track_that_is_registered_while_the_index_is_rebuilt_is_in_it(
     catalog: Catalog,
     index: Index,
     song: Path,
@@ -358,14 +360,16 @@ async def old_track(storage: Storage, song: Path, songs: Songs) -> int:
     return track
 
 
-async def test_vectors_of_other_weights_are_refused_with_the_command_that_mends_it(
+async def test_vectors_of_other_weights_are_refused_with_the_command_that_repairs_it(
     catalog: Catalog, old_track: int
 ) -> None:
     with pytest.raises(ModelMismatch, match="airtrace tracks rebuild"):
         await catalog.recover()
 
 
-async def test_a_rebuild_mends_it(catalog: Catalog, old_track: int, song: Path, matcher: Matcher) -> None:
+async def test_a_rebuild_embeds_tracks_of_another_model_again(
+    catalog: Catalog, old_track: int, song: Path, matcher: Matcher
+) -> None:
     rebuilt = [one async for one in catalog.rebuild()]
     assert [(one.track.id, one.error) for one in rebuilt] == [(old_track, None)]
     await catalog.recover()
@@ -374,7 +378,7 @@ async def test_a_rebuild_mends_it(catalog: Catalog, old_track: int, song: Path, 
 
 
 @pytest.mark.parametrize("what", ["gone", "another"])
-async def test_a_rebuild_tells_whose_file_cannot_serve_and_goes_on(
+async def test_a_rebuild_reports_an_unusable_file_and_goes_on(
     catalog: Catalog,
     old_track: int,
     song: Path,
@@ -394,7 +398,7 @@ async def test_a_rebuild_tells_whose_file_cannot_serve_and_goes_on(
     assert failed.error is not None
     assert "song.wav" in failed.error
     assert await tracks_in(matcher, tmp_path / "two.wav") == [two]
-    await catalog.recover()  # which goes without it
+    await catalog.recover()  # it does without the failed track
     old = await storage.tracks.get(old_track)
     assert old is not None
     assert (old.status, old.error) == ("failed", failed.error)

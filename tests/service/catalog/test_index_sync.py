@@ -51,7 +51,7 @@ async def test_another_kind_of_index_is_built_from_the_stored_vectors_while_sear
     assert await index.count() == there
     assert await plays_in(matcher, tmp_path / "copy.wav")
     assert await differences(catalog, storage, index) == []
-    assert index._client.list_collections() == [index.collection]
+    assert await index._milvus.call("list_collections") == [index.collection]
 
 
 async def test_an_interrupted_build_leaves_the_old_index_in_use(
@@ -92,7 +92,7 @@ async def test_a_new_model_is_built_beside_the_old_one_which_stays_in_use(
 ) -> None:
     track = await added(catalog, song)
     newer = _Newer()
-    beside = Index(index._client, newer.info, index._run)
+    beside = index.for_model(newer.info)
     await beside.open()
     new = Catalog(storage, beside, newer, executor)
     assert [(one.track.id, one.error) async for one in new.rebuild()] == [(track, None)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingest.wire import SAMPLE_RATE_HZ
-from monitor.core.families import FamilyRelation, RelatedTrack, families
+from monitor.core.families import FamilyRelation, RelatedTrack, group_families
 from monitor.detect.detector import DetectorInfo
 from monitor.storage.database import migrate
 from monitor.storage.records import Fingerprint, Metadata
@@ -36,7 +36,7 @@ async def some_tracks(storage: Storage, count: int) -> list[int]:
 
 
 async def link(storage: Storage, track: int, other: int, how: RelatedTrack = WHOLE) -> None:
-    await storage.families.add_relations(track, [RelatedTrack(other, how.share, how.kin_share, how.speed)], INFO)
+    await storage.families.add_relations(track, [RelatedTrack(other, how.share, how.related_share, how.speed)], INFO)
 
 
 async def named(storage: Storage, tracks: Sequence[int]) -> dict[int, list[int]]:
@@ -93,7 +93,9 @@ async def test_a_family_is_what_kinships_lead_to_over_one_part_at_most(storage: 
         await link(storage, one, two, PART if is_part else WHOLE)
     there = {track: sorted(_reached(track, links) - {track}) for track in tracks}
     assert await named(storage, tracks) == {track: family for track, family in there.items() if family}
-    pairs = {(one, two) for family in families(await storage.families.relations()) for one in family for two in family}
+    pairs = {
+        (one, two) for family in group_families(await storage.families.relations()) for one in family for two in family
+    }
     assert {(track, other) for track, family in there.items() for other in family} <= pairs
 
 
