@@ -1,1 +1,1 @@
-"""The pure core: no I/O, no clock, no randomness; standard library and numpy only."""
+"""The pure core: no I/O, no clock, no randomness; imports only the standard library and numpy."""

@@ -1,4 +1,4 @@
-"""The values that matching works on. Instants are stream clock samples, positions are samples into the track."""
+"""A play: an interval of a stream in which a track is heard."""
 
 from __future__ import annotations
 
@@ -6,36 +6,24 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from monitor.core.alignment.alignment import SAME_ALIGNMENT_SAMPLES, Alignment
 from monitor.core.segments import HOP_SAMPLES
 
-
-@dataclass(frozen=True, slots=True)
-class Alignment:
-    """A way through a track: at stream clock `instant` it is at `position`, and `speed` times as fast as the stream."""
-
-    instant: int
-    position: float
-    speed: float = 1.0
-
-    def at(self, instant: int) -> float:
-        """Position at another instant."""
-        return self.position + self.speed * (instant - self.instant)
-
-    def distance(self, other: Alignment) -> float:
-        """How far from another line it is in the track, at this line's instant: samples."""
-        return abs(other.at(self.instant) - self.position)
+# No station plays this much faster or slower: an alignment that keeps moving is a false one.
+MAX_DRIFT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
     """An interval of a stream aligned with an interval of a track.
 
-    start, end: stream clock of the first and just behind the last matching sample.
-    track_start, track_end: positions there; speed: of the line at its end, on which the play would go on.
-    score_sum, scored: sum of the exact cosines along the line and how many segments they are from.
-    evidence: what the segments say for the play, less what they say against it (monitor/core/likelihood.py).
+    start, end: stream clock of the first matching sample, and just after the last one.
+    track_start, track_end: positions in the track there, in samples.
+    speed: of the alignment at its end, along which the play would continue.
+    score_sum, scored: the sum and the number of the exact cosines along the alignment.
+    llr: log-likelihood ratio of its segments (monitor/core/likelihood.py).
     bridged: samples within the play in which the track was not heard.
-    is_ambiguous: another place of the same track would fit as well.
+    is_ambiguous: another position in the same track would fit as well.
     """
 
     id: uuid.UUID
@@ -53,45 +41,41 @@ class Play:
 
     @property
     def score(self) -> float:
-        """Mean exact cosine along the aligned run."""
+        """Mean exact cosine."""
         return self.score_sum / self.scored
 
     @property
-    def line(self) -> Alignment:
-        """Where the track would go on."""
+    def alignment(self) -> Alignment:
+        """The alignment along which the play would continue."""
         return Alignment(self.end, self.track_end, self.speed)
 
     @property
     def mean_speed(self) -> float:
-        """How many times as fast as in the catalog the track is played, over the whole play."""
+        """Playback speed over the whole play, relative to the catalog's recording."""
         if self.end - self.start < 2 * HOP_SAMPLES:
             return self.speed
         return (self.track_end - self.track_start) / (self.end - self.start)
 
 
+# Gives a play its ID, by its track and the stream clock at which it first started.
 PlayId = Callable[[int, int], uuid.UUID]
-
-# A reconnect finds its place on the clock anew, from network timing: a line this near is the same play.
-SAME_LINE_SAMPLES = 2 * HOP_SAMPLES
-# So much faster or slower no station plays: a line that is moved again and again is none.
-MAX_DRIFT = 0.1
 
 
 def cut_start(play: Play, start: int) -> Play:
-    """The play without what is before."""
+    """The play without the part before `start`."""
     start = max(start, play.start)
-    return replace(play, start=start, track_start=max(0, round(play.line.at(start))))
+    return replace(play, start=start, track_start=max(0, round(play.alignment.position_at(start))))
 
 
 def cut_end(play: Play, end: int) -> Play:
-    """The play without what is after."""
+    """The play without the part after `end`."""
     if play.end <= end:
         return play
-    return replace(play, end=end, track_end=max(play.track_start, round(play.line.at(end))))
+    return replace(play, end=end, track_end=max(play.track_start, round(play.alignment.position_at(end))))
 
 
-def is_continued_by(play: Play, line: Alignment) -> bool:
-    """Whether a line of the play's track is near enough to the play's own to be the same one."""
-    moved = line.at(play.end) - play.track_end
+def is_continued_by(play: Play, alignment: Alignment) -> bool:
+    """Whether an alignment of the play's track is near enough to the play's own to be the same one."""
+    moved = alignment.position_at(play.end) - play.track_end
     drift = play.mean_speed + moved / (play.end - play.start) - 1
-    return abs(moved) <= SAME_LINE_SAMPLES and abs(drift) <= MAX_DRIFT
+    return abs(moved) <= SAME_ALIGNMENT_SAMPLES and abs(drift) <= MAX_DRIFT

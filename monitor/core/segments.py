@@ -1,4 +1,4 @@
-"""Segments: the frames that one embedding describes, their hits, and how they are cut. Pure."""
+"""Segments: the short frames that one embedding describes, and their search hits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HOP_SAMPLES = 16_000  # 0.5 s
 
 
 def count_segments(n_samples: int) -> int:
-    """How many whole segments lie in n_samples."""
+    """Number of whole segments in n_samples."""
     return 0 if n_samples < SEGMENT_SAMPLES else 1 + (n_samples - SEGMENT_SAMPLES) // HOP_SAMPLES
 
 
 def frames(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
-    """A read-only view of the whole segments of pcm: shape (k, SEGMENT_SAMPLES)."""
+    """A read-only view of the whole segments of PCM, int16 (n,): int16 (k, SEGMENT_SAMPLES)."""
     if count_segments(len(pcm)) == 0:
         return np.empty((0, SEGMENT_SAMPLES), np.int16)
     return np.lib.stride_tricks.sliding_window_view(pcm, SEGMENT_SAMPLES)[::HOP_SAMPLES]
@@ -27,7 +27,11 @@ def frames(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result: a reference segment that looks like a query segment. `score` is an inner product."""
+    """One search result: a reference segment that is similar to a query segment.
+
+    position: where the segment starts in the track, in samples.
+    score: inner product of the two vectors.
+    """
 
     track: int
     position: int
@@ -36,10 +40,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment of a stream; `vector` (float32, unit length) is None for silence, which has no hits either.
+    """One segment of a stream, or of a track that is compared with others.
 
-    foreseen: the cosine that the vector would have with the music's own recording, guessed from how much else seems to
-    be heard; NaN if the detector has no guess.
+    start: stream clock of its first sample.
+    vector: float32 (dimensions,), unit length; None for silence, which is never searched and has no hits.
+    expected_similarity: the cosine that the vector should have with the music's own recording, estimated from how much
+        else is heard; NaN if the detector has no estimate.
     """
 
     start: int
@@ -50,7 +56,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What a detector's vectors describe: the i-th is of length_samples from sample i * hop_samples on."""
+    """Which samples a detector's vectors describe: the i-th starts at i * hop_samples and spans length_samples."""
 
     hop_samples: int
     length_samples: int
@@ -65,5 +71,5 @@ GRIDS = {
 
 
 def grid(detector: str) -> Grid:
-    """The grid of a detector by its name."""
+    """The grid of a detector by its name; the fingerprint's for a name that is not known."""
     return GRIDS.get(detector, GRIDS["fingerprint"])

@@ -1,4 +1,4 @@
-"""When a stream resembles a track for so long that somebody should listen. Pure."""
+"""Runs of passages that resemble a track for so long that somebody should listen."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import PASSAGE_SAMPLES
 
-Floats = NDArray[np.float32]
+Vectors = NDArray[np.float32]
 
-# A passage in between that does not resemble it, or that was lost, ends nothing.
-HOLE_SAMPLES = PASSAGE_SAMPLES
-MAX_TRACKS = 3  # that one passage may resemble: more would say that it resembles none in particular
+MAX_GAP_SAMPLES = PASSAGE_SAMPLES  # one passage that is lost, or does not resemble the track, ends no run
+MAX_TRACKS = 3  # that one passage may resemble: more would mean that it resembles none in particular
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarTrack:
-    """A track, and the cosine of a passage with that of the track's passages that is most like it."""
+    """A track that a passage resembles. score: the largest cosine of the passage with the track's passages."""
 
     track: int
     score: float
@@ -27,20 +26,20 @@ class SimilarTrack:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a stream, in stream clock samples, and the tracks that it resembles enough, the best first."""
+    """An interval [start, end) of the stream clock, and the tracks that it resembles enough, most similar first."""
 
     start: int
     end: int
     similar: tuple[SimilarTrack, ...]
 
     def score_of(self, track: int) -> float | None:
-        """Its cosine with a track, if it is enough."""
+        """Its score with a track; None if it does not resemble it."""
         return next((each.score for each in self.similar if each.track == track), None)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Passages in a row that resemble one track; score_sum and scored: of their cosines."""
+class SimilarRun:
+    """Consecutive passages that resemble one track. score_sum, scored: the sum and the number of their scores."""
 
     track: int
     start: int
@@ -49,30 +48,39 @@ class Run:
     scored: int
 
 
-def similar_tracks(vector: Floats, references: Mapping[int, Floats], minimum: float) -> tuple[SimilarTrack, ...]:
-    """Tracks whose passages, shape (k, dimensions), have a cosine of `least` or more with a passage, the best first."""
+def similar_tracks(vector: Vectors, references: Mapping[int, Vectors], min_score: float) -> tuple[SimilarTrack, ...]:
+    """The tracks that a passage resembles, most similar first, at most MAX_TRACKS.
+
+    Args:
+        vector: of the passage, float32 (dimensions,), unit length.
+        references: by track, the vectors of its passages, float32 (k, dimensions).
+        min_score: a track needs a passage whose cosine is at least this.
+    """
     found = [
         SimilarTrack(track, round(float((passages @ vector).max()), 4))
         for track, passages in references.items()
         if len(passages)
     ]
-    enough = sorted((each for each in found if each.score >= minimum), key=lambda each: (-each.score, each.track))
+    enough = sorted((each for each in found if each.score >= min_score), key=lambda each: (-each.score, each.track))
     return tuple(enough[:MAX_TRACKS])
 
 
-def extend_runs(passage: Passage, last: Passage | None, runs: Sequence[Run]) -> list[Run]:
-    """The runs that a passage prolongs or, together with the one before it, begins; as they are with it.
+def extend_runs(passage: Passage, previous: Passage | None, runs: Sequence[SimilarRun]) -> list[SimilarRun]:
+    """The runs that a passage extends or, together with the previous one, begins. Runs it does not touch are left out.
 
-    Two passages are needed for a run: what sounds similar for ten seconds is a chord or a voice.
+    A run needs two passages: ten seconds that sound similar are a chord or a voice.
     """
-    return [run for each in passage.similar if (run := _prolonged(each, passage, last, runs)) is not None]
+    extended = (_extended(similar, passage, previous, runs) for similar in passage.similar)
+    return [run for run in extended if run is not None]
 
 
-def _prolonged(each: SimilarTrack, passage: Passage, last: Passage | None, runs: Sequence[Run]) -> Run | None:
+def _extended(
+    similar: SimilarTrack, passage: Passage, previous: Passage | None, runs: Sequence[SimilarRun]
+) -> SimilarRun | None:
     for run in runs:
-        if run.track == each.track and run.end <= passage.start <= run.end + HOLE_SAMPLES:
-            return replace(run, end=passage.end, score_sum=run.score_sum + each.score, scored=run.scored + 1)
-    if last is None or not last.end <= passage.start <= last.end + HOLE_SAMPLES:
+        if run.track == similar.track and run.end <= passage.start <= run.end + MAX_GAP_SAMPLES:
+            return replace(run, end=passage.end, score_sum=run.score_sum + similar.score, scored=run.scored + 1)
+    if previous is None or not previous.end <= passage.start <= previous.end + MAX_GAP_SAMPLES:
         return None
-    before = last.score_of(each.track)
-    return None if before is None else Run(each.track, last.start, passage.end, before + each.score, 2)
+    before = previous.score_of(similar.track)
+    return None if before is None else SimilarRun(similar.track, previous.start, passage.end, before + similar.score, 2)

@@ -1,4 +1,4 @@
-"""What a detector's evidence must reach before something is said; measured on audio that is not in the catalog."""
+"""A detector's curves and thresholds for plays, measured on audio that is not in the catalog."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from monitor.core.segments import HOP_SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When a play opens, goes on and ends. Evidence is in natural logarithms of likelihood ratios.
+    """When a play opens, continues and ends. LLRs are natural logarithms.
 
-    curve: evidence of a segment by its cosine along a line, against sound that has nothing to do with the track.
-    opening: the same, against music that resembles the track: what an accusation must stand up to. Where a play has
-        begun it may go on with less.
-    standing_out: the same, by how far a cosine is above those with what is around its place; its mean with that by
-        `opening` is what opens a play. None: that alone is.
-    faint: by the same, for a track that is heard through something much louder; on the scale of the others. It opens a
-        play too.
-    shortfall_cost: evidence that each segment loses for every 1 that its cosine, over some seconds, is further beneath
-        the one that is foreseen than true lines are. What is heard in the clear is the recording, or another.
-    open_llr: of a stretch that opens a play.
-    resume_llr: of what follows a hole, if it is to be part of the play before it.
-    vote_llr: of hits on one line, before the line is looked at.
-    drop_llr: how much may speak against a play within it, on the way back to where it began.
-    hole_samples: longest stretch without agreement inside a play.
+    tracking_curve: LLR of a segment by its cosine along an alignment, against sound unrelated to the track. A play that
+        has opened continues by it.
+    opening_curve: the same, against music that resembles the track. A play must stand up to it to open.
+    contrast_curve: the same, by how far a cosine exceeds the similarity to the local context. Its mean with
+        `opening_curve` opens a play. None: `opening_curve` alone does.
+    faint_curve: LLR by the same quantity for a track below something much louder, on the same scale. It opens a play as
+        well. None: there is no such test.
+    deficit_cost: LLR that a segment loses for each 1.0 of its similarity deficit. Music heard in the clear is either
+        the recording itself or another one.
+    open_llr: needed to open a play.
+    resume_llr: needed after a gap for what follows to belong to the play before it.
+    vote_llr: needed from the hits along one alignment before it is examined.
+    max_gap_samples: longest gap within a play.
+    drop_llr: how far the LLR may fall within a play, counted backward from its end.
     memory_samples: how far back a decision may look.
     """
 
-    curve: LlrCurve
-    opening: LlrCurve
-    standing_out: LlrCurve | None = None
-    faint: LlrCurve | None = None
+    tracking_curve: LlrCurve
+    opening_curve: LlrCurve
+    contrast_curve: LlrCurve | None = None
+    faint_curve: LlrCurve | None = None
     deficit_cost: float = 0.0
     open_llr: float = 12.0
     resume_llr: float = 2.0
@@ -42,11 +42,11 @@ class Thresholds:
     memory_samples: int = 120 * HOP_SAMPLES
 
     @property
-    def max_llr(self) -> float:
-        """More no segment has for a play that opens."""
-        return max(max(curve.llr) for curve in (self.opening, self.standing_out, self.faint) if curve)
+    def max_segment_llr(self) -> float:
+        """The largest LLR that one segment can add to a play that opens."""
+        return max(max(curve.llr) for curve in (self.opening_curve, self.contrast_curve, self.faint_curve) if curve)
 
     @property
     def max_gap_segments(self) -> int:
-        """Segments that begin within the longest hole."""
+        """Segments that begin within the longest gap."""
         return self.max_gap_samples // HOP_SAMPLES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.audio import decode
-from monitor.core.calibration import NOTED_SHARE, Peak, merge_peaks
+from monitor.core.calibration import MIN_PEAK_SHARE, Peak, merge_peaks
 from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES
 from monitor.core.thresholds import Thresholds
@@ -27,7 +27,7 @@ class CalibrationAudio:
 
 def noted_from(default: Thresholds) -> float:
     """Minimum LLR of a peak. Pass the detector's own thresholds, so that no calibration affects the next one."""
-    return NOTED_SHARE * default.open_llr
+    return MIN_PEAK_SHARE * default.open_llr
 
 
 async def collect_peaks(matcher: Matcher, path: Path) -> AsyncGenerator[CalibrationAudio, None]:

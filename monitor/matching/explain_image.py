@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from monitor.core.alignment.cross_similarity import cross_similarity
 from monitor.core.explanation import Explanation, Hypothesis
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
-from monitor.core.similarity import similarity
 
 Pixels = NDArray[np.uint8]
 
@@ -101,9 +101,11 @@ def _axes(
     begin = min((segment.start for segment in segments if segment.start >= begin), default=segments[0].start)
     n_across = max(1, (end - begin) // HOP_SAMPLES + 1)
     n_track = len(reference.vectors)
-    lowest = max(0, round((hypothesis.line.at(begin) - AROUND_SAMPLES) / HOP_SAMPLES))
+    lowest = max(0, round((hypothesis.alignment.position_at(begin) - AROUND_SAMPLES) / HOP_SAMPLES))
     lowest = min(lowest, n_track - 1)
-    highest = max(lowest + 1, min(n_track, round((hypothesis.line.at(end) + AROUND_SAMPLES) / HOP_SAMPLES)))
+    highest = max(
+        lowest + 1, min(n_track, round((hypothesis.alignment.position_at(end) + AROUND_SAMPLES) / HOP_SAMPLES))
+    )
     n_upwards = highest - lowest
     cell_px = max(MIN_CELL_PX, min(MAX_CELL_PX, LONGER_PX // max(n_across, n_upwards)))
     return _Axis(begin, n_across, cell_px), _Axis(lowest * HOP_SAMPLES, n_upwards, cell_px)
@@ -115,7 +117,7 @@ def _plot(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference:
     shown = Reference(reference.vectors[first : first + upwards.n])
     columns = {round((segment.start - across.first) / HOP_SAMPLES): segment for segment in segments}
     across_segments = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
-    cosines = np.flipud(similarity(shown, across_segments))
+    cosines = np.flipud(cross_similarity(shown, across_segments))
     share = np.clip((np.nan_to_num(cosines) - WHITE_COSINE) / (BLACK_COSINE - WHITE_COSINE), 0, 1)
     grey = np.repeat(np.round(255 * (1 - share)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
     grey[np.isnan(cosines)] = FAINT
@@ -165,7 +167,7 @@ class _Pen:
     def line(self, hypothesis: Hypothesis) -> None:
         """Draws the hypothesis' alignment, with a ring around its first and last matching segment."""
         middles = (hypothesis.start + SEGMENT_SAMPLES / 2, hypothesis.end - SEGMENT_SAMPLES / 2)
-        ends = [self.at(instant, hypothesis.line.at(round(instant))) for instant in middles]
+        ends = [self.at(instant, hypothesis.alignment.position_at(round(instant))) for instant in middles]
         self.pen.line(ends, fill=LINE, width=1)
         for x, y in ends:
             self.pen.ellipse((x - 4, y - 4, x + 4, y + 4), outline=LINE)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from monitor import metrics
 from monitor.core.calibration import Peak, opening_peaks
-from monitor.core.hough_votes import Proposal
 from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Hit, Segment
 from monitor.core.thresholds import Thresholds
-from monitor.core.tracker import TrackerUpdate, advance, propose, tracks_needed
+from monitor.core.tracking.hough_votes import Proposal
+from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.detector import Detector
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.search_batcher import SearchBatcher
@@ -86,7 +86,7 @@ class Matcher:
         return self._thresholds
 
     def set_open_threshold(self, open_llr: float) -> None:
-        """Sets the LLR at which plays open, from the next batch on."""
+        """Sets the LLR at which plays open, starting with the next batch."""
         self._thresholds = self.thresholds_at(open_llr)
 
     def thresholds_at(self, open_llr: float) -> Thresholds:

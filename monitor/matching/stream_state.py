@@ -17,7 +17,7 @@ from ingest.bus.port import Delivery
 from ingest.wire import Gap, GapReason, Window
 from monitor.core.play import Play
 from monitor.core.segmenter import Segmenter
-from monitor.core.tracker import expire
+from monitor.core.tracking.tracker import expire
 from monitor.coverage.ledger import BatchLedger
 from monitor.detect.detector import DetectorInfo
 from monitor.matching.matcher import Matcher, Memory

@@ -33,7 +33,7 @@ class FamilyTable:
         relations: list[tuple[int, int, float, float, bool]] = []
         for each in related:
             relations.append((track, each.track, each.share, each.speed, each.is_part))
-            relations.append((each.track, track, each.kin_share, 1 / each.speed, each.is_part))
+            relations.append((each.track, track, each.related_share, 1 / each.speed, each.is_part))
         async with self._database.transaction() as connection:
             await connection.executemany("family_relation_upsert", relations)
             await connection.execute("fingerprint_family_known", track, info.name, info.checksum)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from monitor.core.segments import PASSAGE_SAMPLES
-from monitor.core.similar_runs import HOLE_SAMPLES, Passage, Run, extend_runs
+from monitor.core.similar_runs import MAX_GAP_SAMPLES, Passage, SimilarRun, extend_runs
 from monitor.detect.audioset import Kind, SoundSummary
 from monitor.detect.detector import DetectorInfo
 from monitor.storage import rows
@@ -100,8 +100,10 @@ class SoundTable:
         """Extends or begins the similar matches of a passage; returns how many it began."""
         stream, start = tagged.stream, tagged.passage.start
         before = await connection.fetchrow("passage_before", stream, start, info.checksum)
-        recent = await connection.fetch("similar_recent", stream, info.checksum, start - HOLE_SAMPLES)
-        runs = [Run(row["track_id"], row["starts"], row["ends"], row["score_sum"], row["scored"]) for row in recent]
+        recent = await connection.fetch("similar_recent", stream, info.checksum, start - MAX_GAP_SAMPLES)
+        runs = [
+            SimilarRun(row["track_id"], row["starts"], row["ends"], row["score_sum"], row["scored"]) for row in recent
+        ]
         begun: list[uuid.UUID] = []
         for run in extend_runs(tagged.passage, rows.to_passage(before) if before else None, runs):
             values = (info.version, info.checksum, run.start, run.end, run.score_sum, run.scored)

@@ -17,7 +17,7 @@ from monitor.api.matches import calibration as router
 from monitor.catalog.catalog import Catalog
 from monitor.commands import client as client_module
 from monitor.commands.matching import calibrate as command
-from monitor.core.calibration import REAL_TIMES, Peak
+from monitor.core.calibration import CATALOG_PLAY_SHARE, Peak
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
 from monitor.errors import Conflict
@@ -89,7 +89,7 @@ async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
     maximum = max(heard["peaks"], key=lambda peak: peak["llr"])
     assert maximum["track"] == one
     assert (maximum["start_s"], maximum["end_s"]) == (pytest.approx(12, abs=1), pytest.approx(32, abs=1))
-    assert maximum["llr"] > REAL_TIMES * DEFAULT, "so much that it is taken for a play"
+    assert maximum["llr"] > CATALOG_PLAY_SHARE * DEFAULT, "so much that it is taken for a play"
     assert all(peak["llr"] >= MIN for peak in heard["peaks"])
 
     parts.matcher.set_open_threshold(1000.0)

@@ -1,4 +1,4 @@
-"""Broadcasts of made-up tracks: vectors without sound, with the hits that an exact search would give."""
+"""Broadcasts of made-up tracks: vectors without audio, with the hits of an exact search."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TOP_K = 5
 
 
 def track(seed: int, n_segments: int) -> Reference:
-    """A track of random directions, each leaning towards the one before: neighbours are alike, others are not."""
+    """A track of random vectors, each mixed with the one before: neighbors are similar, others are not."""
     draws = np.random.default_rng(seed).normal(size=(n_segments, DIMENSIONS)).astype(np.float32)
     smooth = draws[1:] + draws[:-1]
     return Reference(np.vstack([_unit(draws[:1]), _unit(smooth)]))
 
 
 def heard(reference: Reference, places: Sequence[float], noise: float = 0.0, seed: int = 0) -> list[np.ndarray]:
-    """What a stream hears of a track at places counted in hops, with noise of so many times its length."""
+    """The vectors of a stream that plays a track at positions in hops; the noise is relative to a vector's length."""
     chance = np.random.default_rng(seed)
     vectors = []
     for place in places:
@@ -33,19 +33,19 @@ def heard(reference: Reference, places: Sequence[float], noise: float = 0.0, see
 
 
 def unknown(n_segments: int, seed: int) -> list[np.ndarray]:
-    """Segments of music that is in no catalog."""
+    """Vectors of music that is not in the catalog."""
     return list(track(seed, n_segments).vectors)
 
 
 def silence(n_segments: int) -> list[None]:
-    """Segments without a vector."""
+    """Segments without vectors."""
     return [None] * n_segments
 
 
 def broadcast(
     vectors: Sequence[np.ndarray | None], references: Mapping[int, Reference], first: int = 1_000_000
 ) -> list[Segment]:
-    """The segments of a stream from a clock on, with their hits."""
+    """The segments of a stream, starting at a clock value, with their hits."""
     owners = [(number, place) for number, one in references.items() for place in range(len(one.vectors))]
     known = np.concatenate([one.vectors for one in references.values()])
     segments = []

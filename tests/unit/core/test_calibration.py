@@ -1,4 +1,4 @@
-"""Calibration: from the peaks of unknown audio to a threshold, by a tail that is known."""
+"""Calibration: from the peaks of unknown audio to a threshold, by their exponential tail."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from monitor.core.calibration import (
+    CATALOG_PLAY_SHARE,
     MIN_SOUND_S,
     MIN_TAIL,
-    REAL_TIMES,
     InsufficientAudio,
     Peak,
     PeakSplit,
@@ -23,10 +23,10 @@ from monitor.core.calibration import (
 from monitor.core.likelihood import LlrCurve
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
-from monitor.core.tracker import advance, propose
+from monitor.core.tracking.tracker import advance, propose
 from tests.unit.core.broadcasts import broadcast, heard, track, unknown
 
-HOLE = 16 * HOP_SAMPLES
+MAX_GAP = 16 * HOP_SAMPLES
 MIN, DEFAULT = 5.0, 14.0
 RATE_PER_H = 0.001
 
@@ -36,7 +36,7 @@ def play_id(*of: object) -> uuid.UUID:
 
 
 def peaks_of(chance: np.random.Generator, hours: float, per_h: float, mean_excess: float) -> np.ndarray:
-    """Evidence of the peaks of so many hours: Poisson many, exponential above LEAST."""
+    """LLRs of the peaks of so many hours: a Poisson number of them, exponential above MIN."""
     return MIN + chance.exponential(mean_excess, chance.poisson(hours * per_h))
 
 
@@ -60,7 +60,7 @@ def test_the_interval_holds_the_true_threshold_in_about_95_of_100_calibrations(
     assert np.median(values) == pytest.approx(true, rel=0.03)
 
 
-def test_only_the_largest_tenth_is_the_tail_and_what_lies_beneath_it_does_not_matter() -> None:
+def test_only_the_largest_tenth_is_the_tail_and_smaller_peaks_do_not_matter() -> None:
     chance = np.random.default_rng(2)
     large, small = 9 + chance.exponential(1.0, 100), chance.uniform(MIN, 9, 900)
     tail = Tail.of([*small, *large], 10 * 3600, MIN)
@@ -69,7 +69,7 @@ def test_only_the_largest_tenth_is_the_tail_and_what_lies_beneath_it_does_not_ma
     assert Tail.of([*(small - 2), *small.max(keepdims=True), *large], 10 * 3600, MIN).level == tail.level
 
 
-def test_twenty_peaks_are_enough_and_stand_above_the_least_evidence() -> None:
+def test_twenty_peaks_are_enough_and_exceed_the_smallest_llr() -> None:
     tail = Tail.of(MIN + np.arange(1, MIN_TAIL + 1), MIN_SOUND_S, MIN)
     assert (tail.n_above, tail.level, tail.mean_excess, tail.hours) == (MIN_TAIL, MIN, 10.5, 1.0)
 
@@ -91,13 +91,13 @@ def test_more_peaks_make_the_interval_narrower() -> None:
     assert 5 * (many.high - many.low) < few.high - few.low
 
 
-def test_a_tail_that_is_no_exponential_one_is_said() -> None:
+def test_a_tail_that_is_heavier_than_exponential_is_marked() -> None:
     chance = np.random.default_rng(3)
     assert not Tail.of(MIN + chance.exponential(1.0, 1000), 36_000, MIN).is_heavy
     assert Tail.of(MIN + chance.pareto(2.0, 1000), 36_000, MIN).is_heavy
 
 
-# Too little
+# Insufficient audio
 
 
 def test_less_than_an_hour_of_sound_is_refused_with_what_to_add() -> None:
@@ -111,8 +111,8 @@ def test_fewer_than_twenty_peaks_are_refused_with_what_to_add(n_peaks: int, more
         Tail.of(MIN + np.arange(n_peaks), 3 * 3600, MIN)
 
 
-def test_peaks_that_are_all_alike_are_refused() -> None:
-    with pytest.raises(InsufficientAudio, match="all the same"):
+def test_peaks_that_are_all_equal_are_refused() -> None:
+    with pytest.raises(InsufficientAudio, match="all equal"):
         Tail.of([9.0] * 50, 7200, MIN)
 
 
@@ -123,16 +123,16 @@ def peak(number: int, start_s: float, end_s: float, llr: float) -> Peak:
     return Peak(number, round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ), llr)
 
 
-def test_what_no_unknown_audio_reaches_is_left_out_with_whatever_overlaps_it() -> None:
-    small, beside, beyond = peak(3, 0, 5, 8.0), peak(2, 95, 104, 9.0), peak(2, 160, 165, REAL_TIMES * DEFAULT)
+def test_plays_of_catalog_tracks_are_left_out_with_the_peaks_that_overlap_them() -> None:
+    small, beside, beyond = peak(3, 0, 5, 8.0), peak(2, 95, 104, 9.0), peak(2, 160, 165, CATALOG_PLAY_SHARE * DEFAULT)
     real = [peak(1, 100, 130, 90.0), peak(4, 120, 150, 60.0)]
     found = PeakSplit.of([small, beside, *real, beyond], 200.0, DEFAULT)
     assert found.real == tuple(real)
     assert found.unknown == (beyond, small)
-    assert found.sound_s == 150.0, "what two plays cover is left out once"
+    assert found.sound_s == 150.0, "sound that two plays cover is left out once"
 
 
-def test_where_nothing_is_played_all_sound_counts() -> None:
+def test_without_plays_all_sound_counts() -> None:
     peaks = (peak(2, 3, 9, 12.0), peak(1, 10, 15, 8.0))
     assert PeakSplit.of(peaks[::-1], 100.0, DEFAULT) == PeakSplit((), peaks, 100.0)
 
@@ -144,12 +144,12 @@ def test_of_peaks_that_overlap_only_the_largest_counts() -> None:
     assert PeakSplit.of([first, best, apart, peak(4, 25, 40, 6.0)], 100.0, DEFAULT).unknown == (best, apart)
 
 
-def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> None:
+def test_overlapping_peaks_are_found_as_by_comparing_each_with_all() -> None:
     chance = np.random.default_rng(5)
     starts, lengths = chance.uniform(0, 1000, 200), chance.uniform(1, 20, 200)
     llrs = chance.exponential(10.0, 200) + MIN
     peaks = [peak(i, *each) for i, each in enumerate(zip(starts, starts + lengths, llrs, strict=True))]
-    real = [one for one in peaks if one.llr > REAL_TIMES * DEFAULT]
+    real = [one for one in peaks if one.llr > CATALOG_PLAY_SHARE * DEFAULT]
     assert real
     kept: list[Peak] = []
     for one in sorted(peaks, key=lambda one: -one.llr):
@@ -161,20 +161,20 @@ def test_peaks_that_overlap_are_told_apart_as_by_comparing_each_with_all() -> No
 # Peaks
 
 
-def test_openings_of_a_track_are_one_peak_until_a_hole_is_longer_than_a_play_would_bear() -> None:
+def test_openings_of_a_track_are_one_peak_unless_they_are_more_than_a_gap_apart() -> None:
     found = [peak(1, 0, 5, 6.0), peak(2, 2, 6, 5.5), peak(1, 1, 7, 9.0), peak(1, 3, 15, 7.0), peak(1, 18, 23.5, 6.5)]
-    assert merge_peaks(found, HOLE) == [peak(1, 0, 15, 9.0), peak(2, 2, 6, 5.5), peak(1, 18, 23.5, 6.5)]
+    assert merge_peaks(found, MAX_GAP) == [peak(1, 0, 15, 9.0), peak(2, 2, 6, 5.5), peak(1, 18, 23.5, 6.5)]
 
 
 @pytest.fixture
 def thresholds() -> Thresholds:
-    """For made-up tracks, whose cosines with one another are up to .6; loose, so that chance makes peaks."""
+    """Loose ones, for made-up tracks with cosines of up to .6 with one another, so that peaks occur by chance."""
     curve = LlrCurve((0.0, 0.3, 0.6, 1.0), (-1.0, 0.0, 1.5, 4.0))
     return Thresholds(curve, curve, open_llr=DEFAULT, vote_llr=1.0, resume_llr=0.5)
 
 
 def opened(segments: list[Segment], references: dict[int, object], thresholds: Thresholds, at_once: int) -> list[Peak]:
-    """What could open, where so many segments are taken in at once."""
+    """The plays that could open if the segments come in batches of this size."""
     found: list[Peak] = []
     for end in range(0, len(segments), at_once):
         recent = segments[: end + at_once]
@@ -191,8 +191,8 @@ def test_the_first_opening_is_the_play_that_the_tracker_opens_however_the_segmen
     segments = broadcast(vectors, references)
     found = opened(segments, references, thresholds, 10)
     assert found == opened(segments, references, thresholds, 1)
-    step = advance(segments, propose(segments, len(segments), thresholds), (), (), references, thresholds, play_id)
-    (play,), at = step.opened, min(step.opened_at.values())
+    update = advance(segments, propose(segments, len(segments), thresholds), (), (), references, thresholds, play_id)
+    (play,), at = update.opened, min(update.opened_at.values())
     assert {peak.track for peak in found} == {1}
     assert (found[0].start, found[0].end) == (pytest.approx(play.start, abs=SEGMENT_SAMPLES), at)
     assert all(peak.llr >= thresholds.open_llr for peak in found)
@@ -200,7 +200,7 @@ def test_the_first_opening_is_the_play_that_the_tracker_opens_however_the_segmen
     assert maximum.llr == max(peak.llr for peak in found)
 
 
-def test_unknown_audio_has_peaks_beneath_the_threshold_at_which_plays_open(thresholds: Thresholds) -> None:
+def test_unknown_audio_has_peaks_below_the_threshold_at_which_plays_open(thresholds: Thresholds) -> None:
     references = {number: track(number, 400) for number in range(1, 6)}
     segments = broadcast(unknown(400, seed=99), references)
     low = replace(thresholds, open_llr=thresholds.open_llr / 10)

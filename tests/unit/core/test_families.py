@@ -1,4 +1,4 @@
-"""Families: what is near-identical in whole or in part is kin, what is like it is not, and mixes join nobody."""
+"""Families: tracks near-identical in whole or in part are related, similar ones are not, and mixes join none."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.core.families import (
-    MAX_OTHERS,
+    MAX_CANDIDATES,
     SAMPLE_EVERY,
     FamilyRelation,
     RelatedTrack,
     candidate_tracks,
-    families,
     find_related,
+    group_families,
     hits_in,
-    sample,
+    sample_segments,
 )
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
@@ -33,7 +33,7 @@ NONE = np.zeros((0, broadcasts.DIMENSIONS), np.float32)
 
 
 def pieces(*parts: Reference | np.ndarray) -> Reference:
-    """One track of several."""
+    """One track made of several."""
     return Reference(np.vstack([part.vectors if isinstance(part, Reference) else part for part in parts]))
 
 
@@ -42,55 +42,55 @@ def part(reference: Reference, first_s: float, last_s: float) -> np.ndarray:
 
 
 def version(reference: Reference, speed: float = 1.0, noise: float = 0.0, seed: int = 3) -> Reference:
-    """The track at another speed, and as much like it as the noise leaves."""
+    """The track at another speed and with noise."""
     places = np.arange(0, len(reference.vectors) - 1, speed)
     return Reference(np.stack(broadcasts.heard(reference, places.tolist(), noise, seed)))
 
 
 def samples_of(new: Reference, others: Mapping[int, Reference]) -> list[Segment]:
-    places = sample(new)
+    places = sample_segments(new)
     hits = hits_in(new.vectors[places], others)
     return [Segment(i * HOP_SAMPLES, new.vectors[i], found) for i, found in zip(places, hits, strict=True)]
 
 
 def found(new: Reference, *others: Reference) -> list[RelatedTrack]:
-    """The kin of a track among others, which are numbered from MASTER on."""
+    """The related tracks among others, which are numbered starting at MASTER."""
     numbered = dict(enumerate(others, start=MASTER))
     samples = samples_of(new, numbered)
     wanted = candidate_tracks(samples, CURVE)
     return find_related(new, samples, {track: numbered[track] for track in wanted}, CURVE)
 
 
-# What is kin
+# What is related
 
 
-def test_the_same_master_in_another_encoding_is_kin_in_whole() -> None:
+def test_the_same_master_in_another_encoding_is_related_in_whole() -> None:
     (one,) = found(version(SONG, noise=0.3), OTHER, SONG)
     assert one.track == MASTER + 1
     assert one.share > 0.98
-    assert one.kin_share > 0.98
+    assert one.related_share > 0.98
     assert one.speed == pytest.approx(1, abs=0.002)
     assert not one.is_part
 
 
 @pytest.mark.parametrize("speed", [0.65, 0.93, 1.07, 1.5])
-def test_another_tempo_is_kin_and_the_speed_is_said(speed: float) -> None:
+def test_a_track_at_another_speed_is_related_and_its_speed_measured(speed: float) -> None:
     (one,) = found(version(SONG, speed, noise=0.6), OTHER, SONG)
     assert one.speed == pytest.approx(speed, abs=0.012)  # nothing depends on more
-    assert min(one.share, one.kin_share) > 0.9
+    assert min(one.share, one.related_share) > 0.9
 
 
-def test_a_stem_that_sounds_less_alike_all_along_is_kin() -> None:
+def test_a_stem_that_is_less_similar_throughout_is_related() -> None:
     stem = version(SONG, noise=1.0)  # cosines of 0.7
     (one,) = found(stem, OTHER, SONG)
     assert one.share > 0.9
 
 
-def test_an_edit_is_kin_by_all_the_pieces_it_is_made_of() -> None:
+def test_an_edit_is_related_by_all_the_pieces_it_is_made_of() -> None:
     edit = pieces(part(SONG, 80, 115), part(SONG, 10, 45), part(OTHER, 0, 5))
     (one,) = found(edit, SONG)
     assert one.share == pytest.approx(70 / 75, abs=0.04)
-    assert one.kin_share == pytest.approx(70 / 120, abs=0.04)
+    assert one.related_share == pytest.approx(70 / 120, abs=0.04)
     assert not one.is_part
 
 
@@ -98,16 +98,16 @@ def test_an_excerpt_is_a_part_whichever_of_the_two_came_first() -> None:
     excerpt = Reference(part(SONG, 40, 70))
     (one,) = found(excerpt, OTHER, SONG)
     assert (one.share, one.is_part) == (pytest.approx(1, abs=0.03), True)
-    assert one.kin_share == pytest.approx(0.25, abs=0.03)
+    assert one.related_share == pytest.approx(0.25, abs=0.03)
     (other,) = found(SONG, OTHER, excerpt)
-    assert (other.kin_share, other.is_part) == (pytest.approx(1, abs=0.03), True)
+    assert (other.related_share, other.is_part) == (pytest.approx(1, abs=0.03), True)
     assert other.share == pytest.approx(0.25, abs=0.03)
 
 
-def test_a_loop_played_over_and_over_is_kin_of_the_loop() -> None:
+def test_a_loop_played_over_and_over_is_related_to_the_loop() -> None:
     loop = Reference(part(SONG, 0, 30))
     (one,) = found(pieces(loop, loop, loop), loop)
-    assert one.kin_share == pytest.approx(1, abs=0.03)
+    assert one.related_share == pytest.approx(1, abs=0.03)
     assert one.share > 0.6
 
 
@@ -115,13 +115,13 @@ def test_silence_counts_neither_for_nor_against() -> None:
     with_silence = pieces(part(SONG, 0, 60), np.zeros((120, broadcasts.DIMENSIONS), np.float32), part(SONG, 60, 120))
     (one,) = found(with_silence, SONG)
     assert one.share > 0.95
-    assert one.kin_share > 0.95
+    assert one.related_share > 0.95
 
 
-def test_a_jingle_in_two_encodings_is_kin_and_a_part_of_one_is_not() -> None:
+def test_a_jingle_in_two_encodings_is_related_but_a_jingle_within_a_longer_track_is_not() -> None:
     jingle = Reference(part(SONG, 3, 7))
     (one,) = found(version(jingle, noise=0.3), OTHER, jingle)
-    assert min(one.share, one.kin_share) > 0.8
+    assert min(one.share, one.related_share) > 0.8
     assert found(jingle, Reference(part(SONG, 0, 12))) == []
 
 
@@ -130,18 +130,18 @@ def test_the_most_alike_come_first() -> None:
     assert (first.track, second.track) == (MASTER + 1, MASTER)
 
 
-# What is not
+# What is not related
 
 
-def test_other_music_is_no_kin() -> None:
+def test_other_music_is_not_related() -> None:
     assert found(SONG, *(broadcasts.track(seed, 240) for seed in range(10, 20))) == []
 
 
-def test_music_that_is_faintly_like_it_all_along_is_no_kin() -> None:
+def test_music_that_is_slightly_similar_throughout_is_not_related() -> None:
     assert found(version(SONG, noise=2.0), SONG) == []  # cosines of 0.45
 
 
-def test_a_common_stretch_that_is_short_or_less_than_half_makes_no_kin() -> None:
+def test_a_common_part_that_is_short_or_less_than_half_does_not_relate_tracks() -> None:
     short = pieces(part(SONG, 0, 15), part(OTHER, 0, 5))
     assert found(short, SONG) == []
     third = pieces(part(SONG, 0, 40), part(OTHER, 0, 80))
@@ -149,12 +149,12 @@ def test_a_common_stretch_that_is_short_or_less_than_half_makes_no_kin() -> None
     assert [each.track for each in found(pieces(part(SONG, 0, 65), part(OTHER, 0, 50)), SONG)] == [MASTER]
 
 
-def test_the_same_notes_in_another_order_are_no_kin() -> None:
+def test_the_same_segments_in_another_order_are_not_related() -> None:
     shuffled = SONG.vectors[np.random.default_rng(5).permutation(len(SONG.vectors))]
     assert found(Reference(shuffled), SONG) == []
 
 
-def test_a_silent_track_has_no_kin() -> None:
+def test_a_silent_track_has_no_related_tracks() -> None:
     silent = Reference(np.zeros((50, broadcasts.DIMENSIONS), np.float32))
     assert found(silent, SONG) == []
     hits = tuple(Hit(MASTER, i * HOP_SAMPLES, 1.0) for i in range(8))
@@ -162,19 +162,19 @@ def test_a_silent_track_has_no_kin() -> None:
     assert find_related(SONG, samples, {MASTER: silent}, CURVE) == []
 
 
-# What is asked, and what is looked at
+# What is searched for, and what is compared
 
 
-def test_a_long_track_is_sampled_and_a_short_one_taken_whole() -> None:
-    assert sample(SONG) == list(range(0, 240, SAMPLE_EVERY))
-    assert sample(Reference(SONG.vectors[:20])) == list(range(20))
+def test_a_long_track_is_sampled_and_a_short_one_used_whole() -> None:
+    assert sample_segments(SONG) == list(range(0, 240, SAMPLE_EVERY))
+    assert sample_segments(Reference(SONG.vectors[:20])) == list(range(20))
     gap = SONG.vectors.copy()
     gap[::2] = 0
-    assert all(segment % 2 for segment in sample(Reference(gap)))
-    assert sample(Reference(np.zeros((9, broadcasts.DIMENSIONS), np.float32))) == []
+    assert all(segment % 2 for segment in sample_segments(Reference(gap)))
+    assert sample_segments(Reference(np.zeros((9, broadcasts.DIMENSIONS), np.float32))) == []
 
 
-def test_chance_hits_are_not_worth_a_look_and_too_many_tracks_are_not_looked_at() -> None:
+def test_tracks_hit_by_chance_are_no_candidates_and_neither_are_too_many() -> None:
     def with_hits(count: int, score: float, tracks: Sequence[int]) -> list[Segment]:
         hits = tuple(Hit(track, 0, score - track / 1000) for track in tracks)
         return [Segment(i * HOP_SAMPLES, SONG.vectors[i], hits) for i in range(count)]
@@ -182,11 +182,11 @@ def test_chance_hits_are_not_worth_a_look_and_too_many_tracks_are_not_looked_at(
     assert candidate_tracks(with_hits(2, 0.9, [1]), CURVE) == []
     assert candidate_tracks(with_hits(60, 0.4, [1]), CURVE) == []
     assert candidate_tracks(with_hits(3, 0.9, [2, 1]), CURVE) == [1, 2]
-    assert candidate_tracks(with_hits(3, 0.9, range(1, 50)), CURVE) == list(range(1, MAX_OTHERS + 1))
+    assert candidate_tracks(with_hits(3, 0.9, range(1, 50)), CURVE) == list(range(1, MAX_CANDIDATES + 1))
     assert candidate_tracks([], CURVE) == []
 
 
-def test_tracks_are_compared_without_an_index_as_with_one() -> None:
+def test_hits_without_the_index_are_those_of_a_search() -> None:
     hits = hits_in(SONG.vectors[[5, 9]], {1: OTHER, 2: SONG, 3: Reference(SONG.vectors[4:6])})
     assert [(one.track, one.position) for one in hits[0][:2]] in (
         [(2, 5 * HOP_SAMPLES), (3, HOP_SAMPLES)],
@@ -213,7 +213,7 @@ JUNK = st.tuples(
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(JUNK, max_size=40))
-def test_hits_that_make_no_sense_never_raise_and_make_no_kin(junk: list[tuple[int, list[Hit]]]) -> None:
+def test_nonsensical_hits_never_raise_and_relate_no_tracks(junk: list[tuple[int, list[Hit]]]) -> None:
     samples = [Segment(place * HOP_SAMPLES, SONG.vectors[place], tuple(hits)) for place, hits in junk]
     candidate_tracks(samples, CURVE)
     assert find_related(SONG, samples, {MASTER: OTHER, 8: Reference(OTHER.vectors[:1])}, CURVE) == []
@@ -222,20 +222,20 @@ def test_hits_that_make_no_sense_never_raise_and_make_no_kin(junk: list[tuple[in
 # Families
 
 
-def test_kin_of_kin_are_one_family() -> None:
+def test_tracks_related_through_others_are_one_family() -> None:
     links = [FamilyRelation(1, 2, False), FamilyRelation(2, 3, False), FamilyRelation(8, 5, False)]
-    assert families(links) == [(1, 2, 3), (5, 8)]
-    assert families([]) == []
+    assert group_families(links) == [(1, 2, 3), (5, 8)]
+    assert group_families([]) == []
 
 
 def test_a_part_belongs_to_the_family_of_what_it_is_a_part_of() -> None:
-    assert families([FamilyRelation(1, 2, False), FamilyRelation(2, 9, True)]) == [(1, 2, 9)]
+    assert group_families([FamilyRelation(1, 2, False), FamilyRelation(2, 9, True)]) == [(1, 2, 9)]
 
 
-def test_a_mix_is_beside_all_that_is_in_it_and_joins_none_of_them() -> None:
+def test_a_mix_is_in_a_family_with_all_that_is_in_it_but_joins_no_families() -> None:
     mix, other_mix = 50, 60
     in_one = [FamilyRelation(track, mix, True) for track in (1, 2, 3)]
-    assert families([*in_one, FamilyRelation(1, 11, False)]) == [(1, 2, 3, 11, mix)]
+    assert group_families([*in_one, FamilyRelation(1, 11, False)]) == [(1, 2, 3, 11, mix)]
     both = [*in_one, FamilyRelation(3, other_mix, True), FamilyRelation(4, other_mix, True)]
-    # Track 3 is in either mix; nothing leads from what else is in one to what else is in the other.
-    assert families(both) == [(1, 2, 3, mix), (3, 4, other_mix), (3, mix, other_mix)]
+    # Track 3 is in both mixes, but does not connect the other tracks in one to those in the other.
+    assert group_families(both) == [(1, 2, 3, mix), (3, 4, other_mix), (3, mix, other_mix)]

@@ -1,4 +1,4 @@
-"""The cutter gives the same segments however a session's PCM is cut into pieces."""
+"""The segmenter gives the same segments however a session's PCM is cut into pieces."""
 
 import numpy as np
 from hypothesis import given
@@ -11,9 +11,9 @@ RUN = np.random.default_rng(7).integers(-30000, 30000, 5 * SEGMENT_SAMPLES + 123
 
 
 def _cut(pieces: list[np.ndarray], first_sample: int) -> dict[int, bytes]:
-    cutter, segments = Segmenter(first_sample), {}
+    segmenter, segments = Segmenter(first_sample), {}
     for piece in pieces:
-        start, pcm = cutter.feed(piece)
+        start, pcm = segmenter.feed(piece)
         for i, frame in enumerate(frames(pcm)):
             segments[start + i * HOP_SAMPLES] = frame.tobytes()
     return segments
@@ -34,18 +34,13 @@ def test_segments_start_at_multiples_of_the_hop_and_hold_their_own_samples(first
         assert pcm == RUN[there : there + SEGMENT_SAMPLES].tobytes()
 
 
-def test_every_whole_segment_is_given_once() -> None:
+def test_every_whole_segment_comes_once() -> None:
     assert len(_cut(np.array_split(RUN, 50), 0)) == count_segments(len(RUN)) == 9
 
 
-def test_the_next_sample_is_what_must_come_next() -> None:
-    cutter = Segmenter(100)
-    cutter.feed(RUN[:777])
-    assert cutter.next_sample == 877
-    cutter.feed(RUN[777:])
-    assert cutter.next_sample == 100 + len(RUN)
-
-
-def test_less_than_a_segment_has_no_segments() -> None:
-    assert count_segments(SEGMENT_SAMPLES - 1) == 0
-    assert frames(RUN[: SEGMENT_SAMPLES - 1]).shape == (0, SEGMENT_SAMPLES)
+def test_the_next_sample_is_the_one_that_must_come_next() -> None:
+    segmenter = Segmenter(100)
+    segmenter.feed(RUN[:777])
+    assert segmenter.next_sample == 877
+    segmenter.feed(RUN[777:])
+    assert segmenter.next_sample == 100 + len(RUN)

@@ -1,4 +1,4 @@
-"""Whatever a stream does, the tracker never raises, and its plays are possible ones and the same however it is cut."""
+"""Whatever a stream does, the tracker never raises, and its plays are possible, however the stream is cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Hit, Segment
-from monitor.core.tracker import advance, propose, tracks_needed
+from monitor.core.tracking.tracker import advance, propose, tracks_needed
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
 
@@ -24,7 +24,7 @@ LOOP = track(21, 12)
 CATALOG = {
     1: track(11, 90),
     2: track(12, 40),
-    3: Reference(np.vstack([LOOP.vectors] * 5)),  # any place is as good as another
+    3: Reference(np.vstack([LOOP.vectors] * 5)),  # any position is as good as another
     4: Reference(np.repeat(track(13, 1).vectors, 60, axis=0)),  # a drone
     5: Reference(np.zeros((20, 32), np.float32)),  # silence
     6: Reference(np.empty((0, 32), np.float32)),
@@ -63,15 +63,15 @@ def _listen(segments: list[Segment], cuts: list[int], gone: frozenset[int] = fro
         recent = segments[max(0, begin - REMEMBERED) : end]
         proposals = propose(recent, end - begin, T)
         references = {n: CATALOG[n] for n in tracks_needed(proposals, open_) if n in CATALOG and n not in gone}
-        step = advance(recent, proposals, open_, ended, references, T, _id)
-        open_, ended = step.open, step.ended
-        closed += step.closed
-        assert len({play.id for play in step.open}) == len(step.open)
+        update = advance(recent, proposals, open_, ended, references, T, _id)
+        open_, ended = update.open, update.ended
+        closed += update.closed
+        assert len({play.id for play in update.open}) == len(update.open)
     return [*closed, *open_]
 
 
-def _told(plays: list[Play]) -> list[Play]:
-    """Plays in order, without the last digits: sums of other batches round otherwise."""
+def _rounded(plays: list[Play]) -> list[Play]:
+    """Plays in order, without the last digits: sums over other batches are rounded differently."""
     rounded = [
         replace(play, score_sum=round(play.score_sum, 3), llr=round(play.llr, 2), speed=round(play.speed, 6))
         for play in plays
@@ -100,13 +100,13 @@ def test_plays_are_possible_and_any_cutting_gives_the_same(
     segments = _programme(pieces)
     whole = _listen(segments, [])
     _check(whole, segments)
-    assert _told(_listen(segments, cuts)) == _told(whole)
+    assert _rounded(_listen(segments, cuts)) == _rounded(whole)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PIECES, min_size=1, max_size=5), st.data())
-def test_nothing_that_may_come_in_raises(pieces: list[tuple[str, int, int, int, float]], data: st.DataObject) -> None:
-    """Vectors of NaN or of another model, hits on what is gone, windows that are missing, a clock that leaps."""
+def test_no_input_raises(pieces: list[tuple[str, int, int, int, float]], data: st.DataObject) -> None:
+    """NaN vectors, vectors of another model, hits in deleted tracks, missing windows, a clock that jumps."""
     spoilt, shift = [], 0
     for segment in _programme(pieces):
         what = data.draw(st.sampled_from(["ok"] * 12 + ["nan", "size", "gone", "lost", "leap", "far"]))
