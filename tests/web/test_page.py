@@ -205,10 +205,10 @@ async def test_a_match_and_its_alert_name_the_family_of_their_track() -> None:
     match = _match()
     family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 3)]
     seen = await _seen(Kept([_stream()], [match], [_alert(match)], 6, {7: family}))
-    assert seen.text.count("The Owls or: Version 1 , Version 2") == 3  # on air, alert, recent match
+    assert seen.text.count("The Owls alternatives: Version 1 , Version 2") == 3  # on air, alert, recent match
     assert "more" not in seen.text
     seen = await _seen(Kept([_stream()], [match], n_tracks=6, kin={8: family}))
-    assert "or:" not in seen.text
+    assert "alternatives:" not in seen.text
 
 
 def _similar(title: str = "Nocturne", review: str = "pending") -> Similar:
@@ -248,7 +248,7 @@ async def test_a_stream_and_a_match_say_what_they_sound_like() -> None:
 async def test_of_a_long_family_the_first_are_named_and_the_rest_counted() -> None:
     family = [records.FamilyMember(number, f"Version {number}", None, "v.flac") for number in range(1, 8)]
     seen = await _seen(Kept([_stream()], [_match()], n_tracks=6, kin={7: family}))
-    assert "or: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
+    assert "alternatives: Version 1 , Version 2 , Version 3 and 4 more" in seen.text
 
 
 async def test_a_match_is_on_air_only_on_its_own_stream() -> None:
@@ -303,8 +303,8 @@ async def test_a_reason_that_a_newer_writer_made_up_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "note"),
     [
-        ({"position": None, "state": None}, "Waiting", "Waiting for its first audio."),
-        ({"position": 32_000}, "Not running", "is airtrace run , or"),
+        ({"position": None, "state": None}, "Waiting", "Waiting for the first audio."),
+        ({"position": 32_000}, "Not running", "Check that airtrace run , or both"),
     ],
 )
 async def test_a_stream_that_is_not_heard_says_so(changes: dict[str, object], state: str, note: str) -> None:
