@@ -73,8 +73,8 @@ class Matcher:
         needs_search: Callable[[str, int], bool] = always_search,
     ) -> None:
         self.detector = detector
-        self._searches = SearchBatcher(index, settings.top_k)
-        self._references = ReferenceCache(storage, detector)
+        self._search_batcher = SearchBatcher(index, settings.top_k)
+        self._reference_cache = ReferenceCache(storage, detector)
         self._executor = executor
         self._needs_search = needs_search
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
@@ -153,7 +153,7 @@ class Matcher:
             )
             needed = tracks_needed(proposals, memory.open)
         with step_timer("fetch"):
-            references = await self._references.get(needed)
+            references = await self._reference_cache.get(needed)
         return memory, proposals, references
 
     async def _extend(
@@ -190,7 +190,7 @@ class Matcher:
         if not is_searched:  # the vectors stay, so that a play that is found later can extend back over them
             metrics.GATED.inc(len(vectors))
             return [()] * len(vectors)
-        return await self._searches.hits(vectors) if len(vectors) else []
+        return await self._search_batcher.hits(vectors) if len(vectors) else []
 
     def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
         info = self.detector.info

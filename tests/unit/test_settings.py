@@ -1,4 +1,4 @@
-"""Settings: sources in their order, bounds, and no unknown keys."""
+"""Settings: the order of their sources, their bounds, and no unknown keys."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_defaults_need_no_file() -> None:
     assert settings.database.dsn is None
 
 
-def test_environment_wins_over_secrets_and_secrets_over_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_overrides_secrets_and_they_override_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, secrets = tmp_path / "airtrace.yaml", tmp_path / "secrets"
     config.write_text("api: {port: 1111, host: 0.0.0.0}\ndatabase: {dsn: postgresql://yaml}\nmatching: {top_k: 7}\n")
     secrets.mkdir()
@@ -38,7 +38,7 @@ def test_environment_wins_over_secrets_and_secrets_over_yaml(tmp_path: Path, mon
     assert settings.database.dsn.get_secret_value() == "postgresql://secret"
 
 
-def test_flags_win_over_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_override_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRTRACE_HOME", "/elsewhere")
     assert load(home=tmp_path).home == tmp_path
     assert load(home=None).home == Path("/elsewhere")
@@ -53,7 +53,7 @@ def test_flags_win_over_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("AIRTRACE_LOG__LEVEL", "loud", "log.level"),
     ],
 )
-def test_what_is_wrong_or_unknown_is_refused_by_name(
+def test_invalid_and_unknown_settings_are_refused_by_name(
     name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -62,7 +62,7 @@ def test_what_is_wrong_or_unknown_is_refused_by_name(
 
 
 @pytest.mark.parametrize("text", ["api: {prot: 1}", "nothing: 1", "api: [", "api: 5"])
-def test_a_wrong_file_is_refused_in_one_line(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_file_is_refused_in_one_line(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(text)
     monkeypatch.setenv("AIRTRACE_CONFIG", str(file))
@@ -84,7 +84,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in settings.model_dump_json()
 
 
-def test_the_generated_files_are_what_the_settings_say() -> None:
+def test_the_generated_files_are_up_to_date() -> None:
     assert generate.main(["--check"]) == 0
 
 

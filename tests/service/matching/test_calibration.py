@@ -1,4 +1,4 @@
-"""Calibrating over the HTTP API and by the command, with real parts: what is heard, what it sets and undoes."""
+"""Calibration over the HTTP API and by the command, with real parts: peaks, the threshold, and its reset."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def problem(response: httpx2.Response, status: int) -> str:
     return detail
 
 
-# Hearing
+# Peaks
 
 
 async def posted(client: httpx2.AsyncClient, path: Path) -> list[Any]:
@@ -75,7 +75,7 @@ async def posted(client: httpx2.AsyncClient, path: Path) -> list[Any]:
     return [orjson.loads(line) for line in response.text.splitlines()]
 
 
-async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
+async def test_sound_and_peaks_of_a_recording_do_not_depend_on_the_calibration(
     client: httpx2.AsyncClient, parts: Airtrace, one: int, songs: Songs, tmp_path: Path
 ) -> None:
     pieces = (songs.unknown[: seconds(12)], songs.one[seconds(9.3) : seconds(29.3)], songs.silence[: seconds(30)])
@@ -96,18 +96,18 @@ async def test_a_recording_tells_its_sound_and_its_peaks_whatever_is_in_force(
     assert (await posted(client, path))[-1] == heard
 
 
-async def test_what_is_no_audio_is_a_problem_in_the_last_line(client: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_a_file_without_audio_is_a_problem_in_the_last_line(client: httpx2.AsyncClient, tmp_path: Path) -> None:
     (tmp_path / "notes.mp3").write_text("no audio")
     (last,) = await posted(client, tmp_path / "notes.mp3")
     assert last["status"] == 422
     assert "notes.mp3" in last["detail"]
 
 
-# Setting
+# The threshold
 
 
 def heard(track: int, mean_excess: float = 1.0, hours: float = 4.0, **more: Any) -> dict[str, Any]:
-    """A recording with 40 peaks an hour whose tail is exponential, its quantiles instead of draws."""
+    """A recording with 40 peaks per hour with an exponential tail: its quantiles, instead of random draws."""
     n_peaks = round(40 * hours)
     llrs = MIN - mean_excess * np.log((np.arange(n_peaks) + 0.5) / n_peaks)
     peaks = [
@@ -154,14 +154,14 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
     assert (await client.get(f"{API}/calibration")).json() == before
 
 
-async def test_what_is_only_tried_changes_nothing(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
+async def test_a_dry_run_changes_nothing(client: httpx2.AsyncClient, parts: Airtrace, one: int) -> None:
     made = await set_(client, heard(one), dry_run=True)
     assert made["calibration"]["made_at"] is None
     assert parts.matcher.thresholds.open_llr == DEFAULT
     assert (await client.get(f"{API}/calibration")).json()["calibration"] is None
 
 
-async def test_a_threshold_is_never_less_than_half_of_the_detectors_own(
+async def test_a_threshold_is_at_least_half_of_the_detectors_own(
     client: httpx2.AsyncClient, parts: Airtrace, one: int
 ) -> None:
     made = await set_(client, heard(one, 0.01))
@@ -184,7 +184,7 @@ async def test_plays_of_the_catalog_are_left_out_and_named(client: httpx2.AsyncC
     assert place["track"]["title"] == "One"
 
 
-async def test_a_track_that_is_gone_meanwhile_is_left_open(client: httpx2.AsyncClient, one: int) -> None:
+async def test_a_track_that_was_deleted_meanwhile_is_left_empty(client: httpx2.AsyncClient, one: int) -> None:
     made = await set_(client, heard(one + 1), dry_run=True)
     assert made["largest_peaks"][0]["track"] is None
 
@@ -210,7 +210,7 @@ async def test_too_little_is_refused_with_what_to_add(client: httpx2.AsyncClient
         ({"recordings": [{"file": "a", "duration_s": 1, "sound_s": 1, "peaks": [{"track": 1}]}]}, "llr"),
     ],
 )
-async def test_a_calibration_that_is_not_valid_names_what_is_wrong(
+async def test_an_invalid_calibration_names_the_field(
     client: httpx2.AsyncClient, body: dict[str, Any], named: str
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -242,10 +242,10 @@ async def test_a_threshold_decides_what_is_reported(
     assert await found() == [match]
 
 
-# Keeping
+# Storage
 
 
-async def test_the_newest_calibration_of_the_very_weights_counts(storage: Storage) -> None:
+async def test_the_newest_calibration_of_the_same_weights_counts(storage: Storage) -> None:
     info = DetectorInfo("fingerprint", "naf-1", "abc", 128)
     older = Calibration(15.0, 15.0, 13.0, 18.0, 1.0, 7200.0, 100, 20, 8.0, 1.1, 5)
     newer = replace(older, open_llr=16.0, fitted=16.0)
@@ -337,7 +337,7 @@ async def test_the_command_calibrates_shows_and_resets(
     assert parts.matcher.thresholds.open_llr == DEFAULT
 
 
-async def test_the_command_names_plays_of_the_catalog_and_what_could_not_be_used(
+async def test_the_command_names_plays_of_the_catalog_and_unusable_files(
     connected: None, parts: Airtrace, hours: Callable[[Path], Path], tmp_path: Path, capsys: Captured
 ) -> None:
     files = [hours(tmp_path / "mixed.wav"), tmp_path / "none.wav"]
@@ -365,6 +365,6 @@ async def test_the_command_says_when_the_running_process_has_another_threshold(
     assert last == "the catalog has grown to 1 tracks, which raises the rate: calibrate again"
 
 
-async def test_the_command_hears_nothing_for_an_empty_catalog(connected: None, parts: Airtrace, tmp_path: Path) -> None:
+async def test_the_command_reads_no_file_for_an_empty_catalog(connected: None, parts: Airtrace, tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="catalog is empty"):
         await command.calibrate(parts.settings, [tmp_path / "none.wav"], rate=1.0, dry_run=False, as_json=True)

@@ -1,4 +1,4 @@
-"""Explaining over the HTTP API with real parts: recordings, and streams from the log that the worker reads as well."""
+"""Explanations from the HTTP API with real parts: of recordings, and of streams from the log that the worker reads."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_a_play_is_explained_with_its_places_and_figures(ask: Ask, one: in
     assert (best["may_start_earlier"], best["may_end_later"]) == (False, False)
 
 
-async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, one: int, recording: Path) -> None:
+async def test_explain_agrees_with_identify(ask: Ask, client: httpx2.AsyncClient, one: int, recording: Path) -> None:
     [match] = (await client.post(f"{API}/identify", files={"file": ("a.wav", recording.read_bytes())})).json()[
         "matches"
     ]
@@ -128,27 +128,27 @@ async def test_it_says_what_identify_says(ask: Ask, client: httpx2.AsyncClient, 
     assert (best["cosine"], best["speed"]) == (pytest.approx(match["score"]), pytest.approx(match["speed"]))
 
 
-async def test_what_did_not_match_says_how_much_was_missing(ask: Ask, one: int) -> None:
+async def test_a_miss_says_by_how_much(ask: Ask, one: int) -> None:
     body = (await ask(at_s="2", for_s="4")).json()
     assert body["summary"].startswith(("no play; best hypothesis: One, llr too low", "no hypotheses"))
     assert {each["verdict"] for each in body["hypotheses"]} <= {"llr_too_low"}
     assert all(each["llr"] < body["required"]["llr"] for each in body["hypotheses"])
 
 
-async def test_silence_is_told_from_music_that_is_not_known(ask: Ask, one: int) -> None:
+async def test_silence_is_distinguished_from_unknown_music(ask: Ask, one: int) -> None:
     body = (await ask(at_s="30", for_s="4")).json()
     assert (body["summary"], body["silent_segments"]) == ("silence, which is never searched", body["segments"])
     assert body["hypotheses"] == []
 
 
-async def test_only_a_track_that_is_asked_for_and_wherever_it_is_most_likely(ask: Ask, one: int, two: int) -> None:
+async def test_a_single_track_is_explained_where_it_is_most_likely(ask: Ask, one: int, two: int) -> None:
     body = (await ask(at_s="15", track=str(two))).json()
     assert {each["track"]["id"] for each in body["hypotheses"]} == {two}
     assert body["summary"].startswith("no play; best hypothesis: Two, llr too low")
     assert (await ask(at_s="15", track=str(one))).json()["summary"] == "played: One"
 
 
-async def test_the_picture_comes_in_the_answer(ask: Ask, one: int) -> None:
+async def test_the_image_is_part_of_the_answer(ask: Ask, one: int) -> None:
     body = (await ask(at_s="15", image="true")).json()
     with Image.open(io.BytesIO(base64.b64decode(body["image"], validate=True))) as image:
         assert image.format == "PNG"
@@ -156,7 +156,7 @@ async def test_the_picture_comes_in_the_answer(ask: Ask, one: int) -> None:
     assert (await ask(at_s="30", for_s="4", image="true")).json()["image"] is None
 
 
-async def test_the_end_of_a_recording_is_explained_and_what_lies_behind_it_is_a_problem(ask: Ask, one: int) -> None:
+async def test_the_end_of_a_recording_is_explained_and_a_moment_after_it_is_a_problem(ask: Ask, one: int) -> None:
     body = (await ask(at_s="37", for_s="10")).json()
     assert body["missing_s"] == pytest.approx(47 - 37.7)
     assert "ends before 38.0 s" in problem(await ask(at_s="38"), 422)
@@ -176,15 +176,15 @@ async def test_the_end_of_a_recording_is_explained_and_what_lies_behind_it_is_a_
         ({"at_s": "1", "track": str(2**63)}, "track"),
     ],
 )
-async def test_what_is_not_valid_is_named(ask: Ask, form: dict[str, str], named: str) -> None:
+async def test_an_invalid_field_is_named(ask: Ask, form: dict[str, str], named: str) -> None:
     assert named in problem(await ask(**form), 422)
 
 
-async def test_a_track_that_is_not_there_is_a_problem(ask: Ask) -> None:
+async def test_an_unknown_track_is_a_problem(ask: Ask) -> None:
     assert "no track 77" in problem(await ask(at_s="15", track="77"), 404)
 
 
-async def test_what_is_no_audio_is_a_problem(client: httpx2.AsyncClient) -> None:
+async def test_a_file_without_audio_is_a_problem(client: httpx2.AsyncClient) -> None:
     response = await client.post(f"{API}/explain", files={"file": ("a.wav", b"just text")}, data={"at_s": "1"})
     assert "a.wav" in problem(response, 422)
 
@@ -225,7 +225,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
         response = await client.get(f"{API}/streams/radio%20one/explain", params={"at": at(20), "for_s": 5})
         assert {path.name: path.read_bytes() for path in spool._folder.iterdir() if path.is_file()} == before
         [match] = (await client.get(f"{API}/matches")).json()
-        await publish(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker goes on
+        await publish(spool, air.play(songs.unknown[: seconds(4)]))  # and the worker continues
         await until(lambda: spool.committed >= spool.next_offset, DEADLINE_S)
     assert response.status_code == 200, response.text
     body = response.json()
@@ -235,7 +235,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
     assert (best["track"]["id"], best["verdict"]) == (one, "play")
     origin = datetime.fromisoformat(body["origin"]).timestamp()
     assert origin + best["start_s"] == pytest.approx(datetime.fromisoformat(match["start"]).timestamp(), abs=0.01)
-    # It goes on for longer than a decision about this moment would wait.
+    # The play continues for longer than a decision about this moment would wait.
     assert (best["may_start_earlier"], best["may_end_later"]) == (False, True)
     assert best["end_s"] == pytest.approx(5 + parts.matcher.thresholds.max_gap_samples / SECOND, abs=1)
     assert best["track_start_s"] == pytest.approx(match["track_start_s"], abs=0.01)
@@ -246,7 +246,7 @@ async def test_a_moment_of_a_stream_is_explained_from_the_log_beside_its_worker(
     assert base64.b64decode(drawn.json()["image"]).startswith(b"\x89PNG")
 
 
-async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what_to_do(
+async def test_a_moment_that_is_not_in_the_log_is_a_problem_with_its_reason_and_a_remedy(
     client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs
 ) -> None:
     url = f"{API}/streams/radio%20one/explain"
@@ -272,18 +272,18 @@ async def test_a_moment_that_the_log_has_not_is_a_problem_that_says_why_and_what
         ({"at": at(0), "track": "-1"}, "track"),
     ],
 )
-async def test_a_question_about_a_stream_that_is_not_valid_names_what_is_wrong(
+async def test_an_invalid_query_about_a_stream_names_the_field(
     client: httpx2.AsyncClient, radio: int, query: dict[str, str], named: str
 ) -> None:
     assert named in problem(await client.get(f"{API}/streams/radio%20one/explain", params=query), 422)
 
 
-async def test_a_stream_that_is_not_there_is_a_problem(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_stream_is_a_problem(client: httpx2.AsyncClient) -> None:
     assert "no stream named" in problem(await client.get(f"{API}/streams/none/explain", params={"at": at(0)}), 404)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-async def test_no_moment_is_too_far_away_to_be_asked_for(
+async def test_no_moment_is_too_far_away(
     client: httpx2.AsyncClient, parts: Airtrace, spool: Spool, radio: int, songs: Songs, moment: str
 ) -> None:
     await publish(spool, Air(radio).play(songs.unknown[: seconds(4)]))
@@ -309,7 +309,7 @@ async def test_a_moment_of_a_stream_is_explained_from_kafka_beside_its_worker(
     assert response.json()["hypotheses"][0]["start_s"] == pytest.approx(-10, abs=1)
 
 
-async def test_kafka_that_does_not_answer_is_a_problem_of_its_own(
+async def test_an_unreachable_kafka_is_a_problem(
     parts: Airtrace, spool: Spool, radio: int, songs: Songs, tmp_path: Path
 ) -> None:
     await publish(spool, Air(radio).play(songs.unknown[: seconds(4)]))

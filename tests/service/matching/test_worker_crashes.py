@@ -256,7 +256,7 @@ async def studio(
     return Studio(dsn, storage, Cached(detector, index), executor, songs)
 
 
-async def test_mishaps_change_nothing(studio: Studio) -> None:
+async def test_crashes_and_suspensions_change_nothing(studio: Studio) -> None:
     stream = await studio.stream()
     await run(studio, Log(studio.records(stream), [5]), [])
     expected = await studio.found(stream)

@@ -1,4 +1,4 @@
-"""The picture of a hypothesis: a PNG with stream and track to the same scale, and a line that hides no diagonal."""
+"""The image of a hypothesis: a PNG with stream and track at the same scale, and a line that hides no diagonal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def explanation() -> Explanation:
     return _explained(ON_AIR, 20, 25)
 
 
-def test_the_line_lies_on_the_dark_diagonal_and_leaves_it_to_be_seen(explanation: Explanation) -> None:
+def test_the_line_lies_on_the_dark_diagonal_and_leaves_it_visible(explanation: Explanation) -> None:
     drawn = _drawn(ON_AIR, explanation).astype(int)
     ys, xs = np.nonzero((drawn == LINE).all(axis=2))
     assert len(xs) > 150
@@ -53,7 +53,7 @@ def test_the_line_lies_on_the_dark_diagonal_and_leaves_it_to_be_seen(explanation
     assert np.median(away) > 200
 
 
-def test_silence_is_neither_dark_nor_light(explanation: Explanation) -> None:
+def test_silence_has_a_color_of_its_own(explanation: Explanation) -> None:
     drawn = _drawn(ON_AIR, explanation)
     faint = (drawn == FAINT).all(axis=2)
     columns = np.flatnonzero(faint.sum(axis=0) > 0.9 * faint.sum(axis=0).max())
@@ -61,14 +61,14 @@ def test_silence_is_neither_dark_nor_light(explanation: Explanation) -> None:
     assert columns.min() > np.nonzero((drawn == LINE).all(axis=2))[1].max() - 10
 
 
-def test_what_was_not_heard_is_drawn_like_silence() -> None:
+def test_missing_audio_is_drawn_like_silence() -> None:
     holed = [segment for i, segment in enumerate(ON_AIR) if not 20 <= i < 28]
     whole, drawn = (_drawn(each, _explained(each, 20, 25)) for each in (ON_AIR, holed))
     assert drawn.shape == whole.shape
     assert (drawn == FAINT).all(axis=2).sum() > (whole == FAINT).all(axis=2).sum()
 
 
-def test_words_longer_than_the_picture_are_cut(explanation: Explanation) -> None:
+def test_texts_longer_than_the_image_are_cut(explanation: Explanation) -> None:
     short, long = _drawn(ON_AIR, explanation), _drawn(ON_AIR, explanation, "why " * 200, "Ünï 日本 🎵 " * 90)
     assert short.shape == long.shape
     assert (long[: TOP_PX - 12, -RIGHT_PX + 2 :] == 255).all()

@@ -1,4 +1,4 @@
-"""What is asked for while a call is under way goes into the next one, all together; everybody gets his own answer."""
+"""Requests that arrive during a call go together into the next one, and each gets its own answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.matching.search_batcher import SearchBatcher
 
 
 class _Index:
-    """Answers each vector with its own first number, once it is allowed to."""
+    """Answers each vector with its own first component, once it is allowed to."""
 
     def __init__(self) -> None:
         self.calls: list[list[float]] = []
@@ -39,7 +39,7 @@ def _tracks(hits: list[tuple[Hit, ...]]) -> list[int]:
 
 
 async def _asked(searches: SearchBatcher, index: _Index, *questions: tuple[float, ...]) -> list[asyncio.Task[list]]:
-    """The first question is under way, the others wait for it."""
+    """Starts requests: the first one is being answered, and the others wait."""
     index.open.clear()
     tasks = []
     for numbers in questions:
@@ -72,7 +72,7 @@ async def test_all_who_were_asked_for_together_hear_of_a_failure_and_may_ask_aga
 
 @pytest.mark.parametrize("cancelled", [0, 1])
 async def test_who_is_cancelled_takes_nobody_with_him(cancelled: int) -> None:
-    """Neither the one who makes the call nor one who waits."""
+    """Neither the request that makes the call nor one that waits."""
     index = _Index()
     tasks = await _asked(SearchBatcher(index, 1), index, (1,), (2,), (3,))
     tasks[cancelled].cancel()
