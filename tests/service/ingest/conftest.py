@@ -167,13 +167,13 @@ class Bus:
 
 
 @pytest.fixture(scope="session")
-def programme() -> np.ndarray:
+def program() -> np.ndarray:
     return sweep()
 
 
 @pytest.fixture(scope="session")
-def mp3(programme: np.ndarray) -> bytes:
-    return encoded(programme, "-b:a", "64k", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3")
+def mp3(program: np.ndarray) -> bytes:
+    return encoded(program, "-b:a", "64k", "-write_xing", "0", "-id3v2_version", "0", "-f", "mp3")
 
 
 @pytest.fixture
@@ -209,9 +209,9 @@ def heard_at() -> Callable[[np.ndarray], float]:
 
 
 @pytest.fixture
-def encode(programme: np.ndarray) -> Callable[..., bytes]:
+def encode(program: np.ndarray) -> Callable[..., bytes]:
     """Encodes some seconds of the program with these options of ffmpeg."""
-    return lambda seconds, *options: encoded(programme[: round(seconds * SAMPLE_RATE_HZ)], *options)
+    return lambda seconds, *options: encoded(program[: round(seconds * SAMPLE_RATE_HZ)], *options)
 
 
 @pytest.fixture
