@@ -13,8 +13,10 @@ from tests.acceptance.cluster import AWAY_S, Broadcast, Found, Stage, check
 
 pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("cluster-outages")]
 
+HOW = [pytest.param("stopped", marks=pytest.mark.deep), "killed"]
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+
+@pytest.mark.parametrize("how", HOW)
 def test_kafka(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
     if stage.cluster.broker is None:
         pytest.skip("the broker that AIRTRACE_TEST_KAFKA names is not ours to stop")
@@ -22,7 +24,7 @@ def test_kafka(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: r
     check(stage.found(), broadcast, undisturbed)
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", HOW)
 def test_postgresql(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
     _away(stage, stage.cluster.postgres, broadcast, chance, how)
     assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"

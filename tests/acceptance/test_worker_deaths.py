@@ -44,6 +44,7 @@ def test_a_worker_that_is_killed_and_started_again(
     check(stage.found(), broadcast, undisturbed)
 
 
+@pytest.mark.deep
 def test_a_worker_that_is_killed_beside_another(
     stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_worker_that_is_paused_beyond_its_session_and_goes_on(
     check(stage.found(), broadcast, undisturbed)
 
 
+@pytest.mark.deep
 def test_workers_that_come_and_go(
     stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
 ) -> None:

@@ -39,7 +39,7 @@ from tests.workers import a_stream, quick_worker
 SECOND = seconds(1)
 DEADLINE_S = 60  # two busy cores
 EXAMPLES = int(os.environ.get("AIRTRACE_TEST_EXAMPLES", "20"))  # half a second each
-pytestmark = pytest.mark.timeout(120 + 10 * EXAMPLES)
+pytestmark = pytest.mark.timeout(600 + 100 * EXAMPLES)
 # The worker's steps, in order: a mishap happens before or after one.
 STEPS = ("start", "recall", "plays", "embed", "search", "write", "commit")
 FOUND = """
@@ -256,14 +256,15 @@ async def studio(
     return Studio(dsn, storage, Cached(detector, index), executor, songs)
 
 
-async def test_crashes_and_suspensions_change_nothing(studio: Studio) -> None:
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(10 * EXAMPLES, marks=pytest.mark.deep)])
+async def test_crashes_and_suspensions_change_nothing(studio: Studio, examples: int) -> None:
     stream = await studio.stream()
     await run(studio, Log(studio.records(stream), [5]), [])
     expected = await studio.found(stream)
     plays, _, _ = expected
     assert [(play[0], play[1]) for play in plays] == [("one", "closed"), ("two", "closed"), ("one", "closed")]
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(MISHAPS, min_size=1, max_size=4),
         st.lists(st.integers(1, 12), min_size=1, max_size=4),
