@@ -10,7 +10,7 @@ import orjson
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from monitor.api.problems import line_of
+from monitor.api.problems import problem_line
 
 NDJSON = "application/x-ndjson"
 
@@ -26,4 +26,4 @@ async def _written(steps: AsyncGenerator[BaseModel | dict[str, Any], None]) -> A
             async for step in running:
                 yield (step.model_dump_json().encode() if isinstance(step, BaseModel) else orjson.dumps(step)) + b"\n"
     except Exception as error:
-        yield line_of(error).encode() + b"\n"
+        yield problem_line(error).encode() + b"\n"

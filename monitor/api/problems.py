@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json: one shape on every path."""
+"""Errors as RFC 9457 problem+json documents, of one shape on every path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERNAL = 500
 
 
 def install(app: FastAPI) -> None:
-    """Answers every error of the app with a problem."""
+    """Makes every error of the app a problem."""
 
     @app.exception_handler(AirtraceError)
     async def known(request: Request, error: AirtraceError) -> JSONResponse:
@@ -52,8 +52,8 @@ def _bug(request: Request, error: Exception) -> JSONResponse:
     return problem(INTERNAL, "Something went wrong", "The log has the details.")
 
 
-def line_of(error: Exception) -> str:
-    """The problem as one line of JSON, for answers that are under way."""
+def problem_line(error: Exception) -> str:
+    """The problem as a line of JSON, for a streamed answer that has already started."""
     if not isinstance(error, AirtraceError) or error.status == INTERNAL:
         log.error("api.bug", exc_info=error)
         error = AirtraceError("The log has the details.")
@@ -65,7 +65,7 @@ def _facts(error: AirtraceError) -> dict[str, Any]:
 
 
 def problem(status: int, title: str, detail: str, headers: Any = None, **more: Any) -> JSONResponse:
-    """One problem document."""
+    """A response with a problem document. `more`: further members; None leaves one out."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body.update({name: value for name, value in more.items() if value is not None})
     return JSONResponse(body, status, headers=headers, media_type="application/problem+json")

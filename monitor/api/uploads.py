@@ -1,4 +1,4 @@
-"""Uploaded files: on disk under their own name while a request needs them, and never larger than allowed."""
+"""Uploaded files: on disk under their own names during a request, and never larger than allowed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from monitor.api.problems import problem
 
 MAX_NAME_BYTES = 200  # file systems allow 255 with the suffix
 MAX_SUFFIX_BYTES = 40
-ESCAPED = {"%22": '"', "%0A": "\n", "%0D": "\r"}  # by every client, for the sake of the header that carries the name
+ESCAPED = {"%22": '"', "%0A": "\n", "%0D": "\r"}  # clients escape these in the header that carries the name
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @asynccontextmanager
 async def on_disk(upload: UploadFile) -> AsyncIterator[Path]:
-    """The upload as a file whose name is the sender's, so that messages and decoders know it by its name."""
+    """The upload as a file with the client's file name, which error messages contain and decoders look at."""
     with tempfile.TemporaryDirectory(prefix="airtrace-") as folder:
         path = Path(folder) / safe_name(upload.filename)
         await asyncio.to_thread(_copy, upload, path)
@@ -31,7 +31,7 @@ async def on_disk(upload: UploadFile) -> AsyncIterator[Path]:
 
 
 def safe_name(name: str | None) -> str:
-    """The last part of a file name, without what a file system or a line of text refuses; the suffix is kept."""
+    """The last part of a file name, without control characters and not too long for file systems. Keeps the suffix."""
     last = PurePath((name or "").replace("\\", "/")).name
     for sent, meant in ESCAPED.items():
         last = last.replace(sent, meant)
@@ -51,7 +51,7 @@ def _copy(upload: UploadFile, path: Path) -> None:
 
 
 class SizeLimit:
-    """Middleware that refuses bodies over a size, whether they announce it or not."""
+    """Middleware that refuses bodies larger than `max_bytes`, whether or not they announce their size."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -77,7 +77,7 @@ class SizeLimit:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            if started or received <= self._max_bytes:  # else what the application makes of the broken request
+            if started or received <= self._max_bytes:  # otherwise it is the application's answer to the broken request
                 started = True
                 await send(message)
 
@@ -88,9 +88,9 @@ class SizeLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         max_mb = self._max_bytes // 1_000_000
-        detail = f"At most {max_mb} MB are taken; raise api.max_upload_mb for more."
+        detail = f"Uploads are limited to {max_mb} MB; raise api.max_upload_mb to allow more."
         await problem(413, "The upload is too large", detail)(scope, receive, send)
 
 
 class _TooLarge(Exception):
-    """More has come than is allowed."""
+    """More bytes arrived than are allowed."""

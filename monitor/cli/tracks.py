@@ -82,14 +82,18 @@ def tracks_edit(
     album: Annotated[str | None, typer.Option()] = None,
     label: Annotated[str | None, typer.Option()] = None,
     rights_holder: Annotated[str | None, typer.Option()] = None,
-    isrc: Annotated[str | None, typer.Option()] = None,
-    iswc: Annotated[str | None, typer.Option()] = None,
-    upc: Annotated[str | None, typer.Option()] = None,
-    territories: Annotated[str | None, typer.Option(help="ISO 3166-1 codes: DE,AT,CH.")] = None,
-    valid_from: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
-    valid_until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD")] = None,
+    isrc: Annotated[str | None, typer.Option(help="Code of the recording.")] = None,
+    iswc: Annotated[str | None, typer.Option(help="Code of the musical work.")] = None,
+    upc: Annotated[str | None, typer.Option(help="Barcode (UPC or EAN) of the release.")] = None,
+    territories: Annotated[
+        str | None, typer.Option(help="Where you hold the rights, as ISO 3166-1 codes: DE,AT,CH.")
+    ] = None,
+    valid_from: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day of the rights.")] = None,
+    valid_until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day of the rights.")] = None,
     own_id: Annotated[str | None, typer.Option(help="Your own id for the track.")] = None,
-    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A field of your own.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A field of your own; repeatable.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Change a track's metadata; an empty value removes the old one."""

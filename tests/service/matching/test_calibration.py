@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 
 from monitor.api.matches import calibration as router
 from monitor.catalog.catalog import Catalog
-from monitor.commands import client as client_module
 from monitor.commands.matching import calibrate as command
 from monitor.core.calibration import CATALOG_PLAY_SHARE, Peak
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
 from monitor.errors import Conflict
+from monitor.local import home
 from monitor.matching.calibration import CalibrationAudio
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
@@ -265,15 +264,11 @@ async def test_the_newest_calibration_of_the_same_weights_counts(storage: Storag
 
 
 @pytest.fixture
-async def connected(parts: Airtrace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """The command finds these parts running."""
+async def connected(parts: Airtrace) -> AsyncIterator[None]:
+    """The command finds these parts running in its home."""
     async with serve_http(parts, "127.0.0.1", 0) as url:
-
-        def connect(settings: Settings) -> AbstractAsyncContextManager[client_module.Client]:
-            return client_module.at(url)
-
-        monkeypatch.setattr(command, "connect", connect)
-        yield
+        with home.held(parts.settings.home) as held, held.announced(url):
+            yield
 
 
 @pytest.fixture
