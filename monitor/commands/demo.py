@@ -26,7 +26,7 @@ from monitor.demo import monitor_process
 from monitor.demo.errors import DemoError
 from monitor.demo.mixing import Broadcast, render
 from monitor.demo.music import SoundSet, Step, cache_folder, fetch, from_directory
-from monitor.demo.programme import Programme, Recording, plan
+from monitor.demo.program import Program, Recording, plan
 from monitor.demo.report import compare, show
 from monitor.demo.screen import Screen
 from monitor.demo.station import Station
@@ -74,22 +74,22 @@ async def _until_signalled(work: Coroutine[Any, Any, int]) -> int:
 async def _demo(settings: Settings, music: Path | None, seconds: int, seed: int, *, as_json: bool) -> int:
     console = output.console(stderr=as_json)
     sounds = await _music(music, console)
-    programme = plan(sounds.music, sounds.speech, seed, float(seconds), repeating=sounds.repeating)
+    program = plan(sounds.music, sounds.speech, seed, float(seconds), repeating=sounds.repeating)
     home = settings.home / "demo"
     async with AsyncExitStack() as stack:
         _print(console, f"starting Airtrace on {home}")
         url = await stack.enter_async_context(monitor_process.running(home))
         api = await stack.enter_async_context(client.at(url))
         async with asyncio.TaskGroup() as group:
-            rendering = group.create_task(render(programme), name="render")
-            group.create_task(_register(api, programme, console), name="register")
+            rendering = group.create_task(render(program), name="render")
+            group.create_task(_register(api, program, console), name="register")
         broadcast: Broadcast = rendering.result()
         station = await stack.enter_async_context(Station(broadcast.mp3, broadcast.byte_rate))
         _print(console, f"on the air at {station.url} for {seconds} s; live page {url}, API {url}/docs")
-        matches = await _listen(api, programme, station, console)
+        matches = await _listen(api, program, station, console)
     if station.on_air_at is None:
         raise DemoError("Airtrace never connected to the demo's station")
-    report = compare(programme, matches, station.on_air_at)
+    report = compare(program, matches, station.on_air_at)
     if as_json:
         output.as_json(report.as_json())
     else:
@@ -109,16 +109,14 @@ async def _music(folder: Path | None, console: Console) -> SoundSet:
     return await fetch(cache_folder(), line)
 
 
-async def _register(api: Client, programme: Programme, console: Console) -> None:
+async def _register(api: Client, program: Program, console: Console) -> None:
     """Makes the catalog exactly what the program needs: tracks of an earlier run may have to be unknown in this one."""
     present = {track["source"]: track["id"] for track in await api.get("/tracks", limit=10_000)}
-    wanted = {str(recording.path): recording for recording in programme.catalog}
+    wanted = {str(recording.path): recording for recording in program.catalog}
     for source in present.keys() - wanted.keys():
         await api.delete(f"/tracks/{present[source]}")
     missing = [wanted[source] for source in sorted(wanted.keys() - present.keys())]
-    _print(
-        console, f"catalog of {len(wanted)} tracks, {len(missing)} to register; {len(programme.unknown)} stay unknown"
-    )
+    _print(console, f"catalog of {len(wanted)} tracks, {len(missing)} to register; {len(program.unknown)} stay unknown")
     if missing:
         await _add_all(api, missing)
 
@@ -139,13 +137,13 @@ async def _add_all(api: Client, recordings: Sequence[Recording]) -> None:
                 group.create_task(add(recording), name=f"add {recording.path.name}")
 
 
-async def _listen(api: Client, programme: Programme, station: Station, console: Console) -> list[dict[str, Any]]:
+async def _listen(api: Client, program: Program, station: Station, console: Console) -> list[dict[str, Any]]:
     """Shows the matches while the program is on air; returns all of them."""
     for stream in await api.get("/streams"):  # left by a run that was killed
         await api.delete(f"/streams/{stream['name']}")
     stream = await api.post("/streams", json={"name": STREAM, "url": station.url})
-    with Screen(programme, console, lambda: station.elapsed_s, lambda: station.on_air_at) as screen:
-        async with asyncio.timeout(programme.duration_s + SETTLE_S + monitor_process.START_S):
+    with Screen(program, console, lambda: station.elapsed_s, lambda: station.on_air_at) as screen:
+        async with asyncio.timeout(program.duration_s + SETTLE_S + monitor_process.START_S):
             while not station.over:
                 screen.show(await _matches(api, stream["id"]))
                 await _tick_for_poll(screen)

@@ -1,1 +1,1 @@
-"""What was listened to, and what was not."""
+"""The coverage ledger: which seconds of a stream were monitored, and the gaps with their reasons."""

@@ -1,1 +1,1 @@
-"""The demo: real music, a station that puts it on the air, and a report of what Airtrace made of it."""
+"""The demo: real music, a radio station that broadcasts it, and a report of what Airtrace recognized."""

@@ -1,4 +1,4 @@
-"""Downloads Debian packages without root and without touching the system's package state."""
+"""Downloads Debian packages without root rights and without changing the system's package state."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ RETRY = ("-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=20", "-o", "A
 
 
 class NotAvailable(Exception):
-    """The package lists are fresh, and this distribution has no such package."""
+    """This distribution has no such package, by up-to-date package lists."""
 
 
 class Apt:
-    """apt-get with a cache of its own, and with package lists of its own once the system's did not do."""
+    """apt-get with its own cache, and with its own package lists if those of the system lack a package."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
         self._own_lists = False
 
     async def download(self, package: str, folder: Path) -> Path:
-        """The package's archive in `folder`.
+        """Downloads a package into `folder` and returns the path of its archive.
 
         Raises:
-            DemoError: this is not Debian or Ubuntu, or the package cannot be fetched.
-            NotAvailable: there is no such package here.
+            DemoError: this is not Debian or Ubuntu, or the package cannot be downloaded.
+            NotAvailable: this distribution has no such package.
         """
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
             raise DemoError(f"the demo's music comes in Debian packages, and this machine has no apt-get: {OWN_MUSIC}")
@@ -48,7 +48,7 @@ class Apt:
         self._own_lists = True
         done = await self._apt_get("update", folder=folder)
         if done.status:
-            raise DemoError(f"no package lists can be had ({_reason(done)}): {AGAIN}")
+            raise DemoError(f"the package lists cannot be downloaded ({_reason(done)}): {AGAIN}")
 
     async def _apt_get(self, *command: str, folder: Path) -> Finished:
         cache, lists = self._state / "cache", self._state / "lists"

@@ -1,4 +1,4 @@
-"""What can go wrong in the demo, apart from what can go wrong in Airtrace."""
+"""The error of the demo itself; Airtrace's own errors are in monitor/errors.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from monitor.errors import AirtraceError
 
 
 class DemoError(AirtraceError):
-    """The demo cannot go on; the message says what to do."""
+    """The demo cannot continue; the message says what to do."""
 
     exit_code = 4
-    title = "The demo cannot go on"
+    title = "The demo cannot continue"

@@ -1,4 +1,4 @@
-"""Sets of seconds as lists of intervals. Pure."""
+"""Set operations on lists of time intervals, in seconds. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Interval = tuple[float, float]
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same seconds as disjoint intervals in order; empty ones vanish."""
+    """The same seconds as disjoint intervals, in order, without empty ones."""
     merged: list[Interval] = []
     for start, end in sorted(i for i in intervals if i[1] > i[0]):
         if merged and start <= merged[-1][1]:
@@ -19,11 +19,11 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def common(some: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
-    """The seconds in both."""
+    """The seconds that are in both."""
     others = union(others)
     return union((max(a, c), min(b, d)) for a, b in union(some) for c, d in others)
 
 
 def measure(intervals: Iterable[Interval]) -> float:
-    """How many seconds."""
+    """The total length in seconds."""
     return sum(end - start for start, end in union(intervals))

@@ -1,4 +1,4 @@
-"""Renders a planned programme: decodes its excerpts, levels and mixes them, and encodes the station's MP3."""
+"""Renders a planned program: decodes its excerpts, adjusts their levels, mixes them and encodes the MP3."""
 
 from __future__ import annotations
 
@@ -10,39 +10,43 @@ from numpy.typing import NDArray
 
 from monitor.demo import media
 from monitor.demo.media import BYTE_RATE, CHANNELS, RATE_HZ, Pcm
-from monitor.demo.programme import MUSIC_OVER_SPEECH_DB, Excerpt, Item, Programme
+from monitor.demo.program import MUSIC_OVER_SPEECH_DB, Excerpt, Item, Program
 
-MUSIC_DBFS = -20.0  # RMS of what sounds in an excerpt
+MUSIC_DBFS = -20.0  # RMS of an excerpt without its pauses
 SPEECH_DBFS = -20.0
-PEAK = 0.9  # an item whose peaks lie higher is turned down as a whole
-GATE_DB = -35.0  # pauses, so far below the loudest block, do not count for the level
+MAX_PEAK = 0.9  # an item with higher peaks is attenuated as a whole
+GATE_DB = -35.0  # blocks this far below the loudest one are pauses and do not count for the level
 BLOCK_S = 0.1
-DECODERS = 2  # ffmpeg processes at a time
+MAX_DECODERS = 2  # ffmpeg processes at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """A rendered programme: MP3 of a constant number of bytes a second."""
+    """A rendered program: MP3 with a constant number of bytes per second."""
 
     mp3: bytes
     byte_rate: int
     duration_s: float
 
 
-async def render(programme: Programme) -> Broadcast:
-    """Decodes, mixes and encodes; some seconds for three minutes.
+async def render(program: Program) -> Broadcast:
+    """Decodes, mixes and encodes a program; takes a few seconds for three minutes.
 
     Raises:
         DemoError: a file cannot be decoded.
     """
-    mix = await mixed(programme)
-    return Broadcast(await media.encode_mp3(mix), BYTE_RATE, programme.duration_s)
+    mix = await mixed(program)
+    return Broadcast(await media.encode_mp3(mix), BYTE_RATE, program.duration_s)
 
 
-async def mixed(programme: Programme) -> Pcm:
-    """The programme's sound: float32 (samples, 2) at 44.1 kHz."""
-    turns = asyncio.Semaphore(DECODERS)
-    mix = np.zeros((round(programme.duration_s * RATE_HZ), CHANNELS), np.float32)
+async def mixed(program: Program) -> Pcm:
+    """The mixed program: float32 (samples, 2), 44.1 kHz.
+
+    Raises:
+        DemoError: a file cannot be decoded.
+    """
+    turns = asyncio.Semaphore(MAX_DECODERS)
+    mix = np.zeros((round(program.duration_s * RATE_HZ), CHANNELS), np.float32)
 
     async def place(item: Item) -> None:
         async with turns:
@@ -53,9 +57,9 @@ async def mixed(programme: Programme) -> Pcm:
 
     try:
         async with asyncio.TaskGroup() as group:
-            for item in programme.items:
+            for item in program.items:
                 group.create_task(place(item), name=f"mix {item.title}")
-    except ExceptionGroup as failed:  # one file that cannot be decoded is enough to say
+    except ExceptionGroup as failed:  # the first failure is enough to report
         raise failed.exceptions[0] from None
     return np.clip(mix, -1.0, 1.0)
 
@@ -63,13 +67,13 @@ async def mixed(programme: Programme) -> Pcm:
 async def _sound(item: Item) -> Pcm:
     sound = np.zeros((round((item.end_s - item.start_s) * RATE_HZ), CHANNELS), np.float32)
     if item.music:
-        _add(sound, item.music, levelled(await _decoded(item.music), MUSIC_DBFS))
+        _add(sound, item.music, leveled(await _decoded(item.music), MUSIC_DBFS))
     speech_dbfs = MUSIC_DBFS - MUSIC_OVER_SPEECH_DB if item.music else SPEECH_DBFS
     for sentence in item.speech:
-        _add(sound, sentence, levelled(await _decoded(sentence), speech_dbfs))
+        _add(sound, sentence, leveled(await _decoded(sentence), speech_dbfs))
     peak = float(np.abs(sound).max(initial=0.0))
-    if peak > PEAK:
-        sound *= PEAK / peak
+    if peak > MAX_PEAK:
+        sound *= MAX_PEAK / peak
     return faded(sound, item.fade_in_s, item.fade_out_s)
 
 
@@ -77,14 +81,14 @@ async def _decoded(excerpt: Excerpt) -> Pcm:
     return await media.decode(excerpt.path, excerpt.start_s, excerpt.length_s)
 
 
-def _add(sound: Pcm, excerpt: Excerpt, heard: Pcm) -> None:
+def _add(sound: Pcm, excerpt: Excerpt, pcm: Pcm) -> None:
     first = round(excerpt.at_s * RATE_HZ)
-    kept = heard[: len(sound) - first]
+    kept = pcm[: len(sound) - first]
     sound[first : first + len(kept)] += kept
 
 
-def levelled(pcm: Pcm, dbfs: float) -> Pcm:
-    """The sound at an RMS level of `dbfs`, measured where it is not pausing; silence stays silence."""
+def leveled(pcm: Pcm, dbfs: float) -> Pcm:
+    """The sound (samples, 2) scaled to an RMS level of `dbfs`, measured without its pauses. Silence stays silence."""
     rms = _active_rms(pcm)
     return pcm if rms == 0.0 else pcm * np.float32(10 ** (dbfs / 20) / rms)
 
@@ -99,7 +103,7 @@ def _active_rms(pcm: Pcm) -> float:
 
 
 def faded(pcm: Pcm, in_s: float, out_s: float) -> Pcm:
-    """The sound with equal-power fades at both ends: two that cross keep their loudness."""
+    """The sound (samples, 2) with equal-power fades at both ends, so that a crossfade keeps the loudness."""
     shaped = pcm.copy()
     n_in, n_out = (min(len(pcm), round(seconds * RATE_HZ)) for seconds in (in_s, out_s))
     shaped[:n_in] *= _rise(n_in)

@@ -1,4 +1,4 @@
-"""The demo's Airtrace: the installed `airtrace run` as a process of its own, in a home of its own."""
+"""Runs the demo's Airtrace: the installed `airtrace run` as a separate process with its own home."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from monitor.demo.errors import DemoError
 from monitor.errors import HomeBusy
 from monitor.local.home import held, running_at
 
-START_S = 120.0  # a new home makes its database first
+START_S = 120.0  # a new home creates its database first
 STOP_S = 20.0  # it drains, and stops its PostgreSQL
-FREE_S = 10.0  # an `airtrace run` whose demo was killed notices that, and drains and stops too
+FREE_S = 10.0  # an `airtrace run` whose demo was killed notices it, drains and stops
 POLL_S = 0.1
 
 
 @asynccontextmanager
 async def running(home: Path) -> AsyncIterator[str]:
-    """Address of its API, while it runs.
+    """Runs Airtrace, and yields the address of its API.
 
     Raises:
-        DemoError: it does not start; the message has its last words.
+        DemoError: it does not start; the message has the last line of its log.
         HomeBusy: another demo is running.
         HomeError: the home cannot be used.
     """
@@ -40,7 +40,7 @@ async def running(home: Path) -> AsyncIterator[str]:
 
 
 async def _wait_until_free(home: Path) -> None:
-    """Makes the home, too. What was said about `airtrace run` would otherwise be said by that of another demo."""
+    """Also creates the home. Otherwise the address found in it could be that of another demo's `airtrace run`."""
     deadline_s = asyncio.get_running_loop().time() + FREE_S
     while True:
         try:
@@ -61,7 +61,7 @@ async def _start(home: Path, log_file: Path) -> Process:
             stdout=log,
             stderr=log,
             env={name: value for name, value in os.environ.items() if not name.startswith("AIRTRACE_")},
-            start_new_session=True,  # a Ctrl-C reaches us, and we end it
+            start_new_session=True,  # Ctrl-C reaches the demo, which stops Airtrace
         )
 
 
@@ -74,13 +74,13 @@ async def _address(process: Process, home: Path, log_file: Path) -> str:
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         pass
-    raise DemoError(f"`airtrace run` does not start: {_last_words(log_file)}")
+    raise DemoError(f"`airtrace run` does not start: {_last_line(log_file)}")
 
 
 def _announced(home: Path) -> str | None:
     try:
         return running_at(home)
-    except HomeBusy:  # it has the home, and nothing to serve yet
+    except HomeBusy:  # it holds the home, but does not serve yet
         return None
 
 
@@ -96,6 +96,6 @@ async def _stop(process: Process) -> None:
         await process.wait()
 
 
-def _last_words(log_file: Path) -> str:
+def _last_line(log_file: Path) -> str:
     lines = log_file.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"see {log_file}"

@@ -1,4 +1,4 @@
-"""Gets the demo's real music: Debian packages downloaded and unpacked into a cache. Installs nothing, needs no root."""
+"""Gets the demo's music: Debian packages, downloaded and unpacked into a cache. Installs nothing, needs no root."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from monitor.demo.apt import Apt, NotAvailable
 from monitor.demo.errors import DemoError
 from monitor.demo.packages import PACKAGES, Package
 from monitor.demo.processes import run
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 
-INDEX = "airtrace-index.json"  # a package's folder appears with it, complete, in one rename
+INDEX = "airtrace-index.json"  # one rename puts the complete folder of a package in place, including this file
 INDEX_VERSION = 1
-MIN_MUSIC_S = 25.0  # what is shorter in a music folder is an effect
+MIN_MUSIC_S = 25.0  # shorter files in a music folder are effects
 MIN_SPEECH_S = 2.0  # shorter prompts are beeps and single words
-MAX_OWN = 40  # files of a user's directory: enough for a demo, registered within a minute
-PROBES = 4  # ffmpeg processes at a time
-STALE_S = 3600.0  # a work folder of this age was left by a run that was killed
+MAX_OWN = 40  # files of a user's directory: enough for a demo, and registered within a minute
+MAX_PROBES = 4  # ffmpeg processes at a time
+STALE_S = 3600.0  # an older work folder was left by a run that was killed
 OWN_SUFFIXES = frozenset(
     [".aac", ".aif", ".aiff", ".flac", ".g722", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma"]
 )
@@ -36,17 +36,17 @@ OWN_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SoundSet:
-    """The demo's sounds by what they are."""
+    """The demo's sounds by kind."""
 
     music: tuple[Recording, ...]
     speech: tuple[Recording, ...] = ()
     effects: tuple[Recording, ...] = ()
-    repeating: frozenset[Path] = frozenset()  # music in which a position means little
+    repeating: frozenset[Path] = frozenset()  # music that repeats itself, so positions in it are ambiguous
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the fetching is: one package's state."""
+    """The progress of one package."""
 
     package: str
     number: int
@@ -63,16 +63,16 @@ Progress = Callable[[Step], None]
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the music is kept: AIRTRACE_MUSIC_CACHE, or a folder of the user's cache directory."""
+    """Where the music is cached: AIRTRACE_MUSIC_CACHE, or a folder in the user's cache directory."""
     chosen = environment.get("AIRTRACE_MUSIC_CACHE")
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("airtrace")) / "music"
 
 
 async def fetch(cache: Path, progress: Progress, packages: Sequence[Package] = PACKAGES) -> SoundSet:
-    """The demo's sounds; packages that are unpacked in the cache are not fetched again.
+    """The demo's sounds. Packages that are already in the cache are not downloaded again.
 
     Raises:
-        DemoError: this is not Debian or Ubuntu, there is no network, or the cache cannot be written.
+        DemoError: this is not Debian or Ubuntu, the network is unavailable, or the cache cannot be written.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ async def fetch(cache: Path, progress: Progress, packages: Sequence[Package] = P
         apt = Apt(cache / ".apt")
         indices = [await _ready(cache, package, progress, packages, apt) for package in packages]
     except OSError as error:
-        raise DemoError(f"the music cannot be kept in {cache} ({error}): set AIRTRACE_MUSIC_CACHE") from error
+        raise DemoError(f"the music cannot be stored in {cache} ({error}): set AIRTRACE_MUSIC_CACHE") from error
     return SoundSet(
         music=tuple(recording for index in indices for recording in index.music),
         speech=tuple(recording for index in indices for recording in index.speech),
@@ -92,10 +92,10 @@ async def fetch(cache: Path, progress: Progress, packages: Sequence[Package] = P
 
 
 async def from_directory(folder: Path) -> SoundSet:
-    """A user's own music: the audio files of a directory, at most MAX_OWN spread over it. No speech.
+    """A user's own music: at most MAX_OWN audio files, spread over a directory. There is no speech.
 
     Raises:
-        DemoError: there is no such directory or no audio in it.
+        DemoError: there is no such directory, or no audio in it.
     """
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a directory: give one with music files, MUSIC=dir make demo")
@@ -107,12 +107,12 @@ async def from_directory(folder: Path) -> SoundSet:
 
 
 def _spread(files: Sequence[Path], maximum: int) -> list[Path]:
-    """At most so many of them, at even distances."""
+    """At most `maximum` of the files, evenly spaced."""
     return list(files) if len(files) <= maximum else [files[i * len(files) // maximum] for i in range(maximum)]
 
 
 async def _ready(cache: Path, package: Package, progress: Progress, packages: Sequence[Package], apt: Apt) -> SoundSet:
-    def tell(state: Literal["downloading", "unpacking", "ready", "unavailable"]) -> None:
+    def report(state: Literal["downloading", "unpacking", "ready", "unavailable"]) -> None:
         progress(Step(package.name, packages.index(package) + 1, len(packages), package.download_mb, state))
 
     target = cache / package.name
@@ -122,24 +122,26 @@ async def _ready(cache: Path, package: Package, progress: Progress, packages: Se
         root = Path(work) / "root"
         root.mkdir()
         try:
-            tell("downloading")
+            report("downloading")
             archive = await apt.download(package.name, Path(work))
-            tell("unpacking")
+            report("unpacking")
             await _unpack(archive, root)
-        except NotAvailable:  # another distribution may lack one: the demo does with the rest
-            tell("unavailable")
+        except NotAvailable:  # another distribution may lack a package; the demo uses the others
+            report("unavailable")
         index = await _make_index(root, package)
         _write_index(root, index)
         _move(root, target)
     if index.music or index.speech or index.effects:
-        tell("ready")
+        report("ready")
     return _read_index(target) or index
 
 
 async def _unpack(archive: Path, root: Path) -> None:
     done = await run(["dpkg-deb", "-x", str(archive), str(root)])
     if done.status:
-        raise DemoError(f"{archive.name} cannot be unpacked ({done.err.strip()}): is the disk full? Then run it again")
+        raise DemoError(
+            f"{archive.name} cannot be unpacked ({done.err.strip()}): check the disk space and run it again"
+        )
 
 
 async def _make_index(root: Path, package: Package) -> SoundSet:
@@ -161,8 +163,8 @@ def _files(root: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 async def _recordings(paths: Iterable[Path]) -> tuple[Recording, ...]:
-    """The files that are audio, with their durations."""
-    turns = asyncio.Semaphore(PROBES)
+    """The files that contain audio, with their durations."""
+    turns = asyncio.Semaphore(MAX_PROBES)
 
     async def probe(path: Path) -> Recording | None:
         async with turns:
@@ -188,7 +190,7 @@ def _write_index(root: Path, index: SoundSet) -> None:
 
 
 def _read_index(folder: Path) -> SoundSet | None:
-    """What a package's folder holds; None when it is to be fetched (again)."""
+    """The sounds in a package's folder; None if the package must be downloaded (again)."""
     try:
         content = json.loads((folder / INDEX).read_text())
         if content["version"] != INDEX_VERSION:
@@ -204,7 +206,7 @@ def _read_index(folder: Path) -> SoundSet | None:
 
 
 def _move(root: Path, target: Path) -> None:
-    """Puts a complete folder in its place; another run may have been faster."""
+    """Moves a complete folder into place, unless another run was faster."""
     if _read_index(target) is not None:
         return
     shutil.rmtree(target, ignore_errors=True)
@@ -223,7 +225,7 @@ def _sweep(cache: Path) -> None:
 
 
 def main() -> int:
-    """`make music`: one line a package."""
+    """`make music`: prints one line per step."""
     import sys
 
     try:

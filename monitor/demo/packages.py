@@ -1,4 +1,4 @@
-"""Which Debian packages the demo's sound comes from, and which of their files are what."""
+"""The Debian packages that the demo's sounds come from, and which of their files are music, speech or effects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package and where its sounds lie; patterns are relative to its root, sizes in megabytes of download.
+    """A package and where its sounds are. Patterns are relative to its root; `download_mb` is in megabytes.
 
-    repeating: recordings that play 15 s of themselves again so alike (cosine over .955 between log-mel images) that a
-    position in them means little. They may be registered; the demo does not measure positions in them.
+    repeating: recordings that repeat 15 s of themselves so closely (cosine over .955 between log-mel images) that
+    positions in them are ambiguous. They may be registered, but the demo does not measure positions in them.
     """
 
     name: str
@@ -40,7 +40,7 @@ PACKAGES = (
         music=("usr/share/asterisk/moh/*.g722",),
         repeating=("usr/share/asterisk/moh/*robot_dity.g722",),
     ),
-    # Music and effects lie in one folder: what is short is an effect.
+    # Music and effects are in one folder; the short files are effects.
     Package("wordwarvi-sound", 9, music=("usr/share/wordwarvi/sounds/*.ogg",)),
     Package(
         "asc-music", 10, music=("usr/share/games/asc/music/*.mp3",), repeating=("usr/share/games/asc/music/[fm]*.mp3",)
@@ -60,10 +60,10 @@ PACKAGES = (
         effects=("usr/share/games/davegnukem/sounds/*.wav", "usr/share/games/davegnukem/sounds/*.ogg"),
         repeating=("usr/share/games/davegnukem/music/*/Monsters-in*", "usr/share/games/davegnukem/music/*/The-Dark*"),
     ),
-    # Prompts of a telephone exchange. "tt-monkeys" is no speech.
+    # Prompts of a telephone exchange. "tt-monkeys" is not speech.
     Package("asterisk-core-sounds-en-g722", 11, speech=(f"{ALLISON}/*.g722",), without=(f"{ALLISON}/tt-monkeys.g722",)),
     Package("sound-theme-freedesktop", 1, effects=("usr/share/sounds/freedesktop/stereo/*.oga",)),
-    # track30 is track1 in another mix: as unknown music it would rightly be claimed.
+    # track30 is another mix of track1: as unknown music, it would rightly be matched.
     Package(
         "drascula-music",
         36,

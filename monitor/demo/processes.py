@@ -1,4 +1,4 @@
-"""Runs a program to its end. A cancelled caller leaves no program behind."""
+"""Runs another program to its end. If the caller is cancelled, the program is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a program left."""
+    """The exit status and the output of a program."""
 
     status: int
     out: bytes
@@ -20,7 +20,7 @@ class Finished:
 
 
 async def run(arguments: Sequence[str], *, given: bytes | None = None, folder: Path | None = None) -> Finished:
-    """Runs a program in `folder` with `given` on its standard input; its messages are English."""
+    """Runs a program in `folder` with `given` on its standard input, and with messages in English."""
     process = await asyncio.create_subprocess_exec(
         *arguments,
         stdin=DEVNULL if given is None else PIPE,
@@ -28,7 +28,7 @@ async def run(arguments: Sequence[str], *, given: bytes | None = None, folder: P
         stderr=PIPE,
         cwd=folder,
         env={**os.environ, "LC_ALL": "C"},
-        start_new_session=True,  # a Ctrl-C reaches us, and we end the program
+        start_new_session=True,  # Ctrl-C reaches the demo, which kills the program
     )
     try:
         out, err = await process.communicate(given)

@@ -1,7 +1,7 @@
-"""Compares what Airtrace reported with what the station broadcast. Pure; scores in seconds, as BAF does.
+"""Compares what Airtrace reported with what the station broadcast. Pure; scores are in seconds, as in BAF.
 
-Broadcast time is seconds since the station went on the air. A reported match belongs to the play of the same track with
-which it shares most time; one that shares none with any play of its track is a false claim.
+Broadcast time is in seconds since the station went on the air. A reported match belongs to the play of its track that
+it overlaps most. A match that overlaps no play of its track is a false claim.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from rich.table import Table
 from rich.text import Text
 
 from monitor.demo.intervals import Interval, common, measure
-from monitor.demo.programme import Item, Kind, Play, Programme
+from monitor.demo.program import Item, Kind, Play, Program
 from monitor.demo.reported import Reported, minutes, parse, printable
 
-MAX_POSITION_S = 2.0  # a track that repeats itself may be found one loop away: said so, and not hidden
+MAX_POSITION_S = 2.0  # beyond it, the report says so: a track that repeats itself may be found one loop away
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One play or one item without catalog music, and what was said about it. Errors are reported minus true.
+    """A play, or an item without catalog music, and what was reported about it. Errors are reported minus true values.
 
-    position_error_s: where in the track, at the instant of the reported start. claims: tracks that were wrongly said to
-    play there.
+    position_error_s: error of the position in the track at the reported start.
+    claims: names of tracks that were wrongly reported there.
     """
 
     kind: str
@@ -48,7 +48,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The report in figures. clock_offset_s is the median position error: what all plays have in common is delay."""
+    """The report in figures.
+
+    clock_offset_s: median position error. An error that all plays share is delay.
+    """
 
     plays: int
     found: int
@@ -63,13 +66,13 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was broadcast beside what was reported."""
+    """What was broadcast, next to what was reported."""
 
     rows: tuple[Row, ...]
     summary: Summary
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The report as plain values for JSON."""
         return asdict(self)
 
 
@@ -86,15 +89,15 @@ class Claim:
         return self.start_s, self.end_s
 
 
-def compare(programme: Programme, matches: Iterable[Mapping[str, Any]], on_air_at: datetime) -> Report:
-    """The report of matches in the API's JSON shape against the truth."""
+def compare(program: Program, matches: Iterable[Mapping[str, Any]], on_air_at: datetime) -> Report:
+    """Compares matches, in the API's JSON, with the ground truth."""
     claims = [_claim(parse(match), on_air_at) for match in matches]
-    truth = programme.truth
+    truth = program.truth
     owners = {id(claim): _owner(claim, truth) for claim in claims}
     false = [claim for claim in claims if owners[id(claim)] is None]
     plays = {play: [claim for claim in claims if owners[id(claim)] is play] for play in truth}
-    rows = [_play_row(play, heard, programme, false) for play, heard in plays.items()]
-    rows += [_other_row(item, false) for item in programme.items if item.kind not in (Kind.KNOWN, Kind.BED)]
+    rows = [_play_row(play, found, program, false) for play, found in plays.items()]
+    rows += [_other_row(item, false) for item in program.items if item.kind not in (Kind.KNOWN, Kind.BED)]
     ordered = tuple(sorted(rows, key=lambda row: row.start_s))
     return Report(ordered, _summary(ordered, claims, truth, len(false)))
 
@@ -113,12 +116,12 @@ def _shared(claim: Claim, play: Play) -> float:
     return measure(common([claim.interval], [(play.start_s, play.end_s)]))
 
 
-def _play_row(play: Play, heard: Sequence[Claim], programme: Programme, false: Sequence[Claim]) -> Row:
-    item = next(i for i in programme.items if i.start_s == play.start_s and i.music and i.music.path == play.path)
+def _play_row(play: Play, found: Sequence[Claim], program: Program, false: Sequence[Claim]) -> Row:
+    item = next(i for i in program.items if i.start_s == play.start_s and i.music and i.music.path == play.path)
     claims = _wrong(play.start_s, play.end_s, false)
-    if not heard:
+    if not found:
         return Row(item.kind, item.title, play.start_s, play.end_s, known=True, claims=claims)
-    longest = max(heard, key=lambda claim: claim.end_s - claim.start_s)
+    longest = max(found, key=lambda claim: claim.end_s - claim.start_s)
     expected_s = play.track_start_s + longest.start_s - play.start_s
     return Row(
         kind=item.kind,
@@ -127,11 +130,11 @@ def _play_row(play: Play, heard: Sequence[Claim], programme: Programme, false: S
         end_s=play.end_s,
         known=True,
         found=True,
-        start_error_s=round(min(claim.start_s for claim in heard) - play.start_s, 3),
+        start_error_s=round(min(claim.start_s for claim in found) - play.start_s, 3),
         position_error_s=round(longest.match.track_start_s - expected_s, 3),
-        reported_s=round(measure(claim.interval for claim in heard), 3),
+        reported_s=round(measure(claim.interval for claim in found), 3),
         score=longest.match.score,
-        n_matches=len(heard),
+        n_matches=len(found),
         claims=claims,
     )
 
@@ -142,7 +145,7 @@ def _other_row(item: Item, false: Sequence[Claim]) -> Row:
 
 
 def _wrong(start_s: float, end_s: float, false: Sequence[Claim]) -> tuple[str, ...]:
-    """Whom the false claims in this interval name."""
+    """The names of the tracks that false claims in this interval report."""
     return tuple(printable(claim.match.name) for claim in false if common([claim.interval], [(start_s, end_s)]))
 
 
@@ -163,7 +166,7 @@ def _summary(rows: Sequence[Row], claims: Sequence[Claim], truth: Sequence[Play]
 
 
 def _in_seconds(claims: Sequence[Claim], truth: Sequence[Play]) -> tuple[float, float]:
-    """Precision and recall: per track, the seconds that report and truth share. Nothing claimed is nothing wrong."""
+    """Precision and recall in seconds, counted per track. Without any claims, precision is 1."""
     right_s = claimed_s = true_s = 0.0
     for path in sorted({play.path for play in truth} | {claim.match.source for claim in claims}):
         claimed, true = _of_track(path, claims, truth)
@@ -179,7 +182,7 @@ def _of_track(path: Path, claims: Sequence[Claim], truth: Sequence[Play]) -> tup
 
 
 def show(report: Report, console: Console) -> None:
-    """Prints the table and the summary; plain where there is no terminal."""
+    """Prints the table and the summary; without colors and borders if there is no terminal."""
     plain = not console.is_terminal
     table = Table(box=None, pad_edge=False) if plain else Table()
     table.add_column("broadcast", no_wrap=True)

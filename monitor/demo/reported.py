@@ -1,4 +1,4 @@
-"""A match as the API reports it, read into what the demo's screen and report need."""
+"""Parses a match of the API into what the demo's screen and report need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """One play that Airtrace claims; instants are UTC, positions seconds into the track."""
+    """A match that Airtrace reported; instants are in UTC, positions in seconds into the track."""
 
     id: str
     source: Path
@@ -26,12 +26,12 @@ class Reported:
 
     @property
     def name(self) -> str:
-        """Title, with its artist where known."""
+        """The title, with the artist if known."""
         return f"{self.artist} - {self.title}" if self.artist else self.title
 
 
 def parse(match: Mapping[str, Any]) -> Reported:
-    """From the API's JSON shape."""
+    """Parses the API's JSON."""
     track = match["track"]
     return Reported(
         id=str(match["id"]),
@@ -48,11 +48,11 @@ def parse(match: Mapping[str, Any]) -> Reported:
 
 
 def minutes(seconds: float) -> str:
-    """Seconds as m:ss."""
+    """Formats seconds as m:ss."""
     whole = round(seconds)
     return f"{'-' if whole < 0 else ''}{abs(whole) // 60}:{abs(whole) % 60:02}"
 
 
 def printable(text: str) -> str:
-    """Names come from files: nothing in them may steer a terminal."""
+    """Replaces unprintable characters, because names come from files and may contain terminal control codes."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,6 +1,7 @@
-"""The demo's live view: what Airtrace says is playing, beside what the station is really airing.
+"""The demo's live view: what Airtrace reports, next to what the station is broadcasting.
 
-A panel that redraws itself on a terminal; elsewhere a line for every match that opens or closes, without control codes.
+On a terminal it is a panel that is redrawn. Elsewhere it prints one line, without control codes, for every match that
+opens or closes.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from monitor.demo.programme import Item, Kind, Programme
+from monitor.demo.program import Item, Kind, Program
 from monitor.demo.reported import Reported, minutes, parse, printable
 
-EVENTS = 6  # lines of the panel
+MAX_EVENTS = 6  # lines of the panel
 BAR_COLUMNS = 40
 
 
 class Screen:
-    """`with Screen(...) as screen`: `show` every update of the matches, `tick` a few times a second."""
+    """A context manager: call `show` with each update of the matches, and `tick` several times a second."""
 
     def __init__(
         self,
-        programme: Programme,
+        program: Program,
         console: Console,
         elapsed_s: Callable[[], float],
         on_air_at: Callable[[], datetime | None],
     ) -> None:
-        self._programme = programme
+        self._program = program
         self._console = console
         self._elapsed_s = elapsed_s
         self._on_air_at = on_air_at
         self._matches: dict[str, Reported] = {}
-        self._events: deque[str] = deque(maxlen=EVENTS)
+        self._events: deque[str] = deque(maxlen=MAX_EVENTS)
         live = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, get_renderable=self._panel) if live else None
 
@@ -56,7 +57,7 @@ class Screen:
             self._live.stop()
 
     def show(self, matches: Iterable[Mapping[str, Any]]) -> None:
-        """Takes the matches as they are now; those that opened or closed since the last time become events."""
+        """Takes the current matches. Those that opened or closed since the last call become events."""
         for match in sorted(map(parse, matches), key=lambda match: match.start):
             before = self._matches.get(match.id)
             self._matches[match.id] = match
@@ -67,7 +68,7 @@ class Screen:
         self.tick()
 
     def tick(self) -> None:
-        """Redraws the panel: time has passed."""
+        """Redraws the panel with the current time."""
         if self._live:
             self._live.refresh()
 
@@ -82,30 +83,30 @@ class Screen:
         return f"playing  {printable(match.name)}, since {since}, at {position} of the track, score {match.score:.2f}"
 
     def _closed(self, match: Reported) -> str:
-        heard = f"{minutes(self._broadcast_s(match.start))}-{minutes(self._broadcast_s(match.end))}"
+        interval = f"{minutes(self._broadcast_s(match.start))}-{minutes(self._broadcast_s(match.end))}"
         track = f"{minutes(match.track_start_s)}-{minutes(match.track_end_s)}"
-        return f"played   {printable(match.name)}, {heard}, {track} of the track, score {match.score:.2f}"
+        return f"played   {printable(match.name)}, {interval}, {track} of the track, score {match.score:.2f}"
 
     def _broadcast_s(self, instant: datetime) -> float:
-        """UTC as seconds since the station went on the air."""
+        """Seconds from the start of the broadcast to an instant."""
         on_air_at = self._on_air_at()
         return (instant - on_air_at).total_seconds() if on_air_at else 0.0
 
     def _station(self) -> str:
-        return " + ".join(map(_airing, self._programme.at(self._elapsed_s()))) or "off the air"
+        return " + ".join(map(_airing, self._program.at(self._elapsed_s()))) or "off the air"
 
     def _panel(self) -> RenderableType:
         now = Table.grid(padding=(0, 2))
         now.add_column(style="bold", no_wrap=True)
         now.add_column()
-        now.add_row("programme", self._bar())
+        now.add_row("program", self._bar())
         now.add_row("on the air", Text(self._station()))
         now.add_row("Airtrace", self._playing())
         events = Text("\n".join(self._events), style="dim", no_wrap=True, overflow="ellipsis")
         return Panel(Group(now, Text(), events), title="Airtrace demo", title_align="left")
 
     def _bar(self) -> RenderableType:
-        elapsed_s, total_s = self._elapsed_s(), self._programme.duration_s
+        elapsed_s, total_s = self._elapsed_s(), self._program.duration_s
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=total_s, completed=elapsed_s, width=BAR_COLUMNS),

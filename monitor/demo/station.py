@@ -1,7 +1,7 @@
-"""The demo's radio station: one MP3 programme over HTTP on loopback, sent at the speed at which it sounds.
+"""The demo's radio station: sends one MP3 program over HTTP on loopback, in real time.
 
-Behaves as Icecast does: everybody hears the same moment, whoever connects gets the last seconds in one burst, and who
-does not keep up is dropped. It starts with `begin()` or with its first listener, and ends with its programme.
+It behaves like Icecast. All listeners hear the same moment, a new listener gets the last seconds in one burst, and a
+listener that does not keep up is dropped. It starts with `begin()` or its first listener, and ends with its program.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Self
 HOST = "127.0.0.1"
 PATH = "/live.mp3"
 TICK_S = 0.1
-BURST_S = 4.0  # of past sound for whoever connects
+BURST_S = 4.0  # of past audio for a new listener
 MAX_LAG_S = 8.0  # a listener with more than this unsent is dropped
-REQUEST_S = 5.0  # in which a client must have sent its request
-GRACE_S = 5.0  # for listeners to take the last bytes
-SEND_BUFFER_BYTES = 64 * 1024  # of the kernel, per listener: more would hide a slow one
+REQUEST_S = 5.0  # in which a client must send its request
+GRACE_S = 5.0  # for listeners to receive the last bytes
+SEND_BUFFER_BYTES = 64 * 1024  # of the kernel, per listener: a larger one would hide a slow listener
 
 
 def _utc_now() -> datetime:
@@ -30,7 +30,7 @@ def _utc_now() -> datetime:
 
 
 class Station:
-    """`async with Station(mp3, byte_rate) as station: station.url`."""
+    """Used as `async with Station(mp3, byte_rate) as station`; `byte_rate` is in bytes per second."""
 
     def __init__(
         self,
@@ -73,38 +73,38 @@ class Station:
 
     @property
     def url(self) -> str:
-        """Where to listen."""
+        """The URL of the stream."""
         return f"http://{HOST}:{self._port}{PATH}"
 
     @property
     def listeners(self) -> int:
-        """Connections that are being served."""
+        """The number of connections that are being served."""
         return len(self._listeners)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of programme that have been on the air."""
+        """The seconds of the program that have been on the air."""
         return min(self._clock() - self._start_clock, self.duration_s) if self._started.is_set() else 0.0
 
     @property
     def duration_s(self) -> float:
-        """Length of the programme."""
+        """The length of the program in seconds."""
         return len(self._mp3) / self._byte_rate
 
     @property
     def over(self) -> bool:
-        """Whether the programme has ended."""
+        """Whether the program has ended."""
         return self._aired() >= len(self._mp3)
 
     def begin(self) -> None:
-        """Goes on the air; nothing happens when it is."""
+        """Goes on the air, unless it already is."""
         if not self._started.is_set():
             self._start_clock = self._clock()
             self.on_air_at = self._utc_now()
             self._started.set()
 
     async def finished(self) -> None:
-        """Returns when the programme is over and the listeners have heard its end (or had some seconds for it)."""
+        """Waits until the program is over and all listeners have its end, or had GRACE_S for it."""
         await self._started.wait()
         while not self.over:
             await self._sleep(max(self.duration_s - self.elapsed_s, TICK_S))
@@ -112,7 +112,7 @@ class Station:
             await asyncio.wait(self._listeners, timeout=GRACE_S)
 
     def _aired(self) -> int:
-        """How many bytes have been on the air."""
+        """The number of bytes that have been on the air."""
         return min(int(self.elapsed_s * self._byte_rate + 1e-6), len(self._mp3))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +122,7 @@ class Station:
         try:
             await self._answer(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            writer.transport.abort()  # gone, slow or no HTTP: the others do not notice
+            writer.transport.abort()  # gone, slow, or not HTTP; the other listeners are not affected
         finally:
             writer.close()
             with suppress(OSError):
@@ -154,13 +154,13 @@ class Station:
             "icy-pub: 0",
             "Cache-Control: no-cache",
             "Connection: close",
-            # Chunks tell a programme that ended from a connection that broke.
+            # Chunks distinguish the end of the program from a broken connection.
             *(["Transfer-Encoding: chunked"] if chunked else []),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def _play(self, writer: asyncio.StreamWriter, chunked: bool) -> None:
-        """Sends what has been on the air and is new to this listener, tick by tick, to the end."""
+        """Sends this listener what has been on the air since its last tick, until the program ends."""
         _limit_kernel_buffer(writer)
         self.begin()
         sent = max(0, self._aired() - int(BURST_S * self._byte_rate))

@@ -10,7 +10,7 @@ import importlib
 import pickle
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect import spectrum
 from monitor.detect.audioset import CLASSES
-from monitor.detect.checkpoints import Checkpoint, by_hand, checked, digests
+from monitor.detect.checkpoints import Checkpoint, digests, manual_instructions, verified_digests
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import ModelUnavailable
 
@@ -86,11 +86,12 @@ class Panns:
         )
         try:
             with path.open("rb") as file:
-                sha256 = (digests(file) if own else checked(published, file, path)).sha256
+                sha256 = (digests(file) if own else verified_digests(published, file, path)).sha256
                 _fill(torch, network, file, path)
         except FileNotFoundError as error:
             raise ModelUnavailable(
-                f"{path} does not exist: run `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
+                f"{path} does not exist: run `airtrace models fetch {published.name}`, or "
+                f"{manual_instructions(published, path)}"
             ) from error
         except OSError as error:
             raise ModelUnavailable(f"{path} cannot be read: {error.strerror}") from error
@@ -148,12 +149,15 @@ def is_installed() -> bool:
     return all(find_spec(name) is not None for name in REQUIRED_PACKAGES)
 
 
-def unavailable_reason(published: Checkpoint, path: Path) -> str | None:
+def unavailable_reason(
+    published: Checkpoint, path: Path, libraries_installed: Callable[[], bool] = is_installed
+) -> str | None:
     """Why PANNs cannot be loaded from this file, and what to do about it; None if nothing is obviously missing."""
-    if not is_installed():
+    if not libraries_installed():
         return f"torch and panns-inference are not installed: {INSTALL}"
     if not path.is_file():
-        return f"its checkpoint is missing: run `airtrace models fetch {published.name}`, or {by_hand(published, path)}"
+        manual = manual_instructions(published, path)
+        return f"its checkpoint is missing: run `airtrace models fetch {published.name}`, or {manual}"
     return None
 
 

@@ -1,1 +1,1 @@
-"""What things sound like, by PANNs: labels of streams, similar matches, audio search. Never says what was played."""
+"""Similarity by PANNs: labels of streams, similar matches and audio search. Never identifies a recording."""

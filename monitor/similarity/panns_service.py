@@ -13,7 +13,7 @@ import structlog
 from monitor import metrics
 from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint
 from monitor.detect.detector import DetectorInfo
-from monitor.detect.panns import Panns, PannsOutput, unavailable_reason
+from monitor.detect.panns import Panns, PannsOutput, is_installed, unavailable_reason
 from monitor.errors import ModelUnavailable
 from monitor.settings import Settings
 from monitor.similarity.panns_index_sync import PannsIndexSync
@@ -49,6 +49,7 @@ class PannsService:
         *,
         published: Checkpoint | None = None,
         load_network: Callable[..., Panns] = Panns,
+        libraries_installed: Callable[[], bool] = is_installed,
     ) -> None:
         """Loads nothing yet.
 
@@ -58,6 +59,7 @@ class PannsService:
             index: the index of the fingerprints; PANNs has a collection beside it.
             published: the checkpoint to use, if not the one that the settings name.
             load_network: called as `Panns` is.
+            libraries_installed: whether torch and panns-inference are installed.
         """
         self._settings = settings.panns
         self._published = published or CHECKPOINTS[self._settings.model]
@@ -65,6 +67,7 @@ class PannsService:
         self._storage = storage
         self._index = index
         self._load_network = load_network
+        self._libraries_installed = libraries_installed
         self._loading = asyncio.Lock()
         self._loaded: LoadedPanns | None = None
         self._refused: ModelUnavailable | None = None
@@ -76,7 +79,7 @@ class PannsService:
             return "panns.enabled is off"
         if self._refused is not None:
             return str(self._refused)
-        return unavailable_reason(self._published, self._path)
+        return unavailable_reason(self._published, self._path, self._libraries_installed)
 
     @property
     def enrolls_new_tracks(self) -> bool:

@@ -1,4 +1,4 @@
-"""Cuts sound into passages, the ten seconds that PANNs listens to at once. Pure."""
+"""Cuts audio into passages: the ten seconds that PANNs analyzes at once. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from monitor.core.segments import PASSAGE_SAMPLES, SAMPLE_RATE_HZ
 
 Pcm = NDArray[np.int16]
 
-# What is left at a recording's end is a passage too, if it is long enough to sound like something.
+# The rest at the end of a recording is a passage if it is at least this long.
 MIN_REST_SAMPLES = SAMPLE_RATE_HZ
 
 
 def passages_of(pcm: Pcm) -> list[Pcm]:
-    """All passages of a whole recording; one that is shorter than a passage is one as it is."""
+    """Cuts a whole recording, int16 of shape (n_samples,), into passages. A shorter recording is a single one."""
     pieces = [pcm[first : first + PASSAGE_SAMPLES] for first in range(0, len(pcm), PASSAGE_SAMPLES)]
     if len(pieces) > 1 and len(pieces[-1]) < MIN_REST_SAMPLES:
         pieces.pop()
@@ -25,7 +25,10 @@ def passages_of(pcm: Pcm) -> list[Pcm]:
 
 
 class PassageCutter:
-    """One stream's passages. They begin at multiples of their length of a session, whoever hears it, and are whole."""
+    """Cuts one stream into whole passages, which start at multiples of their length since the start of the session.
+
+    So every process cuts a session in the same way.
+    """
 
     def __init__(self) -> None:
         self._session: uuid.UUID | None = None
@@ -33,7 +36,10 @@ class PassageCutter:
         self._next = 0  # sample of the session
 
     def feed(self, window: Window) -> list[tuple[int, Pcm]]:
-        """Takes the next window: the passages that it completes, each with the stream clock of its first sample."""
+        """Takes the next window; returns the passages that it completes, with the stream clock of their first samples.
+
+        A passage is int16 PCM of shape (PASSAGE_SAMPLES,), 32 kHz mono.
+        """
         if window.session_id != self._session or window.first_sample != self._next:
             self._session, self._pieces = window.session_id, []
         pcm = np.frombuffer(window.pcm, "<i2")

@@ -1,4 +1,4 @@
-"""`airtrace demo` through the installed command: what it recognises, and how it ends when somebody stops it."""
+"""`airtrace demo` through the installed command: what it recognizes, and how it ends when somebody stops it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import CONTROL, Airtrace, Running
 
-# A minute of broadcast, after an hour of music is registered, beside whatever else runs.
+# It registers an hour of music, then broadcasts for a minute.
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("demo")]
 
 NEAR_S = 1.0
 WHOLE_S = 900.0
-ENDING_S = 60.0  # a station lets its listener go, windows are worked off, PostgreSQL stops
+ENDING_S = 60.0  # the station closes its connections, windows are processed, PostgreSQL stops
 FIRST_LINES_S = 240.0
 LINE = re.compile(r"== .+|\d+/\d+ .+|   \d+/\d+ .+: .+, \d+ MB| ?\d+:\d\d  play(ing|ed) .+ \| station: .+")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a demo ended that was stopped, and what it left running."""
+    """How an interrupted demo ended, and what it left running."""
 
     code: int
     said: str
@@ -38,7 +38,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A demo that was stopped while it registered, and then one on the same home that went to its end."""
+    """A demo that was interrupted while registering, then one with the same home that ran to its end."""
 
     command: Airtrace
     stopped: Ended
@@ -48,7 +48,7 @@ class Broadcast:
 
 @pytest.fixture(scope="module")
 def broadcast(tmp_path_factory: pytest.TempPathFactory, music: dict[str, Recording]) -> Iterator[Broadcast]:
-    """One for all tests of this file: it takes as long as it broadcasts."""
+    """Shared by all tests of this file, because it takes minutes."""
     folder = tmp_path_factory.mktemp("demo")
     command = Airtrace(folder / "home", folder)
     try:
@@ -62,7 +62,7 @@ def broadcast(tmp_path_factory: pytest.TempPathFactory, music: dict[str, Recordi
         command.end()
 
 
-def test_all_plays_are_found_in_their_places_and_nothing_else_is_claimed(broadcast: Broadcast) -> None:
+def test_all_plays_are_found_where_they_were_and_nothing_else_is_reported(broadcast: Broadcast) -> None:
     summary, rows = broadcast.report["summary"], broadcast.report["rows"]
     kinds = {row["kind"] for row in rows}
     assert kinds >= {"catalog track", "unknown music", "speech", "speech over catalog track"}
@@ -85,7 +85,7 @@ def test_progress_is_plain_lines_beside_the_json(broadcast: Broadcast) -> None:
     assert any("playing" in line for line in lines)
 
 
-def test_ctrl_c_while_registering_leaves_nothing_and_the_next_demo_goes_on(broadcast: Broadcast) -> None:
+def test_ctrl_c_while_registering_leaves_nothing_running_and_the_next_demo_continues(broadcast: Broadcast) -> None:
     _assert_clean(broadcast.stopped)
     assert re.search(r"== catalog of \d+ tracks, \d+ to register", broadcast.err)
 
@@ -108,7 +108,9 @@ def test_a_killed_demo_takes_its_monitor_with_it(broadcast: Broadcast) -> None:
     _assert_clean(_interrupted(command, following))
 
 
-def test_a_second_demo_is_told_who_has_the_home_and_an_impatient_ctrl_c_leaves_nothing(broadcast: Broadcast) -> None:
+def test_a_second_demo_reports_which_process_uses_the_home_and_a_second_ctrl_c_leaves_nothing_running(
+    broadcast: Broadcast,
+) -> None:
     command = broadcast.command
     run = command.start("demo", "--seconds", 60)
     run.wait_for(lambda: "on the air" in run.out)
@@ -118,7 +120,7 @@ def test_a_second_demo_is_told_who_has_the_home_and_an_impatient_ctrl_c_leaves_n
     _assert_clean(_interrupted(command, run))
 
 
-def test_a_terminal_gets_a_panel_and_ctrl_c_gives_it_back(broadcast: Broadcast) -> None:
+def test_a_terminal_shows_a_panel_and_ctrl_c_restores_it(broadcast: Broadcast) -> None:
     with broadcast.command.on_terminal("demo", "--seconds", 60) as terminal:
         terminal.wait_for("Airtrace demo", FIRST_LINES_S)
         terminal.wait_for("now at", FIRST_LINES_S)  # a track that is on air
@@ -131,7 +133,7 @@ def test_a_terminal_gets_a_panel_and_ctrl_c_gives_it_back(broadcast: Broadcast) 
     assert broadcast.command.left() == []
 
 
-def test_too_little_music_is_said_in_one_line(airtrace: Airtrace, tmp_path: Path) -> None:
+def test_too_little_music_is_reported_in_one_line(airtrace: Airtrace, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     for folder, words in {empty: "no audio files", tmp_path / "missing": "not a directory"}.items():
@@ -142,7 +144,7 @@ def test_too_little_music_is_said_in_one_line(airtrace: Airtrace, tmp_path: Path
 
 
 def _interrupted(command: Airtrace, run: Running, number: int = signal.SIGINT) -> Ended:
-    """A Ctrl-C goes to the whole process group."""
+    """Sends the signal to the whole process group, as Ctrl-C does."""
     before = len(run.log)
     os.killpg(run.process.pid, number)
     code = run.process.wait(ENDING_S)

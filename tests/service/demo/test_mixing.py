@@ -1,4 +1,4 @@
-"""A programme of generated tones through real ffmpeg: where each sounds, how loud, and a constant bit rate."""
+"""A program of generated tones through real ffmpeg: where each sounds, how loud, and a constant bit rate."""
 
 import wave
 from pathlib import Path
@@ -9,9 +9,9 @@ import pytest
 from monitor.demo import media
 from monitor.demo.errors import DemoError
 from monitor.demo.media import BYTE_RATE, RATE_HZ
-from monitor.demo.mixing import MUSIC_DBFS, levelled, mixed, render
+from monitor.demo.mixing import MUSIC_DBFS, leveled, mixed, render
 from monitor.demo.music import from_directory
-from monitor.demo.programme import Excerpt, Item, Kind, Programme, plan
+from monitor.demo.program import Excerpt, Item, Kind, Program, plan
 
 SOURCE_HZ = 16_000
 
@@ -48,7 +48,7 @@ def dbfs(sound, start_s, end_s):
 
 
 @pytest.fixture
-def programme(tmp_path):
+def program(tmp_path):
     stairs = staircase(tmp_path / "stairs.wav", 30)
     quiet = tone(tmp_path / "quiet.wav", 3000, 30, level=0.01)
     voice = tone(tmp_path / "voice.wav", 5000, 3)
@@ -58,26 +58,26 @@ def programme(tmp_path):
         Item(Kind.SILENCE, 10.0, 12.0),
         Item(Kind.BED, 12.0, 18.0, Excerpt(stairs, 2.0, 6.0), (Excerpt(voice, 0.0, 3.0, at_s=1.0),)),
     )
-    return Programme((), (), items, 18.0)
+    return Program((), (), items, 18.0)
 
 
-async def test_excerpts_sound_where_the_truth_says(programme):
-    sound = await mixed(programme)
+async def test_excerpts_sound_where_the_truth_says(program):
+    sound = await mixed(program)
     assert len(sound) == 18 * RATE_HZ
     for at_s, hz in ((0.3, 700), (1.3, 750), (3.3, 850), (8.0, 3000), (16.5, 500)):
         assert loudest_hz(sound, at_s) == pytest.approx(hz, abs=5)
 
 
-async def test_loud_and_quiet_recordings_are_aired_alike_and_silence_is_silent(programme):
-    sound = await mixed(programme)
+async def test_loud_and_quiet_recordings_are_aired_alike_and_silence_is_silent(program):
+    sound = await mixed(program)
     assert dbfs(sound, 1, 3) == pytest.approx(MUSIC_DBFS, abs=0.5)
     assert dbfs(sound, 7, 9) == pytest.approx(MUSIC_DBFS, abs=0.5)
     assert dbfs(sound, 10.1, 11.9) < -100
     assert dbfs(sound, 4.5, 5.5) == pytest.approx(MUSIC_DBFS, abs=1.0)  # the crossfade
 
 
-async def test_the_mp3_has_a_constant_number_of_bytes_a_second_and_the_same_sound(programme, tmp_path):
-    broadcast = await render(programme)
+async def test_the_mp3_has_a_constant_number_of_bytes_a_second_and_the_same_sound(program, tmp_path):
+    broadcast = await render(program)
     assert broadcast.byte_rate == BYTE_RATE
     assert len(broadcast.mp3) == pytest.approx(18 * BYTE_RATE, rel=0.01)
     assert broadcast.mp3[0] == 0xFF  # a frame at once: no tag, no header
@@ -87,17 +87,17 @@ async def test_the_mp3_has_a_constant_number_of_bytes_a_second_and_the_same_soun
 
 
 def test_silence_stays_silence():
-    assert not levelled(np.zeros((1000, 2), np.float32), -20.0).any()
+    assert not leveled(np.zeros((1000, 2), np.float32), -20.0).any()
 
 
 async def test_a_file_that_is_no_audio_is_named(tmp_path):
     (tmp_path / "bad.ogg").write_bytes(b"no audio")
     item = Item(Kind.KNOWN, 0.0, 5.0, Excerpt(tmp_path / "bad.ogg", 0.0, 5.0))
     with pytest.raises(DemoError, match=r"bad\.ogg cannot be decoded"):
-        await mixed(Programme((), (), (item, item), 5.0))
+        await mixed(Program((), (), (item, item), 5.0))
 
 
-async def test_a_directory_of_ones_own_music_becomes_a_programme(tmp_path):
+async def test_a_directory_of_ones_own_music_becomes_a_program(tmp_path):
     tone(tmp_path / "a.wav", 440, 45)
     tone(tmp_path / "b.wav", 660, 41)
     (tmp_path / "cover.jpg").write_bytes(b"picture")

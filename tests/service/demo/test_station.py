@@ -131,7 +131,7 @@ async def test_bytes_go_out_at_the_speed_at_which_they_sound(hand):
         await hand.advance(1.2)
 
 
-async def test_the_end_of_the_programme_ends_the_response(hand):
+async def test_the_end_of_the_program_ends_the_response(hand):
     async with on(hand) as station, listening(station) as listener, asyncio.TaskGroup() as group:
         finished = group.create_task(station.finished(), name="finished")
         await hand.advance(9.9)
@@ -200,7 +200,7 @@ async def test_other_requests_are_answered_and_start_nothing(hand, line, status)
         writer.close()
 
 
-async def test_after_the_programme_there_is_no_mount(hand):
+async def test_after_the_program_there_is_no_mount(hand):
     async with on(hand) as station:
         station.begin()
         await hand.advance(10.1)

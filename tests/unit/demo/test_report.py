@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from monitor.demo.programme import Excerpt, Item, Kind, Programme
+from monitor.demo.program import Excerpt, Item, Kind, Program
 from monitor.demo.report import compare, show
 
 ON_AIR = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -18,7 +18,7 @@ def item(kind, start_s, end_s, path=None, track_start_s=0.0):
     return Item(kind, start_s, end_s, Excerpt(path, track_start_s, end_s - start_s) if path else None)
 
 
-PROGRAMME = Programme(
+PROGRAM = Program(
     catalog=(),
     unknown=(),
     items=(
@@ -54,7 +54,7 @@ PERFECT = [match(A, 0, 20, 30.0), match(B, 50, 80, 10.0), match(A, 77, 100, 60.0
 
 
 def test_a_perfect_report_has_no_errors():
-    report = compare(PROGRAMME, PERFECT, ON_AIR)
+    report = compare(PROGRAM, PERFECT, ON_AIR)
     summary = report.summary
     assert (summary.plays, summary.found, summary.false_claims, summary.duplicates) == (3, 3, 0, 0)
     assert (summary.precision, summary.recall, summary.f1) == (1.0, 1.0, 1.0)
@@ -63,19 +63,19 @@ def test_a_perfect_report_has_no_errors():
 
 
 def test_rows_follow_the_broadcast():
-    rows = compare(PROGRAMME, PERFECT, ON_AIR).rows
+    rows = compare(PROGRAM, PERFECT, ON_AIR).rows
     assert [row.start_s for row in rows] == [0, 20, 40, 50, 77]
     assert [row.known for row in rows] == [True, False, False, True, True]
 
 
 def test_nothing_reported_is_nothing_wrong_and_nothing_found():
-    summary = compare(PROGRAMME, [], ON_AIR).summary
+    summary = compare(PROGRAM, [], ON_AIR).summary
     assert (summary.found, summary.false_claims, summary.precision, summary.recall, summary.f1) == (0, 0, 1.0, 0.0, 0.0)
     assert summary.clock_offset_s is None
 
 
 def test_a_claim_on_unknown_music_is_false_and_named_beside_it():
-    report = compare(PROGRAMME, [*PERFECT, match(C, 22, 32, 0.0)], ON_AIR)
+    report = compare(PROGRAM, [*PERFECT, match(C, 22, 32, 0.0)], ON_AIR)
     assert report.summary.false_claims == 1
     assert report.rows[1].claims == ("C",)
     assert report.summary.precision == pytest.approx(73 / 83, abs=1e-4)
@@ -83,46 +83,46 @@ def test_a_claim_on_unknown_music_is_false_and_named_beside_it():
 
 
 def test_the_right_track_at_the_wrong_time_is_a_false_claim():
-    report = compare(PROGRAMME, [match(B, 22, 32, 0.0)], ON_AIR)
+    report = compare(PROGRAM, [match(B, 22, 32, 0.0)], ON_AIR)
     assert report.summary.found == 0
     assert report.rows[1].claims == ("B",)
 
 
 def test_a_wrong_claim_during_a_known_item_leaves_that_item_found():
-    rows = compare(PROGRAMME, [*PERFECT, match(C, 5, 15, 0.0)], ON_AIR).rows
+    rows = compare(PROGRAM, [*PERFECT, match(C, 5, 15, 0.0)], ON_AIR).rows
     assert rows[0].found
     assert rows[0].claims == ("C",)
 
 
 def test_a_late_short_report_shows_its_errors():
-    row = compare(PROGRAMME, [match(A, 2.5, 18.0, 32.9)], ON_AIR).rows[0]
+    row = compare(PROGRAM, [match(A, 2.5, 18.0, 32.9)], ON_AIR).rows[0]
     assert row.start_error_s == pytest.approx(2.5)
     assert row.position_error_s == pytest.approx(0.4)
     assert row.reported_s == pytest.approx(15.5)
 
 
 def test_a_play_in_two_pieces_is_one_play_and_one_duplicate():
-    report = compare(PROGRAMME, [match(A, 0, 8, 30.0), match(A, 7, 20, 37.0), *PERFECT[1:]], ON_AIR)
+    report = compare(PROGRAM, [match(A, 0, 8, 30.0), match(A, 7, 20, 37.0), *PERFECT[1:]], ON_AIR)
     assert (report.summary.found, report.summary.duplicates) == (3, 1)
     assert report.rows[0].reported_s == pytest.approx(20.0)
     assert report.summary.precision == 1.0
 
 
 def test_two_plays_of_a_track_are_kept_apart():
-    rows = compare(PROGRAMME, [match(A, 77, 100, 60.0)], ON_AIR).rows
+    rows = compare(PROGRAM, [match(A, 77, 100, 60.0)], ON_AIR).rows
     assert not rows[0].found
     assert rows[4].found
 
 
 def test_what_all_plays_are_late_by_is_the_clock_offset():
     late = [match(A, 0.7, 20.7, 30.0), match(B, 50.7, 80.7, 10.0), match(A, 77.7, 100.7, 60.0)]
-    assert compare(PROGRAMME, late, ON_AIR).summary.clock_offset_s == pytest.approx(-0.7)
+    assert compare(PROGRAM, late, ON_AIR).summary.clock_offset_s == pytest.approx(-0.7)
 
 
 def test_the_printed_report_is_plain_and_says_it_all():
     out = io.StringIO()
     found_elsewhere = match(A, 0, 20, 90.0)
-    show(compare(PROGRAMME, [found_elsewhere, PERFECT[2], match(C, 41, 49, 0.0)], ON_AIR), Console(file=out, width=160))
+    show(compare(PROGRAM, [found_elsewhere, PERFECT[2], match(C, 41, 49, 0.0)], ON_AIR), Console(file=out, width=160))
     text = out.getvalue()
     assert "\x1b" not in text
     for expected in ("found, elsewhere in the track", "nothing, rightly", "WRONG: C", "MISSED", "2 of 3 plays found"):
@@ -130,7 +130,7 @@ def test_the_printed_report_is_plain_and_says_it_all():
 
 
 def test_a_report_is_plain_values_for_json():
-    values = compare(PROGRAMME, PERFECT, ON_AIR).as_json()
+    values = compare(PROGRAM, PERFECT, ON_AIR).as_json()
     assert values["summary"]["found"] == 3
     assert values["rows"][1] == {
         "kind": "unknown music",

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from monitor.demo.programme import Excerpt, Item, Kind, Programme
+from monitor.demo.program import Excerpt, Item, Kind, Program
 from monitor.demo.screen import Screen
 
 ON_AIR = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-PROGRAMME = Programme(
+PROGRAM = Program(
     catalog=(),
     unknown=(),
     items=(
@@ -54,7 +54,7 @@ def elapsed():
 
 def screen(out, elapsed, *, terminal=False):
     console = Console(file=out, force_terminal=terminal, width=100, _environ={"TERM": "xterm-256color"})
-    return Screen(PROGRAMME, console, elapsed, lambda: ON_AIR)
+    return Screen(PROGRAM, console, elapsed, lambda: ON_AIR)
 
 
 def test_an_opened_and_a_closed_match_are_a_line_each(elapsed):

@@ -1,4 +1,4 @@
-"""Passages: ten seconds each, the same however a stream's windows are cut."""
+"""Passages are ten seconds each, and the same however a stream is cut into windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def window(pcm: np.ndarray, first: int, session: uuid.UUID = ONE) -> Window:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=12), st.integers(0, 2 * PASSAGE_SAMPLES))
-def test_any_cut_gives_the_same_passages(lengths: list[int], first: int) -> None:
+def test_windows_of_any_length_give_the_same_passages(lengths: list[int], first: int) -> None:
     pcm, cutter = sound(sum(lengths)), PassageCutter()
     found, at = [], 0
     for length in lengths:
@@ -41,13 +41,13 @@ def test_any_cut_gives_the_same_passages(lengths: list[int], first: int) -> None
 
 
 @pytest.mark.parametrize(("first", "session"), [(400_000, ONE), (0, TWO)], ids=["lost window", "new session"])
-def test_sound_before_and_behind_a_break_is_never_one_passage(first: int, session: uuid.UUID) -> None:
+def test_audio_before_and_after_a_break_is_never_one_passage(first: int, session: uuid.UUID) -> None:
     cutter = PassageCutter()
     assert cutter.feed(window(sound(300_000), 0)) == []
     assert cutter.feed(window(sound(100_000), first, session)) == []
 
 
-def test_windows_that_come_again_give_their_passages_again() -> None:
+def test_windows_that_are_repeated_give_their_passages_again() -> None:
     cutter = PassageCutter()
     pcm = sound(2 * PASSAGE_SAMPLES)
     assert len(cutter.feed(window(pcm, 0))) == 2
@@ -66,5 +66,5 @@ def test_windows_that_come_again_give_their_passages_again() -> None:
         (PASSAGE_SAMPLES + 32_000, [PASSAGE_SAMPLES, 32_000]),
     ],
 )
-def test_a_recordings_rest_is_a_passage_if_it_is_long_enough(n: int, lengths: list[int]) -> None:
+def test_the_rest_of_a_recording_is_a_passage_if_it_is_long_enough(n: int, lengths: list[int]) -> None:
     assert [len(piece) for piece in passages_of(sound(n))] == lengths

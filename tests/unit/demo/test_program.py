@@ -1,4 +1,4 @@
-"""What every planned programme keeps to, whatever the music, the seed and the length."""
+"""What every planned program keeps to, whatever the music, the seed and the length."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.demo.errors import DemoError
-from monitor.demo.programme import CROSSFADE_S, MIN_TRACK_S, Kind, Programme, Recording, plan
+from monitor.demo.program import CROSSFADE_S, MIN_TRACK_S, Kind, Program, Recording, plan
 
 SPEECH = tuple(Recording(Path(f"/speech/{n:02}.g722"), 2.0 + n * 0.37) for n in range(20))
 
@@ -24,16 +24,16 @@ libraries = st.lists(st.floats(10.0, 400.0), min_size=2, max_size=60).map(
 )
 
 
-def kinds(programme: Programme) -> list[Kind]:
-    return [item.kind for item in programme.items]
+def kinds(program: Program) -> list[Kind]:
+    return [item.kind for item in program.items]
 
 
 @given(libraries, seeds, lengths)
-def test_a_programme_has_no_holes_and_lasts_as_long_as_asked(library, seed, total_s):
-    programme = plan(library, SPEECH, seed, total_s)
-    assert programme.items[0].start_s == 0.0
-    assert programme.items[-1].end_s == total_s
-    for item, following in pairwise(programme.items):
+def test_a_program_has_no_holes_and_lasts_as_long_as_asked(library, seed, total_s):
+    program = plan(library, SPEECH, seed, total_s)
+    assert program.items[0].start_s == 0.0
+    assert program.items[-1].end_s == total_s
+    for item, following in pairwise(program.items):
         assert item.end_s - following.start_s in (pytest.approx(0.0, abs=1e-6), pytest.approx(CROSSFADE_S, abs=1e-6))
 
 
@@ -61,42 +61,42 @@ def test_excerpts_lie_inside_recordings_that_are_long_enough(library, seed, tota
 
 @given(libraries, seeds, lengths)
 def test_catalog_and_unknown_music_are_apart_and_used_as_what_they_are(library, seed, total_s):
-    programme = plan(library, SPEECH, seed, total_s)
-    known, unknown = ({r.path for r in part} for part in (programme.catalog, programme.unknown))
+    program = plan(library, SPEECH, seed, total_s)
+    known, unknown = ({r.path for r in part} for part in (program.catalog, program.unknown))
     assert known
     assert unknown
     assert not known & unknown
-    assert {play.path for play in programme.truth} <= known
-    assert {item.music.path for item in programme.items if item.kind is Kind.UNKNOWN and item.music} <= unknown
+    assert {play.path for play in program.truth} <= known
+    assert {item.music.path for item in program.items if item.kind is Kind.UNKNOWN and item.music} <= unknown
 
 
 @given(seeds, lengths)
 def test_the_truth_is_every_catalog_excerpt_in_the_clear_and_under_speech(seed, total_s):
-    programme = plan(music(20), SPEECH, seed, total_s)
-    expected = [(i.start_s, i.end_s) for i in programme.items if i.kind in (Kind.KNOWN, Kind.BED)]
-    assert [(play.start_s, play.end_s) for play in programme.truth] == expected
+    program = plan(music(20), SPEECH, seed, total_s)
+    expected = [(i.start_s, i.end_s) for i in program.items if i.kind in (Kind.KNOWN, Kind.BED)]
+    assert [(play.start_s, play.end_s) for play in program.truth] == expected
 
 
 @given(seeds, st.floats(45.0, 60.0))
-def test_a_short_programme_has_one_of_each(seed, total_s):
+def test_a_short_program_has_one_of_each(seed, total_s):
     planned = kinds(plan(music(8), SPEECH, seed, total_s))
     assert {Kind.KNOWN, Kind.UNKNOWN, Kind.SPEECH, Kind.BED} <= set(planned)
 
 
 def test_three_minutes_have_all_there_is():
-    programme = plan(music(40), SPEECH, seed=1)
-    assert set(kinds(programme)) == set(Kind)
-    assert any(item.fade_in_s == CROSSFADE_S for item in programme.items)
-    assert len({play.path for play in programme.truth}) == len(programme.truth)
-    assert len(programme.catalog) == 30
+    program = plan(music(40), SPEECH, seed=1)
+    assert set(kinds(program)) == set(Kind)
+    assert any(item.fade_in_s == CROSSFADE_S for item in program.items)
+    assert len({play.path for play in program.truth}) == len(program.truth)
+    assert len(program.catalog) == 30
 
 
 @given(seeds)
-def test_the_same_seed_gives_the_same_programme(seed):
+def test_the_same_seed_gives_the_same_program(seed):
     assert plan(music(12), SPEECH, seed) == plan(tuple(reversed(music(12))), SPEECH, seed)
 
 
-def test_another_seed_gives_another_programme():
+def test_another_seed_gives_another_program():
     assert plan(music(12), SPEECH, 1) != plan(music(12), SPEECH, 2)
 
 
@@ -112,16 +112,16 @@ def test_too_little_music_is_said_so():
         plan((*music(1), Recording(Path("/music/jingle.ogg"), 39.9)), SPEECH, 1)
 
 
-def test_too_short_a_programme_is_said_so():
+def test_too_short_a_program_is_said_so():
     with pytest.raises(DemoError, match="at least 44 s"):
         plan(music(9), SPEECH, 1, 30.0)
 
 
 def test_what_is_on_the_air_during_a_crossfade_is_both():
-    programme = plan(music(40), SPEECH, seed=1)
-    fading = next(item for item in programme.items if item.fade_in_s == CROSSFADE_S)
-    assert len(programme.at(fading.start_s + 1.0)) == 2
-    assert programme.at(programme.duration_s) == ()
+    program = plan(music(40), SPEECH, seed=1)
+    fading = next(item for item in program.items if item.fade_in_s == CROSSFADE_S)
+    assert len(program.at(fading.start_s + 1.0)) == 2
+    assert program.at(program.duration_s) == ()
 
 
 @given(seeds, lengths)

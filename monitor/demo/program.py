@@ -1,4 +1,4 @@
-"""Plans what the demo's station broadcasts, to the millisecond. Pure: the same seed gives the same programme."""
+"""Plans what the demo's station broadcasts, to the millisecond. Pure: a seed always gives the same program."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from monitor.demo.errors import DemoError
 
 MIN_TRACK_S = 40.0  # shorter recordings are jingles
-EDGE_S = 2.5  # nothing is taken from a track's first and last seconds: they may be silent, or cut
+EDGE_S = 2.5  # excerpts avoid the first and last seconds of a track, which may be silent or cut
 CATALOG_SHARE = 0.75
 CROSSFADE_S = 3.0
 FADE_S = 0.05  # where one item follows another without a crossfade
 PAUSE_S = 0.4  # between two sentences
-BED_LEAD_S = 1.0  # music in the clear before the speech over it starts, and after it
-# How far a bed lies over the speech, in truth beneath it. On the air -6 to -12 dB is common, which the thresholds for
-# streams still often leave out: the demo does not pretend otherwise.
+BED_LEAD_S = 1.0  # music alone before and after the speech over it
+# Level of a music bed relative to the speech over it. On the air, -6 to -12 dB is common; there, the thresholds for
+# streams often still miss the music, and the demo does not claim otherwise.
 MUSIC_OVER_SPEECH_DB = -1.0
-TYPICAL = 0.7  # how far between their least and most lengths items lie, if the total allows
+TYPICAL = 0.7  # preferred length of an item, from its shortest (0) to its longest (1), if the total allows
 
 
 class Kind(StrEnum):
-    """What an item is."""
+    """The kind of an item."""
 
     KNOWN = "catalog track"
     UNKNOWN = "unknown music"
@@ -44,7 +44,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a recording, heard from `at_s` seconds into its item."""
+    """A piece of a recording, which starts `at_s` seconds into its item."""
 
     path: Path
     start_s: float
@@ -54,7 +54,7 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One piece of the programme; start and end in seconds of broadcast, fades included."""
+    """One piece of the program; start and end are in seconds of broadcast and include the fades."""
 
     kind: Kind
     start_s: float
@@ -66,13 +66,13 @@ class Item:
 
     @property
     def title(self) -> str:
-        """What is heard, for people."""
+        """A name for people."""
         return self.music.path.stem if self.music else self.kind.value
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """The truth: an interval of the broadcast is a catalog track from `track_start_s` on."""
+    """Ground truth: an interval of the broadcast that plays a catalog track, starting at `track_start_s`."""
 
     path: Path
     start_s: float
@@ -81,8 +81,8 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
-class Programme:
-    """What is registered, what is not, and what is on the air when."""
+class Program:
+    """The tracks that are registered, those that are not, and what is on the air when."""
 
     catalog: tuple[Recording, ...]
     unknown: tuple[Recording, ...]
@@ -99,22 +99,22 @@ class Programme:
         )
 
     def at(self, elapsed_s: float) -> tuple[Item, ...]:
-        """What is on the air so many seconds after the start: two items while they crossfade, none when it is over."""
+        """The items on the air `elapsed_s` seconds after the start: two during a crossfade, none after the end."""
         return tuple(item for item in self.items if item.start_s <= elapsed_s < item.end_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A place in the programme, and between which lengths it may lie."""
+    """A place in the program, with its shortest and longest length."""
 
     kind: Kind
     min_s: float
     max_s: float
-    crossfade_s: float = 0.0  # how long it overlaps the item before it
+    crossfade_s: float = 0.0  # its overlap with the item before it
 
     @property
     def gains_s(self) -> tuple[float, float]:
-        """By how much at least and at most it lengthens the programme."""
+        """The least and the most that it adds to the length of the program."""
         return self.min_s - self.crossfade_s, self.max_s - self.crossfade_s
 
 
@@ -137,19 +137,20 @@ def plan(
     total_s: float = 180.0,
     *,
     repeating: frozenset[Path] = frozenset(),
-) -> Programme:
-    """A programme of `total_s` seconds. About three quarters of the music is its catalog.
+) -> Program:
+    """Plans a program of `total_s` seconds. About three quarters of the music become its catalog.
 
-    What is `repeating` is not aired as a catalog track, if there is any other: its truth would be one of several.
+    Recordings in `repeating` are not aired as catalog tracks if there are others, because their positions are
+    ambiguous.
 
     Raises:
-        DemoError: there is too little music, or the programme is too short for one item of each kind.
+        DemoError: there is too little music, or the program is too short for one item of each kind.
     """
-    chance = random.Random(seed)  # noqa: S311 - a programme, no secret
+    chance = random.Random(seed)  # noqa: S311 - a program, not a secret
     usable = sorted({r for r in music if r.duration_s >= MIN_TRACK_S}, key=lambda recording: recording.path)
     if len(usable) < 2:
         raise DemoError(
-            f"the demo needs two music files of {MIN_TRACK_S:.0f} s or more, there are {len(usable)}: add some"
+            f"the demo needs two music files of at least {MIN_TRACK_S:.0f} s, but there are {len(usable)}: add some"
         )
     chance.shuffle(usable)
     n_known = min(len(usable) - 1, max(1, round(CATALOG_SHARE * len(usable))))
@@ -157,7 +158,7 @@ def plan(
     aired = [recording for recording in known if recording.path not in repeating] or list(known)
     slots = _fitting([s for s in SLOTS if speech or s.kind not in (Kind.SPEECH, Kind.BED)], total_s)
     decks = _Decks(chance, _deck(chance, aired), _deck(chance, unknown), _deck(chance, list(speech)))
-    return Programme(_by_path(known), _by_path(unknown), tuple(_items(slots, decks, total_s)), total_s)
+    return Program(_by_path(known), _by_path(unknown), tuple(_items(slots, decks, total_s)), total_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class _Decks:
 
 
 def _deck(chance: random.Random, recordings: list[Recording]) -> Iterator[Recording]:
-    """Draws for ever, each recording once before any comes again."""
+    """Draws forever: every recording once before any of them again."""
     while recordings:
         chance.shuffle(recordings)
         yield from tuple(recordings)
@@ -180,7 +181,7 @@ def _by_path(recordings: Sequence[Recording]) -> tuple[Recording, ...]:
 
 
 def _fitting(pattern: Sequence[Slot], total_s: float) -> list[Slot]:
-    """So many slots of the repeated pattern that the total gives each a typical length; silence never ends it."""
+    """As many slots of the repeated pattern as give each a typical length; the last one is never silence."""
     minimum = len({slot.kind for slot in pattern if slot.kind is not Kind.SILENCE})
     maximum = int(total_s // 8) + minimum
     candidates = (list(islice(cycle(pattern), n)) for n in range(minimum, maximum + 1))
@@ -188,12 +189,12 @@ def _fitting(pattern: Sequence[Slot], total_s: float) -> list[Slot]:
     possible = [(off, c) for off, c in fits if 0.0 <= _stretch(c, total_s) <= 1.0]
     if not possible:
         shortest = sum(slot.gains_s[0] for slot in pattern[:minimum])
-        raise DemoError(f"a programme of {total_s:.0f} s is too short: at least {shortest:.0f} s")
+        raise DemoError(f"a program of {total_s:.0f} s is too short: it takes at least {shortest:.0f} s")
     return min(possible, key=lambda pair: pair[0])[1]
 
 
 def _stretch(slots: Sequence[Slot], total_s: float) -> float:
-    """Where between the least (0) and the most (1) the items' lengths lie when they fill the total."""
+    """The items' lengths that fill the total, from their shortest (0) to their longest (1)."""
     min_s = sum(slot.gains_s[0] for slot in slots)
     max_s = sum(slot.gains_s[1] for slot in slots)
     return (total_s - min_s) / (max_s - min_s)
@@ -231,7 +232,7 @@ def _music(kind: Kind, length_s: float, decks: _Decks) -> Excerpt | None:
 
 
 def _speech(kind: Kind, length_s: float, decks: _Decks) -> tuple[Excerpt, ...]:
-    """Sentences with pauses until the item is full; the last one is cut."""
+    """Sentences with pauses between them until the item is full; the last one is cut."""
     if kind not in (Kind.SPEECH, Kind.BED):
         return ()
     lead_s = BED_LEAD_S if kind is Kind.BED else 0.0
@@ -239,7 +240,7 @@ def _speech(kind: Kind, length_s: float, decks: _Decks) -> tuple[Excerpt, ...]:
     at_s = lead_s
     while at_s < length_s - lead_s - PAUSE_S:
         recording = next(decks.speech)
-        heard_s = round(min(recording.duration_s, length_s - lead_s - at_s), 3)
-        spoken.append(Excerpt(recording.path, 0.0, heard_s, round(at_s, 3)))
-        at_s += heard_s + PAUSE_S
+        spoken_s = round(min(recording.duration_s, length_s - lead_s - at_s), 3)
+        spoken.append(Excerpt(recording.path, 0.0, spoken_s, round(at_s, 3)))
+        at_s += spoken_s + PAUSE_S
     return tuple(spoken)
