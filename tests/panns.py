@@ -1,4 +1,4 @@
-"""A checkpoint of PANNs' true shape and size for tests, without PANNs' training: seeded, and taught three sounds.
+"""A PANNs checkpoint of the true shape and size for tests: seeded, untrained, and fitted to three kinds of sound.
 
 The convolutions are random. The embedding is centred, so that different sounds have different vectors, and the rows of
 the classes Music and Speech are fitted to the tunes and the babble below.
@@ -23,13 +23,13 @@ Pcm = NDArray[np.int16]
 
 LESSONS = 3  # of each kind of sound
 LESSON_S = 5.0
-SURE = 4.0  # logit of a class that is there; that of one that is not has the other sign
-# What nobody may do while PANNs is loaded and used: run another program, or look for another machine.
+SURE = 4.0  # logit of a class that is present; absent classes have the negative
+# What must not happen while PANNs is loaded and used: running a program, or connecting to another machine.
 OUTSIDE = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect", "socket.getaddrinfo")
 
 
 def tune(seed: int, length_s: float = 10.0, root_hz: float = 110.0, note_s: float = 0.5) -> Pcm:
-    """Chords of plucked strings. In another key and at another pace no fingerprint takes one for another."""
+    """Chords of plucked strings. With another key and tempo, no fingerprint confuses two of them."""
     rng = np.random.default_rng(seed)
     n_note = round(SAMPLE_RATE_HZ * note_s)
     t = np.arange(n_note) / SAMPLE_RATE_HZ
@@ -42,7 +42,7 @@ def tune(seed: int, length_s: float = 10.0, root_hz: float = 110.0, note_s: floa
 
 
 def babble(seed: int, length_s: float = 10.0) -> Pcm:
-    """Noise in syllables: what a voice is to the ear of a random network."""
+    """Noise in syllables: what a random network hears as a voice."""
     rng = np.random.default_rng(seed)
     n = round(length_s * SAMPLE_RATE_HZ)
     t = np.arange(n) / SAMPLE_RATE_HZ
@@ -51,7 +51,7 @@ def babble(seed: int, length_s: float = 10.0) -> Pcm:
 
 
 def hiss(seed: int, length_s: float = 10.0) -> Pcm:
-    """Neither: quiet noise, like a carrier without a programme."""
+    """Neither: quiet noise, like a carrier without a program."""
     rng = np.random.default_rng(seed)
     return (rng.standard_normal(round(length_s * SAMPLE_RATE_HZ)) * 300).astype(np.int16)
 
@@ -87,7 +87,7 @@ def make(path: Path, seed: int = 1) -> Path:
         built.fc1.bias.copy_(-(built.fc1.weight @ pooled.mean(0)))
         heard = torch.relu(built.fc1(pooled))
         heard1 = torch.cat([heard, torch.ones(len(heard), 1)], 1)
-        # The smallest change of the two rows that says what was taught (ridge regression).
+        # The smallest change of the two rows that gives the wanted logits (ridge regression).
         rows = heard1.T @ torch.linalg.solve(
             heard1 @ heard1.T + 1e-3 * torch.eye(len(heard1)), torch.from_numpy(taught)
         )
@@ -101,7 +101,7 @@ def make(path: Path, seed: int = 1) -> Path:
 
 
 def _pooled(built: Any, pcm: Pcm) -> Any:
-    """What goes into the network's last layers."""
+    """The input of the network's last layers."""
     import torch
 
     seen = []
@@ -123,9 +123,9 @@ def _hook(event: str, _: Any) -> None:
 
 @contextmanager
 def outside() -> Iterator[list[str]]:
-    """What this process did of OUTSIDE while it lasts; Python itself reports it, whoever did it and how."""
+    """The events of OUTSIDE in this process while the context lasts, as Python's audit hooks report them."""
     global _is_hooked
-    if not _is_hooked:  # a hook stays for good
+    if not _is_hooked:  # a hook cannot be removed
         sys.addaudithook(_hook)
         _is_hooked = True
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""Real music as PCM, files and records: what the service tests put in."""
+"""Real music as PCM, files and records: the input of the service tests."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from monitor.demo.music import cache_folder, fetch
 Pcm = NDArray[np.int16]
 
 SECOND = SAMPLE_RATE_HZ
-ANCHOR = 1_700_000_000 * SECOND  # where the streams of the tests begin: some day in 2023
+ANCHOR = 1_700_000_000 * SECOND  # start of the tests' streams: a day in 2023
 
 
 @dataclass(frozen=True, slots=True)
 class Songs:
-    """Pieces of three different recordings, each some forty seconds of 32 kHz mono PCM, and a minute of silence."""
+    """Excerpts of three recordings, each 40 s of 32 kHz mono PCM (int16), and a minute of silence."""
 
     one: Pcm
     two: Pcm
@@ -32,7 +32,7 @@ class Songs:
 
 
 async def songs() -> Songs:
-    """Of the demo's music, which `make music` has fetched."""
+    """Excerpts of the demo's music, which `make music` has downloaded."""
     music = (await fetch(cache_folder(), lambda step: None)).music
     paths = {recording.path.name: recording.path for recording in music}
     one, two, unknown = [
@@ -47,7 +47,7 @@ async def decoded(path: Path) -> Pcm:
 
 
 def seconds(seconds: float) -> int:
-    """In samples."""
+    """The number of samples in this many seconds."""
     return round(seconds * SAMPLE_RATE_HZ)
 
 
@@ -68,7 +68,7 @@ class Air:
     sessions: int = 0
 
     def play(self, pcm: Pcm, window_s: float = 2.0, first_sample: int = 0) -> list[Record]:
-        """A session: audio in windows. Where its first samples are skipped, `pcm` is what comes behind them."""
+        """A session: audio in windows. If its first samples are skipped, `pcm` is the rest."""
         self.sessions += 1
         session = uuid.UUID(int=self.sessions)
         anchor = self.clock - first_sample

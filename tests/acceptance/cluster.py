@@ -1,10 +1,10 @@
-"""The full mode's servers, shared by the tests that kill, and broadcasts of known truth that are fed into Kafka.
+"""The full mode's servers, shared by the kill tests, and broadcasts of known content that are fed into Kafka.
 
-A broadcast is published as ingest would, several times as fast as it sounds; a test does its worst meanwhile, and what
-PostgreSQL holds in the end must be what an undisturbed run of the same broadcast left there.
+A broadcast is published as ingest would, several times faster than real time, while a test does its worst. Afterwards
+PostgreSQL must hold what an undisturbed run of the same broadcast left there.
 
-AIRTRACE_TEST_STREAMS and AIRTRACE_TEST_MINUTES make it larger, AIRTRACE_TEST_SPEED slower, AIRTRACE_TEST_SEED another;
-AIRTRACE_TEST_AWAY_S is how long a server stays away.
+AIRTRACE_TEST_STREAMS and AIRTRACE_TEST_MINUTES set its size, AIRTRACE_TEST_SPEED and AIRTRACE_TEST_SEED the rest.
+AIRTRACE_TEST_AWAY_S is how long a stopped server stays away.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ingest.errors import BusError
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
 from monitor.audio import decode
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from monitor.local import servers
 from monitor.local.servers import Server
 from tests.acceptance.command import Airtrace, Running, until
@@ -39,24 +39,24 @@ from tests.acceptance.command import Airtrace, Running, until
 Pcm = NDArray[np.int16]
 
 SECOND = SAMPLE_RATE_HZ
-ANCHOR = 1_700_000_000 * SECOND  # where all broadcasts begin: some day in 2023
+ANCHOR = 1_700_000_000 * SECOND  # start of all broadcasts: a day in 2023
 WINDOW_S = 2.0
 STREAMS = int(os.environ.get("AIRTRACE_TEST_STREAMS", "4"))
 LENGTH_S = 60 * float(os.environ.get("AIRTRACE_TEST_MINUTES", "1"))
-SPEED = float(os.environ.get("AIRTRACE_TEST_SPEED", "15"))  # times real time; two busy cores match some 60
-AWAY_S = float(os.environ.get("AIRTRACE_TEST_AWAY_S", "3"))  # of a server that is stopped
+SPEED = float(os.environ.get("AIRTRACE_TEST_SPEED", "15"))  # times real time; two busy cores match about 60
+AWAY_S = float(os.environ.get("AIRTRACE_TEST_AWAY_S", "3"))  # how long a stopped server stays away
 SEED = int(os.environ.get("AIRTRACE_TEST_SEED", "1"))
 PARTITIONS = 4
-SESSION_S = 6.0  # the least that brokers allow by default
-PATIENCE_S = 120 + STREAMS * LENGTH_S / 8  # as if nothing else than a twentieth of a core were left
+SESSION_S = 6.0  # the shortest that brokers allow by default
+PATIENCE_S = 120 + STREAMS * LENGTH_S / 8  # enough if only a twentieth of a core is left
 TIMEOUT_S = 600 + 4 * PATIENCE_S  # the first test starts the servers as well
-NEAR_S = 1.0  # of the truth, where nothing is killed
-END_S = 14.0  # of unknown music, in which every play is over for good
+NEAR_S = 1.0  # allowed distance from the truth if nothing is killed
+END_S = 14.0  # of unknown music, by whose end every play is closed
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """The truth: a stretch of a stream, in seconds, is a track from a position on."""
+    """The truth: an interval of a stream, in seconds, plays a track from a position."""
 
     stream: int
     title: str
@@ -67,7 +67,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Records of all streams, in the order in which they come; what was played; and what is to be accounted for."""
+    """Records of all streams in order of arrival, what was played, and the coverage that must be stored."""
 
     records: tuple[Record, ...]
     truth: tuple[Play, ...]
@@ -84,7 +84,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What PostgreSQL holds of a broadcast: plays in stream clock values, coverage, and alerts by play."""
+    """What PostgreSQL holds of a broadcast: plays and coverage in stream clock values, and the plays with alerts."""
 
     plays: tuple[tuple[int, str, int, int, int, int, str], ...]
     coverage: tuple[tuple[int, int, int, str | None], ...]
@@ -93,7 +93,7 @@ class Found:
 
 @dataclass
 class _Mix:
-    """One stream's programme while it is made."""
+    """One stream's program while it is built."""
 
     stream: int
     chance: random.Random
@@ -119,7 +119,7 @@ class _Mix:
             self.sequence += 1
 
     def gap(self, length_s: float, reason: GapReason) -> None:
-        """A break in the connection: behind it is another session."""
+        """A break in the connection: another session follows."""
         start = self.clock
         self.clock += round(length_s * SECOND)
         self.records.append(Gap(self.stream, start, self.clock, reason))
@@ -127,7 +127,7 @@ class _Mix:
 
 
 def broadcast(known: dict[str, Pcm], unknown: Pcm, streams: int, length_s: float, seed: int) -> Broadcast:
-    """Known music, unknown music, silence and breaks, in another order on each stream."""
+    """Known music, unknown music, silence and breaks, in a different order on each stream."""
     mixes, truth = [], []
     for stream in range(1, streams + 1):
         mix = _Mix(stream, random.Random(f"{seed}/{stream}"))
@@ -178,7 +178,7 @@ def _coverage(mixes: Sequence[_Mix]) -> Iterator[tuple[int, int, int, str | None
 
 @dataclass
 class Feed:
-    """A broadcast on its way into Kafka, at SPEED times its own."""
+    """Publishes a broadcast to Kafka, at SPEED times real time."""
 
     settings: KafkaSettings
     records: Sequence[Record]
@@ -206,16 +206,16 @@ class Feed:
                 await asyncio.sleep(backoff.next_s())
 
     def wait_for(self, share: float) -> None:
-        """Until so much of the broadcast is out."""
+        """Waits until this share of the broadcast is published."""
         until(lambda: self.published >= share * len(self.records), PATIENCE_S, lambda: str(self.published))
 
 
 @dataclass
 class Cluster:
-    """The servers, and a database that has the catalog."""
+    """The servers, and a database with the catalog."""
 
     kafka: str
-    broker: Server | None  # where it is ours
+    broker: Server | None  # if this process started it
     milvus: Server
     milvus_uri: str
     postgres: Server
@@ -223,7 +223,7 @@ class Cluster:
     portal: BlockingPortal
 
     def stage(self, folder: Path, streams: int) -> Stage:
-        """A database and topics of their own, with so many streams."""
+        """A database and topics for one test, with this number of streams."""
         own = uuid.uuid4().hex[:12]
         dsn = self.database(own)
         settings = self.settings(dsn, own)
@@ -235,7 +235,7 @@ class Cluster:
         return stage
 
     def settings(self, dsn: str, own: str, partitions: int = PARTITIONS) -> dict[str, str]:
-        """Of processes that share nothing with other tests but the servers."""
+        """Settings of processes that share only the servers with other tests."""
         return {
             "AIRTRACE_DATABASE__DSN": dsn,
             "AIRTRACE_MILVUS__URI": self.milvus_uri,
@@ -251,7 +251,7 @@ class Cluster:
         }
 
     def database(self, own: str) -> str:
-        """The DSN of a database that has the catalog, and nothing else."""
+        """The DSN of a new database with the catalog and nothing else."""
         run(_execute(self.dsn, f"create database t_{own} template stocked"))
         return urlsplit(self.dsn)._replace(path=f"/t_{own}").geturl()
 
@@ -267,7 +267,7 @@ class Stage:
     workers: list[Running] = field(default_factory=list)
 
     def add_streams(self, n: int) -> None:
-        """Streams 1 to n, which no ingest reads."""
+        """Adds streams 1 to n, which no ingest reads."""
         statement = f"""
             insert into streams (name, url, enabled)
             select 'radio-' || n, 'http://127.0.0.1/' || n, false from generate_series(1, {n}) n
@@ -275,7 +275,7 @@ class Stage:
         run(_execute(self.dsn, statement))
 
     def worker(self, **settings: str) -> Running:
-        """Another worker, once the group has let it in."""
+        """Starts another worker and waits until the group has admitted it."""
         started = self.airtrace.start("worker", **settings)
         started.wait_for(lambda: started.events("kafka.assigned"))
         self.workers.append(started)
@@ -283,7 +283,7 @@ class Stage:
 
     @contextmanager
     def fed(self, broadcast: Broadcast, speed: float = SPEED) -> Iterator[Feed]:
-        """A broadcast that is published meanwhile; at the end all of it is."""
+        """Publishes a broadcast while the context lasts; at its end all of it is published."""
         feed = Feed(self.kafka, broadcast.records, speed)
         task = self.cluster.portal.start_task_soon(feed.run)
         try:
@@ -294,20 +294,20 @@ class Stage:
         task.result(PATIENCE_S + LENGTH_S / speed)
 
     def poison(self, stream: int) -> None:
-        """Puts a record that nobody can read among a stream's."""
+        """Adds an unreadable record to a stream."""
         self.cluster.portal.call(_send, self.kafka, str(stream).encode(), b"from the future")
 
     def dead_letters(self) -> list[tuple[bytes, bytes, str]]:
-        """Key, value and error of each."""
+        """Key, value and error of each rejected record."""
         return self.cluster.portal.call(_letters, self.kafka)
 
     def wait_until_done(self, broadcast: Broadcast, patience_s: float = PATIENCE_S) -> None:
-        """Until PostgreSQL has all of it."""
+        """Waits until PostgreSQL has all of it."""
         ends = broadcast.ends()
         until(lambda: self.positions() == ends, patience_s, lambda: f"{self.positions()} {self.logs()}")
 
     def positions(self) -> dict[int, int]:
-        """Where each stream is; nothing while PostgreSQL is away."""
+        """The position of each stream; empty while PostgreSQL is away."""
         try:
             return dict(run(_rows(self.dsn, "select stream_id, position from progress")))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -328,13 +328,13 @@ class Stage:
         return "\n".join(worker.log[-1500:] for worker in self.workers)
 
     def stop(self) -> None:
-        """Asks every worker that still runs to end; each has to, with exit code 0."""
+        """Asks every worker that still runs to end; each must end with exit code 0."""
         for worker in self.workers:
             worker.stop()
 
 
 def run(coroutine):
-    """An answer of PostgreSQL."""
+    """Runs a coroutine to its end."""
     return asyncio.run(coroutine)
 
 
@@ -370,7 +370,7 @@ async def _letters(kafka: KafkaSettings) -> list[tuple[bytes, bytes, str]]:
 
 
 def check(found: Found, broadcast: Broadcast, undisturbed: Found) -> None:
-    """Every play once, no other, no end off by more than a window from the undisturbed run's; all accounted for."""
+    """Every play once and no other, each end within a window of the undisturbed run's, and complete coverage."""
     names, expected = (
         [(stream, title, state) for stream, title, *_, state in each.plays] for each in (found, undisturbed)
     )
@@ -385,7 +385,7 @@ def check(found: Found, broadcast: Broadcast, undisturbed: Found) -> None:
 
 @contextmanager
 def raised(folder: Path, kafka: str, broker: Server | None, tracks: Sequence[Path]) -> Iterator[Cluster]:
-    """A Milvus server and PostgreSQL beside a Kafka, with a catalog of these tracks."""
+    """Starts a Milvus server and PostgreSQL beside a Kafka, with a catalog of these tracks."""
     milvus, uri = servers.milvus(folder)
     postgresql, dsn = servers.postgresql(folder)
     with servers.serving(milvus, postgresql), start_blocking_portal() as portal:
@@ -395,7 +395,7 @@ def raised(folder: Path, kafka: str, broker: Server | None, tracks: Sequence[Pat
 
 
 def _stock(cluster: Cluster, folder: Path, tracks: Sequence[Path]) -> None:
-    """The database `stocked`, and Milvus, with the catalog."""
+    """Creates the catalog in the database `stocked` and in Milvus."""
     run(_execute(cluster.dsn, "create database stocked"))
     dsn = urlsplit(cluster.dsn)._replace(path="/stocked").geturl()
     airtrace = Airtrace(folder / "no home", folder, cluster.settings(dsn, "stock"))

@@ -1,4 +1,4 @@
-"""The installed `airtrace` as real processes, each test with a home of its own; nothing of it outlives its test."""
+"""The installed `airtrace` as real processes: a home for each test, and no process outlives its test."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import pytest
 
 from monitor.demo.errors import DemoError
 from monitor.demo.music import cache_folder, fetch
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from monitor.local import servers
 from tests import broker, shared
 from tests.acceptance import cluster as full
 from tests.acceptance.command import Airtrace
 
-# Of a minute or so, registered in seconds, and without repeats: a position means something anywhere in them.
+# About a minute long, registered in seconds, and without repeats: every position in them is unique.
 TRACKS = ("highscoremusic", "Dystopic-Mayhem", "track13", "track22", "track7")
 UNKNOWN = "track4"
 
 
 @pytest.fixture(scope="session")
 def music() -> dict[str, Recording]:
-    """Real recordings by the names of their files; `make music` has fetched them."""
+    """Real recordings by file name; `make music` has downloaded them."""
     try:
         sounds = asyncio.run(fetch(cache_folder(), lambda step: None))
     except DemoError as error:
@@ -39,19 +39,19 @@ def music() -> dict[str, Recording]:
 
 @pytest.fixture(scope="session")
 def catalog(music: dict[str, Recording]) -> tuple[Recording, ...]:
-    """Those that the stocked home has as tracks."""
+    """The recordings that are tracks in the stocked home."""
     return tuple(music[name] for name in TRACKS)
 
 
 @pytest.fixture(scope="session")
 def unknown(music: dict[str, Recording]) -> Recording:
-    """One that it has not."""
+    """A recording that is not in the catalog."""
     return music[UNKNOWN]
 
 
 @pytest.fixture
 def airtrace(tmp_path: Path) -> Iterator[Airtrace]:
-    """The command, on a home that is not there yet."""
+    """The command, with a home that does not exist yet."""
     command = Airtrace(tmp_path / "home", tmp_path)
     yield command
     command.end()
@@ -59,7 +59,7 @@ def airtrace(tmp_path: Path) -> Iterator[Airtrace]:
 
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory: pytest.TempPathFactory, catalog: tuple[Recording, ...]) -> Path:
-    """A home with the catalog, to be copied; made once a run."""
+    """A home with the catalog, to be copied; created once per run."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
@@ -75,8 +75,8 @@ def stock(tmp_path_factory: pytest.TempPathFactory, catalog: tuple[Recording, ..
 
 @pytest.fixture
 def stocked(airtrace: Airtrace, stock: Path) -> Airtrace:
-    """The command, on a home that has the catalog."""
-    subprocess.run(["cp", "-a", stock, airtrace.home], check=True)  # with its owners: PostgreSQL looks at them
+    """The command, with a home that has the catalog."""
+    subprocess.run(["cp", "-a", stock, airtrace.home], check=True)  # with file owners, which PostgreSQL checks
     return airtrace
 
 
@@ -102,7 +102,7 @@ def cluster(catalog: tuple[Recording, ...], tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def stage(cluster: full.Cluster, tmp_path: Path) -> Iterator[full.Stage]:
-    """A database and topics of the test's own; no process outlives it."""
+    """A database and topics for one test; no process outlives it."""
     made = cluster.stage(tmp_path, full.STREAMS)
     yield made
     made.airtrace.end()
@@ -110,7 +110,7 @@ def stage(cluster: full.Cluster, tmp_path: Path) -> Iterator[full.Stage]:
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """The moments of a test, the same each time."""
+    """Chooses the moments of a kill, the same in each run."""
     return random.Random(f"{full.SEED}/{request.node.name}")
 
 
@@ -125,7 +125,7 @@ def broadcast(catalog: tuple[Recording, ...], unknown: Recording) -> full.Broadc
 def undisturbed(
     cluster: full.Cluster, broadcast: full.Broadcast, tmp_path_factory: pytest.TempPathFactory
 ) -> full.Found:
-    """What is found of the broadcast when nothing happens: by one worker."""
+    """What one worker finds in the broadcast if nothing is killed."""
     stage = cluster.stage(tmp_path_factory.mktemp("undisturbed"), full.STREAMS)
     try:
         stage.worker()

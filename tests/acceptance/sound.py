@@ -1,4 +1,4 @@
-"""Sound for the tests: excerpts of real recordings, files of them, and stations that broadcast them."""
+"""Sound for the tests: excerpts of real recordings, as files and on stations that broadcast them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 from anyio.from_thread import start_blocking_portal
 
 from monitor.demo import media
-from monitor.demo.mixing import MUSIC_DBFS, levelled
-from monitor.demo.programme import Recording
+from monitor.demo.mixing import MUSIC_DBFS, leveled
+from monitor.demo.program import Recording
 from monitor.demo.station import HOST, Station
 
 
 def excerpt(recording: Recording, start_s: float, length_s: float) -> media.Pcm:
     """A piece of a recording, cut to the sample, at the station's level."""
-    return levelled(asyncio.run(media.decode(recording.path, start_s, length_s)), MUSIC_DBFS)
+    return leveled(asyncio.run(media.decode(recording.path, start_s, length_s)), MUSIC_DBFS)
 
 
 def silence(length_s: float) -> media.Pcm:
@@ -28,7 +28,7 @@ def silence(length_s: float) -> media.Pcm:
 
 
 def write_wav(path: Path, *parts: media.Pcm) -> Path:
-    """One piece after the other, as 16-bit WAV."""
+    """Writes the pieces one after the other, as 16-bit WAV."""
     pcm = (np.clip(np.concatenate(parts), -1, 1) * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(media.CHANNELS)
@@ -40,7 +40,7 @@ def write_wav(path: Path, *parts: media.Pcm) -> Path:
 
 @contextmanager
 def on_air(*parts: media.Pcm) -> Iterator[Station]:
-    """A station that broadcasts the pieces one after the other, from its first listener on."""
+    """A station that broadcasts the pieces one after the other, starting when its first listener connects."""
     mp3 = asyncio.run(media.encode_mp3(np.concatenate(parts)))
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(Station(mp3, media.BYTE_RATE)) as station:
         yield station
@@ -48,13 +48,13 @@ def on_air(*parts: media.Pcm) -> Iterator[Station]:
 
 @contextmanager
 def stalling(*parts: media.Pcm) -> Iterator[str]:
-    """URL of a station that sends the pieces at once, then nothing more, and keeps the connection."""
+    """URL of a station that sends the pieces at once, then nothing, and keeps the connection open."""
     mp3 = asyncio.run(media.encode_mp3(np.concatenate(parts)))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: audio/mpeg\r\n\r\n" + mp3)
-        await reader.read()  # until the listener has enough of it
+        await reader.read()  # until the listener hangs up
         writer.close()
 
     with _serving(serve) as port:
@@ -63,7 +63,7 @@ def stalling(*parts: media.Pcm) -> Iterator[str]:
 
 @contextmanager
 def web_page() -> Iterator[str]:
-    """URL of a page, as people paste it instead of a stream's."""
+    """URL of a web page, which people paste instead of the stream's URL."""
     page = b"<!doctype html><html><head><title>Radio</title></head><body>Listen live!</body></html>"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -88,6 +88,6 @@ def _serving(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Await
 
 
 def at_s(station: Station, instant: str) -> float:
-    """An instant of the API as seconds of the broadcast."""
+    """Seconds from the start of the broadcast to an instant as the API returns it."""
     assert station.on_air_at is not None
     return (datetime.fromisoformat(instant) - station.on_air_at).total_seconds()

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the installed command says so in one clear line, with its exit code, and loses nothing."""
+"""Whatever goes wrong, the installed command reports it in one clear line and an exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import COMMAND_S, CONTROL, Airtrace, Running
 from tests.acceptance.sound import excerpt, on_air, silence, stalling, web_page, write_wav
 
@@ -26,7 +26,7 @@ USAGE, CONFIGURATION, DEPENDENCY, INPUT = 2, 3, 4, 1
 
 @pytest.fixture
 def bad(tmp_path: Path, catalog: tuple[Recording, ...]) -> dict[str, Path]:
-    """Files that cannot be tracks, by the reason that is given."""
+    """Files that cannot become tracks, by the reason that is reported."""
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "empty.ogg").touch()
@@ -48,7 +48,7 @@ REASONS = {
 }
 
 
-def test_a_bad_file_is_one_line_with_its_reason(stocked: Airtrace, bad: dict[str, Path]) -> None:
+def test_a_bad_file_is_reported_in_one_line_with_its_reason(stocked: Airtrace, bad: dict[str, Path]) -> None:
     with stocked.running():
         before = stocked.json("tracks", "list")
         for name, (_, words) in REASONS.items():
@@ -61,12 +61,12 @@ def test_a_bad_file_is_one_line_with_its_reason(stocked: Airtrace, bad: dict[str
 
         scanned = stocked("scan", *bad.values(), exits=INPUT)
         *lines, last = scanned.err.splitlines()
-        assert (len(lines), last) == (len(bad), "nothing of the catalog was recognised")
+        assert (len(lines), last) == (len(bad), "no track of the catalog was recognized")
         assert sum(line.startswith("airtrace: ") for line in lines) == len(bad) - 1, "silence can be scanned"
         assert stocked.json("tracks", "list") == before
 
 
-def test_what_is_left_of_a_truncated_file_is_used(stocked: Airtrace, unknown: Recording, tmp_path: Path) -> None:
+def test_the_rest_of_a_truncated_file_is_used(stocked: Airtrace, unknown: Recording, tmp_path: Path) -> None:
     whole = unknown.path.read_bytes()
     torn = tmp_path / f"torn{unknown.path.suffix}"
     torn.write_bytes(whole[: len(whole) // 2])
@@ -75,7 +75,7 @@ def test_what_is_left_of_a_truncated_file_is_used(stocked: Airtrace, unknown: Re
     assert 5 < track["duration_s"] < unknown.duration_s - 5
 
 
-def test_a_directory_with_some_bad_files_gives_its_good_ones(
+def test_the_good_files_of_a_directory_with_bad_ones_are_added(
     airtrace: Airtrace, bad: dict[str, Path], catalog: tuple[Recording, ...]
 ) -> None:
     folder = bad["empty"].parent
@@ -105,7 +105,7 @@ def test_the_same_file_twice_is_one_track(airtrace: Airtrace, unknown: Recording
         assert len(airtrace.json("tracks", "list")) == 1
 
 
-def test_a_missing_path_is_said_and_the_others_are_added(
+def test_a_missing_path_is_reported_and_the_others_are_added(
     airtrace: Airtrace, unknown: Recording, tmp_path: Path
 ) -> None:
     missing = tmp_path / "missing.ogg"
@@ -118,7 +118,7 @@ def test_a_missing_path_is_said_and_the_others_are_added(
     assert [bool(row["error"]) for row in scanned] == [True, False]
 
 
-def test_names_that_are_no_unicode_or_would_steer_a_terminal_do_no_harm(
+def test_names_that_are_not_unicode_or_hold_control_codes_do_no_harm(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     names = [b"caf\xe9.ogg", b"\x1b[31mred[bold].ogg", b"two\nlines.ogg"]
@@ -144,7 +144,9 @@ def test_broken_streams_are_gaps_with_their_reasons_beside_a_good_one(
     with (
         on_air(music, music) as good,
         on_air(excerpt(catalog[1], 5, 6)) as ending,
-        stalling(excerpt(catalog[2], 5, 2)) as stalled,  # less than it stalls: its burst must not cover the whole gap
+        stalling(
+            excerpt(catalog[2], 5, 2)
+        ) as stalled,  # shorter than the stall: the burst must not cover the whole gap
         web_page() as page,
         stocked.running() as run,
     ):
@@ -162,7 +164,7 @@ def test_broken_streams_are_gaps_with_their_reasons_beside_a_good_one(
             _assert_seamless(run.get("coverage", stream=name))
 
 
-def test_an_address_of_a_kind_that_is_not_opened_is_refused(stocked: Airtrace, tmp_path: Path) -> None:
+def test_a_url_scheme_that_is_not_supported_is_refused(stocked: Airtrace, tmp_path: Path) -> None:
     with stocked.running():
         for url in ("ftp://radio.example/a.mp3", "file:///etc/passwd", "/etc/passwd", "concat:a|b", "pipe:0"):
             stocked("streams", "add", "radio", url, exits=None).complains("https", code=INPUT)
@@ -177,7 +179,7 @@ def test_an_address_of_a_kind_that_is_not_opened_is_refused(stocked: Airtrace, t
 # Homes and settings
 
 
-def test_a_home_that_cannot_be_used_is_one_line(airtrace: Airtrace, tmp_path: Path) -> None:
+def test_an_unusable_home_is_reported_in_one_line(airtrace: Airtrace, tmp_path: Path) -> None:
     airtrace("tracks", "list")
     file = tmp_path / "file"
     file.write_text("not a directory")
@@ -193,14 +195,14 @@ def test_a_home_that_cannot_be_used_is_one_line(airtrace: Airtrace, tmp_path: Pa
     assert (damaged / "home.json").read_text() == '{"layo'
 
 
-def test_a_second_run_is_told_who_has_the_home_and_the_first_goes_on(stocked: Airtrace) -> None:
+def test_a_second_run_reports_which_process_uses_the_home_and_the_first_continues(stocked: Airtrace) -> None:
     with stocked.running() as run:
         second = stocked("run", "--port", "0", exits=None)
         second.complains("airtrace run", str(run.process.pid), str(stocked.home), "stop it", code=DEPENDENCY)
         assert len(stocked.json("tracks", "list")) == 5
 
 
-def test_a_port_that_is_taken_is_said(stocked: Airtrace) -> None:
+def test_a_port_in_use_is_reported(stocked: Airtrace) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -209,7 +211,7 @@ def test_a_port_that_is_taken_is_said(stocked: Airtrace) -> None:
     assert not (stocked.home / "run.json").exists()
 
 
-def test_wrong_settings_are_named(airtrace: Airtrace, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_named(airtrace: Airtrace, tmp_path: Path) -> None:
     yaml = tmp_path / "airtrace.yaml"
     yaml.write_text("api:\n  prot: 80\n")
     for name, value, words in (
@@ -223,14 +225,14 @@ def test_wrong_settings_are_named(airtrace: Airtrace, tmp_path: Path) -> None:
     assert not airtrace.home.exists()
 
 
-def test_an_empty_variable_is_as_none(airtrace: Airtrace) -> None:
+def test_an_empty_variable_counts_as_unset(airtrace: Airtrace) -> None:
     data = airtrace.folder / "data"
     airtrace("tracks", "list", AIRTRACE_HOME="", XDG_DATA_HOME=str(data), HOME=str(airtrace.folder))
     assert not (airtrace.folder / "home.json").exists(), "the current directory became the home"
     assert list(airtrace.folder.rglob("home.json"))
 
 
-def test_wrong_usage_is_one_line_that_names_the_help(airtrace: Airtrace) -> None:
+def test_wrong_usage_is_one_line_that_points_to_the_help(airtrace: Airtrace) -> None:
     for arguments, words in {
         ("strams",): "Did you mean",
         ("tracks", "add"): "airtrace tracks add --help",
@@ -244,7 +246,7 @@ def test_wrong_usage_is_one_line_that_names_the_help(airtrace: Airtrace) -> None
     assert not airtrace.home.exists()
 
 
-def test_servers_that_are_not_there_are_named_without_their_passwords(airtrace: Airtrace) -> None:
+def test_unreachable_servers_are_named_without_their_passwords(airtrace: Airtrace) -> None:
     dsn = f"postgresql://airtrace:secret@127.0.0.1:{_closed_port()}/airtrace"
     milvus, kafka = f"http://127.0.0.1:{_closed_port()}", f"127.0.0.1:{_closed_port()}"
     line = airtrace("matches", exits=None, AIRTRACE_DATABASE__DSN=dsn).complains("PostgreSQL", code=DEPENDENCY)
@@ -259,7 +261,7 @@ def test_servers_that_are_not_there_are_named_without_their_passwords(airtrace: 
 # Crashes
 
 
-def test_a_killed_monitor_goes_on_where_it_was(stocked: Airtrace, catalog: tuple[Recording, ...]) -> None:
+def test_a_killed_monitor_continues_where_it_was(stocked: Airtrace, catalog: tuple[Recording, ...]) -> None:
     length_s = 55.0
     music = excerpt(catalog[0], 0, length_s)
     with on_air(music, music) as station:
@@ -268,7 +270,7 @@ def test_a_killed_monitor_goes_on_where_it_was(stocked: Airtrace, catalog: tuple
             killed.wait_for(lambda: killed.get("matches", state="open"))
             killed.kill()
             assert [line for line in stocked.left() if "postgres" in line], "its PostgreSQL was to be an orphan"
-        # What would serve others is gone with it, but says so still.
+        # The file that says where it serves is still there.
         assert (stocked.home / "run.json").exists()
         with stocked.running() as run:
             assert run.events("postgres.orphan_stopped")
@@ -286,11 +288,11 @@ def test_a_killed_monitor_goes_on_where_it_was(stocked: Airtrace, catalog: tuple
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_what_a_registration_has_done_is_kept_when_it_is_broken_off(
+def test_an_interrupted_registration_keeps_what_it_has_added(
     airtrace: Airtrace, catalog: tuple[Recording, ...], unknown: Recording, number: int
 ) -> None:
     copies = [airtrace.folder / f"{n}.ogg" for n in range(60)]
-    for n, copy in enumerate(copies):  # each another sound, so that there is work for a while
+    for n, copy in enumerate(copies):  # different sounds, so that there is work for a while
         copy.write_bytes(unknown.path.read_bytes()[: 200_000 + 5_000 * n])
     paths = [*(track.path for track in catalog), *copies]
     broken = airtrace.start("tracks", "add", *paths)
@@ -312,18 +314,18 @@ def test_what_a_registration_has_done_is_kept_when_it_is_broken_off(
     assert {match["track"]["source"] for match in scanned["matches"]} == {str(track.path) for track in catalog}
 
 
-def test_commands_that_come_at_once_wait_for_one_another(stocked: Airtrace) -> None:
+def test_simultaneous_commands_wait_for_one_another(stocked: Airtrace) -> None:
     with stocked.running() as run:
-        run.kill()  # what says where it serves is left behind, and is not to be believed
+        run.kill()  # the file that says where it serves is left behind, and is wrong
     commands = [stocked.start("tracks", "list", "--json") for _ in range(2)]
     for command in commands:
         assert command.process.wait(COMMAND_S) == 0, command.log
         assert len(json.loads(command.out)) == 5
 
 
-def test_a_command_whose_monitor_is_killed_meanwhile_says_so(stocked: Airtrace, unknown: Recording) -> None:
+def test_a_command_whose_monitor_is_killed_reports_it(stocked: Airtrace, unknown: Recording) -> None:
     copies = [stocked.folder / f"{n}.ogg" for n in range(30)]
-    for n, copy in enumerate(copies):  # each another sound, so that there is work for a while
+    for n, copy in enumerate(copies):  # different sounds, so that there is work for a while
         copy.write_bytes(unknown.path.read_bytes()[: 200_000 + 5_000 * n])
     with stocked.running() as run:
         adding = stocked.start("tracks", "add", *copies)
@@ -346,7 +348,7 @@ def _newest_is_covered(run: Running) -> bool:
 
 
 def _assert_seamless(rows: list[dict[str, Any]]) -> None:
-    """Every moment is covered or in a gap with a reason, and only once; the newest comes first."""
+    """Every moment is covered or in a gap with a reason, exactly once; the newest comes first."""
     assert rows
     for later, earlier in pairwise(rows):
         assert later["start"] == earlier["end"]
@@ -361,7 +363,7 @@ def _closed_port() -> int:
 
 
 def _unwritable(folder: Path) -> Path:
-    """A home that cannot be made, also by root."""
+    """A home that cannot be created, not even by root."""
     if os.geteuid() == 0:
         return Path("/proc/airtrace")
     locked = folder / "locked"

@@ -1,4 +1,4 @@
-"""`airtrace calibrate` as a user has it: what is in force, kept from one command to the next, and what it refuses."""
+"""`airtrace calibrate` for a user: its threshold lasts from one command to the next; bad input is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import Airtrace
 from tests.acceptance.sound import excerpt, write_wav
 
@@ -48,7 +48,7 @@ def test_a_calibration_outlives_the_process_that_made_it(
     assert stocked.json("scan", short)[0]["matches"] == [match]
 
 
-def test_what_cannot_be_calibrated_is_one_clear_line(stocked: Airtrace, unheard: Path) -> None:
+def test_unusable_recordings_are_reported_in_one_clear_line(stocked: Airtrace, unheard: Path) -> None:
     done = stocked("calibrate", unheard, exits=INPUT)
     assert done.err.splitlines()[0].startswith("1/1 unknown.wav: ")
     assert "min of sound" in done.err.splitlines()[1]

@@ -1,4 +1,4 @@
-"""`airtrace scan --results` and `airtrace evaluate` on recordings of which it is known what is in them."""
+"""`airtrace scan --results` and `airtrace evaluate` on recordings of known content."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import Airtrace
 from tests.acceptance.sound import excerpt, write_wav
 
@@ -17,7 +17,7 @@ INPUT = 1
 
 @pytest.fixture
 def recordings(tmp_path: Path, catalog: tuple[Recording, ...], unknown: Recording) -> Path:
-    """One recording with two plays between the unknown, and one of the unknown alone."""
+    """One recording with two plays between unknown music, and one of unknown music alone."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     other = excerpt(unknown, 5, 8)
@@ -66,7 +66,9 @@ def test_a_scan_and_its_table_are_scored_alike_with_and_without_airtrace_run(
     assert alone.err.splitlines() == ["1/2 alien.wav: 0 found in 0:20", "2/2 mixed.wav: 2 found in 0:43"]
 
 
-def test_what_cannot_be_evaluated_is_one_clear_line(airtrace: Airtrace, recordings: Path, truth: Path) -> None:
+def test_what_cannot_be_evaluated_is_reported_in_one_clear_line(
+    airtrace: Airtrace, recordings: Path, truth: Path
+) -> None:
     absent = airtrace("evaluate", recordings / "alien.wav", truth, exits=None)
     absent.complains("truth: mixed.wav is not among the recordings", code=INPUT)
     swapped = airtrace("evaluate", truth, recordings / "alien.wav", exits=None)

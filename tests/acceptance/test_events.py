@@ -1,4 +1,4 @@
-"""Other systems are told over Kafka of every match that PostgreSQL has, in order, whoever is killed meanwhile."""
+"""Kafka gets an event for every match that PostgreSQL has, in order, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAITING = "select count(*) from outbox"
 
 
 async def _told(settings: KafkaSettings) -> list[Event]:
-    """All of the topic, each partition in its order."""
+    """All events of the topic, each partition in its order."""
     told: list[Event] = []
     for message in await messages(settings, settings.matches_topic):
         told.append(Event.model_validate_json(message.value))
@@ -30,14 +30,14 @@ async def _told(settings: KafkaSettings) -> list[Event]:
 
 
 def _once(told: list[Event]) -> list[Event]:
-    """Without what came twice, as the id tells."""
+    """Without duplicates, by their id."""
     seen: dict[Any, Event] = {}
     for event in told:
         assert seen.setdefault(event.id, event) == event, "an id stands for one event"
     return list(seen.values())
 
 
-def test_every_match_is_told_from_its_opening_to_its_end_though_workers_are_killed(
+def test_every_match_has_events_from_its_opening_to_its_end_although_workers_are_killed(
     stage: Stage, broadcast: Broadcast, chance: random.Random
 ) -> None:
     first, second = stage.worker(), stage.worker()

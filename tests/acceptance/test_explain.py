@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import Airtrace
 from tests.acceptance.sound import excerpt, on_air, silence, write_wav
 
@@ -52,7 +52,7 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     assert all("llr too low: " in each["reason"] for each in other["hypotheses"])
 
 
-def test_silence_is_said_and_leaves_nothing_to_draw(stocked: Airtrace, mixed: Path, tmp_path: Path) -> None:
+def test_silence_is_reported_and_leaves_nothing_to_draw(stocked: Airtrace, mixed: Path, tmp_path: Path) -> None:
     said = stocked("explain", mixed, "--at", "25", "--for", 3, "--png", tmp_path / "none.png")
     assert said.out.splitlines() == ["silence, which is never searched", "silent: 7 of 7 segments"]
     assert said.err == f"did not draw {tmp_path / 'none.png'}: there is no hypothesis to draw\n"
@@ -86,13 +86,13 @@ def test_a_moment_of_a_stream_is_explained_while_it_is_monitored(
     assert alone["hypotheses"][0]["verdict"] == "play", "the log is there without a monitor that runs"
 
 
-def test_what_cannot_be_explained_is_one_clear_line(stocked: Airtrace, mixed: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_explained_is_reported_in_one_clear_line(stocked: Airtrace, mixed: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.mp3").write_text("no audio")
     for arguments, words, code in (
         ((mixed, "--at", "noon"), ("'noon'", "83.5 or 1:23.5"), USAGE),
         ((mixed, "--at", "60"), ("mixed.wav", "ends before 60.0 s"), INPUT),
         ((mixed, "--at", "12", "--track", 77), ("no track 77",), INPUT),
-        ((mixed, "--at", "12", "--png", tmp_path / "none" / "a.png"), ("a.png", "name another file"), INPUT),
+        ((mixed, "--at", "12", "--png", tmp_path / "none" / "a.png"), ("a.png", "choose another file"), INPUT),
         ((tmp_path / "notes.mp3", "--at", "1"), ("notes.mp3",), INPUT),
         ((tmp_path, "--at", "1"), (str(tmp_path),), INPUT),
         (("radio", "--at", "83.5"), ("'83.5'", "14:03:07"), USAGE),

@@ -1,4 +1,4 @@
-"""Families through the installed commands: they are seen where tracks are, and named where one is recognised."""
+"""Families through the installed commands: shown with tracks, and with the match of any of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import Airtrace
 from tests.acceptance.sound import excerpt, write_wav
 

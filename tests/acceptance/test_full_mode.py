@@ -1,4 +1,4 @@
-"""`airtrace ingest`, `worker` and `api` as processes of their own over Kafka say what `airtrace run` says."""
+"""`airtrace ingest`, `worker` and `api` as separate processes over Kafka report what `airtrace run` reports."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import httpx2
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from monitor.local import postgres
 from tests.acceptance.command import PATIENCE, Airtrace
 from tests.acceptance.sound import at_s, excerpt, on_air
 
-SAME_S = 0.5  # the two listeners have clocks of their own, which agree within the jitter of their connections
+SAME_S = 0.5  # the two readers have separate clocks, which agree within the jitter of their connections
 NEAR_S = 1.0
 
 
 @pytest.fixture
 def servers(tmp_path: Path, kafka: str) -> Iterator[dict[str, str]]:
-    """Settings that name a PostgreSQL, a Milvus and a Kafka of this test alone."""
+    """Settings of a PostgreSQL, a Milvus and Kafka topics for this test alone."""
     own = uuid.uuid4().hex[:12]
     with (
         start_blocking_portal() as portal,
@@ -47,8 +47,8 @@ def test_full_mode_gives_the_same_matches_as_airtrace_run(
     full = Airtrace(tmp_path / "no home", tmp_path, {**PATIENCE, **servers})
     assert f"{len(catalog)} added" in full("tracks", "add", *(track.path for track in catalog)).out
     # The unknown music goes first: one of the two connects later, and may hear less of it.
-    programme = (excerpt(unknown, 10, 6), excerpt(catalog[0], 20, 10), excerpt(catalog[3], 30, 10))
-    with on_air(*programme) as station, stocked.running() as run:
+    program = (excerpt(unknown, 10, 6), excerpt(catalog[0], 20, 10), excerpt(catalog[3], 30, 10))
+    with on_air(*program) as station, stocked.running() as run:
         full("streams", "add", "radio", station.url)
         worker = full.start("worker")
         worker.wait_for(lambda: worker.events("kafka.assigned"))
@@ -81,6 +81,6 @@ def test_full_mode_gives_the_same_matches_as_airtrace_run(
 
 
 def _offset_s(match: dict[str, Any], begins_s: float) -> float:
-    """Position in the track at the broadcast's second 0: where a match begins is left out of it."""
+    """Position in the track at second 0 of the broadcast, which does not depend on where the match begins."""
     offset_s: float = match["track_start_s"] - begins_s
     return offset_s

@@ -1,4 +1,4 @@
-"""Ingest processes that are killed, paused or cut off: others take over in time, no stream is heard by two at once."""
+"""Ingest processes are killed, paused or cut off: others take over in time, and no stream is read by two at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from monitor.demo.station import Station
 from monitor.local import servers
 from monitor.storage.storage import open_storage
@@ -46,7 +46,7 @@ STATE = "select stream_id, epoch, holder, expires_at > now() as good from leases
 
 @dataclass
 class Site:
-    """A station, a database with streams of it, a Kafka, and processes that listen."""
+    """A database with streams of a station, a Kafka, and ingest processes."""
 
     airtrace: Airtrace
     dsn: str
@@ -57,12 +57,12 @@ class Site:
         return self.airtrace.start("ingest")
 
     def leases(self) -> dict[int, tuple[int, uuid.UUID | None]]:
-        """Epoch and holder of each stream; no holder where the lease has run out."""
+        """Epoch and holder of each stream; no holder if the lease has expired."""
         rows = asyncio.run(_rows(self.dsn, STATE))
         return {row["stream_id"]: (row["epoch"], row["holder"] if row["good"] else None) for row in rows}
 
     def shares(self) -> list[int]:
-        """How many streams each holder has, the fewest first."""
+        """The number of streams of each holder, in ascending order."""
         holders = [holder for _, holder in self.leases().values() if holder is not None]
         return sorted(holders.count(holder) for holder in set(holders))
 
@@ -70,18 +70,18 @@ class Site:
         until(truth, seconds, lambda: f"{self.leases()} {[process.log[-2000:] for process in processes]}")
 
     def records(self) -> dict[int, list[Record]]:
-        """All that was published, by stream, in the order of the log."""
+        """Everything published, by stream, in the order of the log."""
         streams: dict[int, list[Record]] = {}
         for record in asyncio.run(published_records(self.kafka)):
             streams.setdefault(record.stream_id, []).append(record)
         return streams
 
     def newest(self, stream: int) -> int:
-        """Clock at the end of the newest window."""
+        """Stream clock at the end of the newest window."""
         return max((each.end for each in self.records().get(stream, ()) if isinstance(each, Window)), default=0)
 
     def until_all_go_on(self, *processes: Running) -> None:
-        """Each stream has windows that it does not have now."""
+        """Waits until each stream has new windows."""
         since = {stream: self.newest(stream) for stream in range(1, STREAMS + 1)}
         self.until(lambda: all(self.newest(stream) > end for stream, end in since.items()), *processes)
 
@@ -95,7 +95,7 @@ async def _rows(dsn: str, query: str) -> list[asyncpg.Record]:
 
 
 def accepted(records: list[Record]) -> list[Record]:
-    """What a worker takes: nothing of an epoch that is older than one it has seen."""
+    """The records that a worker takes: none of an epoch older than one it has seen."""
     taken: list[Record] = []
     for record in records:
         if not taken or record.epoch >= taken[-1].epoch:
@@ -104,7 +104,7 @@ def accepted(records: list[Record]) -> list[Record]:
 
 
 def assert_heard_by_one_at_a_time(records: list[Record]) -> None:
-    """Epochs only rise, and no two windows that a worker takes are of the same moment."""
+    """Epochs only rise, and no two windows that a worker takes overlap."""
     taken = accepted(records)
     assert [record.epoch for record in taken] == sorted(record.epoch for record in taken)
     windows = [record for record in taken if isinstance(record, Window)]
@@ -123,7 +123,7 @@ async def _prepare(dsn: str, url: str) -> None:
 
 @pytest.fixture
 def station(catalog: tuple[Recording, ...]) -> Iterator[Station]:
-    """More of it than any test needs."""
+    """Broadcasts for longer than any test needs."""
     with on_air(np.tile(excerpt(catalog[0], 0, 50), (8, 1))) as station:
         yield station
 
@@ -191,7 +191,7 @@ def test_the_streams_of_a_killed_ingest_are_taken_over_within_the_lease(site: Si
     print(f"taken over after {took_s:.1f} s with a lease of {LEASE_S:.0f} s")
 
 
-def test_a_paused_ingest_loses_its_streams_and_publishes_nothing_of_them_when_it_goes_on(site: Site) -> None:
+def test_a_paused_ingest_loses_its_streams_and_publishes_nothing_of_them_when_it_continues(site: Site) -> None:
     one, two = site.ingest(), site.ingest()
     site.until(lambda: site.shares() == [2, 2], one, two)
     site.until_all_go_on(one, two)
@@ -216,7 +216,7 @@ def test_a_paused_ingest_loses_its_streams_and_publishes_nothing_of_them_when_it
 
 
 @pytest.mark.parametrize("lease_s", [LONG_LEASE_S])
-def test_on_sigterm_streams_are_given_up_at_once_and_all_that_was_heard_is_published(site: Site) -> None:
+def test_on_sigterm_streams_are_released_at_once_and_all_their_audio_is_published(site: Site) -> None:
     one, two = site.ingest(), site.ingest()
     site.until(lambda: site.shares() == [2, 2], one, two)
     site.until_all_go_on(one, two)

@@ -1,4 +1,4 @@
-"""`make full`: every part and server is a process of its own; what dies comes again, and Ctrl-C leaves nothing."""
+"""`make full`: every part and server is a process; what dies is restarted, and Ctrl-C leaves nothing running."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STOP_S = 90.0
 
 @pytest.fixture
 def full(airtrace: Airtrace, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """It, and where it says what it does."""
+    """Its process, and the file with its output."""
     if not servers.has_milvus():
         pytest.skip("no Milvus server: pip install milvus==2.3.5")
     settings = {"AIRTRACE_FULL_HOME": str(tmp_path / "full")}
@@ -79,7 +79,7 @@ def _pid(said: Path, name: str) -> int:
 
 
 def _exported(file: Path) -> dict[str, str]:
-    """What a shell has that reads it; nobody else may read it."""
+    """The variables of a shell that reads the file, which only its owner may read."""
     assert file.stat().st_mode & 0o077 == 0
     pairs = (line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
     return {name: value.strip("'") for name, value in pairs}

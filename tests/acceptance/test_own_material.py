@@ -1,4 +1,4 @@
-"""Own music and an own stream through the installed commands, with and without a running `airtrace run`."""
+"""A user's own music and stream through the installed commands, with and without a running `airtrace run`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from tests.acceptance.command import Airtrace, Running
 from tests.acceptance.sound import at_s, excerpt, on_air, write_wav
 
 NEAR_S = 1.0
 
 
-def test_own_music_and_an_own_stream_in_five_lines(
+def test_a_users_own_music_and_stream_take_five_commands(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     album = tmp_path / "album"
@@ -50,7 +50,7 @@ def test_own_music_and_an_own_stream_in_five_lines(
     assert (stream["name"], stream["url"]) == ("radio", station.url)
 
 
-def test_a_track_is_recognised_within_seconds_of_being_added_and_not_once_it_is_deleted(
+def test_a_track_is_recognized_within_seconds_of_being_added_and_not_after_it_is_deleted(
     stocked: Airtrace, unknown: Recording
 ) -> None:
     length_s = 55
@@ -98,7 +98,7 @@ def test_streams_and_tracks_are_listed_and_removed(stocked: Airtrace, catalog: t
         assert stocked("tracks", "list", "no such title").err == "no track matches 'no such title'\n"
 
 
-def test_streams_and_tracks_are_kept_without_a_monitor_that_runs(stocked: Airtrace) -> None:
+def test_streams_and_tracks_are_kept_without_a_running_monitor(stocked: Airtrace) -> None:
     stocked("streams", "add", "radio", "http://127.0.0.1:9/")
     tracks = stocked.json("tracks", "list")
     stocked("tracks", "delete", tracks[0]["id"])
@@ -110,7 +110,7 @@ def test_streams_and_tracks_are_kept_without_a_monitor_that_runs(stocked: Airtra
 
 
 @pytest.mark.parametrize("with_run", [True, False], ids=["with airtrace run", "without"])
-def test_a_scan_says_where_in_a_recording_a_track_is_and_nothing_of_what_is_unknown(
+def test_a_scan_reports_where_a_track_is_in_a_recording_and_nothing_about_unknown_music(
     stocked: Airtrace, catalog: tuple[Recording, ...], unknown: Recording, tmp_path: Path, with_run: bool
 ) -> None:
     known, other = catalog[2], excerpt(unknown, 5, 8)
@@ -134,7 +134,7 @@ def test_a_scan_says_where_in_a_recording_a_track_is_and_nothing_of_what_is_unkn
     assert table.err.splitlines() == ["1/2 mixed [take 1].wav: 1 found in 0:31", "2/2 alien.wav: 0 found in 0:20"]
 
 
-def test_what_a_stopped_monitor_has_found_is_still_told(stocked: Airtrace, catalog: tuple[Recording, ...]) -> None:
+def test_matches_of_a_stopped_monitor_are_still_listed(stocked: Airtrace, catalog: tuple[Recording, ...]) -> None:
     with on_air(excerpt(catalog[2], 5, 40)) as station, stocked.running() as run:
         stocked("streams", "add", "radio", station.url)
         opened = run.wait_for(lambda: run.get("matches", state="open"))[0]
@@ -150,7 +150,7 @@ def test_what_a_stopped_monitor_has_found_is_still_told(stocked: Airtrace, catal
     stocked("matches", "--stream", "rádio", exits=None).complains("there is no stream named 'rádio'", code=1)
 
 
-def test_an_empty_home_says_what_to_do(airtrace: Airtrace) -> None:
+def test_with_an_empty_home_commands_say_what_to_do(airtrace: Airtrace) -> None:
     with airtrace.running():
         for command, said in {
             ("tracks", "list"): "no tracks yet: airtrace tracks add FILE...",
@@ -174,7 +174,7 @@ def _perhaps_running(airtrace: Airtrace, with_run: bool) -> Iterator[None]:
 
 
 def _covered_s(run: Running) -> float:
-    """How much has been listened to so far."""
+    """Seconds of coverage so far."""
     rows = [row for row in run.get("coverage") if row["state"] == "covered"]
     return sum(
         (datetime.fromisoformat(row["end"]) - datetime.fromisoformat(row["start"])).total_seconds() for row in rows

@@ -1,4 +1,4 @@
-"""Manifests, reports and what happens around a registration, through the installed command."""
+"""Manifests, reports, and registrations that are disturbed, through the installed command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INPUT = 1
 ENDING_S = 60
 
 
-def test_a_manifest_registers_what_is_right_and_reports_each_row(
+def test_a_manifest_registers_valid_rows_and_reports_each(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "Ünï 🎵.ogg").symlink_to(catalog[0].path)
@@ -62,7 +62,7 @@ def test_a_manifest_registers_what_is_right_and_reports_each_row(
     assert airtrace("catalog", "verify").err == "the index matches the catalog\n"
 
 
-def test_a_manifest_that_cannot_be_used_is_a_row_and_the_files_beside_it_are_added(
+def test_an_unusable_manifest_is_one_row_of_the_report_and_other_files_are_added(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "list.csv").write_text("title,artist\nNight,The Owls\n")
@@ -71,7 +71,7 @@ def test_a_manifest_that_cannot_be_used_is_a_row_and_the_files_beside_it_are_add
     assert (bad["reason"], good["status"]) == ("columns", "added")
 
 
-def test_a_file_that_changes_while_it_is_read_fails_its_row_only(
+def test_a_file_that_changes_while_it_is_read_fails_alone(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     growing = tmp_path / "growing.wav"
@@ -98,7 +98,7 @@ def test_a_file_that_changes_while_it_is_read_fails_its_row_only(
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.deep)])
-def test_a_registration_that_is_killed_at_any_moment_is_ended_by_the_next(
+def test_a_registration_killed_at_any_moment_is_completed_by_the_next(
     airtrace: Airtrace, catalog: tuple[Recording, ...], tmp_path: Path, seed: int
 ) -> None:
     drawn = random.Random(seed)
@@ -107,7 +107,7 @@ def test_a_registration_that_is_killed_at_any_moment_is_ended_by_the_next(
         write_wav(piece, excerpt(catalog[number % 3], number // 3 * 12, 12))
     for _ in range(3):
         adding = airtrace.start("tracks", "add", *pieces)
-        if drawn.random() < 0.8:  # else before the first is there
+        if drawn.random() < 0.8:  # otherwise before the first is added
             n_lines = drawn.randrange(1, 6)
             adding.wait_for(lambda adding=adding, n=n_lines: f"{n}/12" in adding.log or adding.process.poll() == 0)
         with suppress(subprocess.TimeoutExpired):

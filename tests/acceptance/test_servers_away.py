@@ -1,4 +1,4 @@
-"""While Kafka, PostgreSQL or Milvus is away the workers wait; when it is back, nothing is lost and nothing doubled."""
+"""While Kafka, PostgreSQL or Milvus is away, workers wait; afterwards nothing is lost and nothing is duplicated."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _away(stage: Stage, server: Server, broadcast: Broadcast, chance: random.Ran
         feed.wait_for(chance.uniform(0.2, 0.5))
         try:
             server.kill() if how == "killed" else server.stop()
-            time.sleep(AWAY_S)  # what is tried, not what is waited for
+            time.sleep(AWAY_S)  # the outage itself, not a wait for something
         finally:
             server.start()
     stage.wait_until_done(broadcast)
-    stage.stop()  # each must still be there, and end with exit code 0
+    stage.stop()  # each must still run, and end with exit code 0

@@ -1,4 +1,4 @@
-"""PANNs through the installed commands: model files, audio search, and what a station sounds like and resembles."""
+"""PANNs through the installed commands: model files, audio search, labels and similar matches of a station."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.command import Airtrace, until
 from tests.acceptance.sound import on_air, write_wav
 from tests.songs import written
 
-pytestmark = pytest.mark.timeout(1200)  # torch is loaded several times, on what is left of two cores
+pytestmark = pytest.mark.timeout(1200)  # torch is loaded several times, on a busy machine
 
 SETTING, INPUT = 3, 1
 LONG_S = 240.0
@@ -41,13 +41,13 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def stereo(pcm: np.ndarray) -> media.Pcm:
-    """32 kHz PCM as a station's programme."""
+    """32 kHz PCM in the format of a station's program."""
     at = np.arange(round(len(pcm) / 32_000 * media.RATE_HZ)) * 32_000 / media.RATE_HZ
     sound = np.interp(at, np.arange(len(pcm)), pcm / 32768).astype(np.float32)
     return np.repeat(sound[:, None], media.CHANNELS, axis=1)
 
 
-def test_models_are_listed_and_a_file_that_is_not_the_published_one_is_refused(
+def test_models_are_listed_and_a_file_other_than_the_published_one_is_refused(
     airtrace: Airtrace, tmp_path: Path
 ) -> None:
     rows = {row["name"]: row for row in airtrace.json("models")["models"]}
@@ -70,10 +70,12 @@ def test_models_are_listed_and_a_file_that_is_not_the_published_one_is_refused(
     path.write_bytes(b"half of it")
     listed = airtrace("models", exits=INPUT)
     assert "incomplete" in listed.out
-    airtrace("models", "fetch", "panns", exits=None).complains("not the file that was published", code=SETTING)
+    airtrace("models", "fetch", "panns", exits=None).complains("is not the published file", code=SETTING)
 
 
-def test_without_the_checkpoint_a_search_says_what_to_do_and_all_else_works(stocked: Airtrace, tmp_path: Path) -> None:
+def test_without_the_checkpoint_a_search_says_what_to_do_and_everything_else_works(
+    stocked: Airtrace, tmp_path: Path
+) -> None:
     clip = written(tmp_path / "clip.wav", panns.tune(1, 2.0))
     stocked("similar", clip, exits=None).complains("airtrace models fetch panns", code=INPUT)
     assert stocked.json("similar") == stocked.json("sounds") == []
@@ -81,7 +83,7 @@ def test_without_the_checkpoint_a_search_says_what_to_do_and_all_else_works(stoc
     assert stocked.json("scan", clip)[0]["error"] is None
 
 
-def test_a_station_is_labelled_and_what_it_resembles_is_reviewed(
+def test_a_station_is_labeled_and_a_similar_match_is_reviewed(
     airtrace: Airtrace, panns_checkpoint: Path, tmp_path: Path
 ) -> None:
     airtrace.settings = {"AIRTRACE_PANNS__CHECKPOINT": str(panns_checkpoint), "AIRTRACE_PANNS__DEVICE": "cpu"}
@@ -89,7 +91,7 @@ def test_a_station_is_labelled_and_what_it_resembles_is_reviewed(
     babble = written(tmp_path / "babble.wav", panns.babble(41, 10.0))
     effect = written(tmp_path / "effect.wav", panns.tune(41, 20.0)[:25_000])
     another = panns.tune(61, 40.0, root_hz=104.0, note_s=0.61)
-    programme = [stereo(each) for each in (panns.babble(61), another)]
+    program = [stereo(each) for each in (panns.babble(61), another)]
     with airtrace.running() as run:
         assert "2 added" in airtrace("tracks", "add", tune, babble).out
         assert {"panns"} < set(airtrace.json("tracks", "list")[0]["detectors"])
@@ -100,7 +102,7 @@ def test_a_station_is_labelled_and_what_it_resembles_is_reviewed(
         assert "sounds like" in table.err
 
         until(lambda: run.events("panns.loaded"), LONG_S, lambda: run.log)
-        with on_air(*programme) as station:
+        with on_air(*program) as station:
             airtrace("streams", "add", "radio", station.url)
             until(lambda: run.get("similar"), LONG_S, lambda: run.log)
         (similar,) = airtrace.json("similar", "--review", "pending")
@@ -109,7 +111,7 @@ def test_a_station_is_labelled_and_what_it_resembles_is_reviewed(
         airtrace("review", similar["id"], "confirmed", "--note", "a cover")
         (reviewed,) = airtrace.json("similar", "--review", "confirmed")
         assert reviewed["note"] == "a cover"
-        plays = [*airtrace.json("matches"), *airtrace.json("alerts")]  # noise in syllables may have one
+        plays = [*airtrace.json("matches"), *airtrace.json("alerts")]  # the babble may match
         assert "tune" not in {each["track"]["title"] for each in plays}
     assert not run.events("panns.off")
 

@@ -1,4 +1,4 @@
-"""`airtrace topics` makes the topics, says what is wrong with them, and ends as it is documented to."""
+"""`airtrace topics` creates the topics, reports what is wrong with them, and has the documented exit codes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _make(settings: KafkaSettings, **config: str) -> None:
         await admin.close()
 
 
-def test_topics_are_missing_then_made_then_there(full: Airtrace, topics: KafkaSettings) -> None:
+def test_topics_are_missing_then_created_then_present(full: Airtrace, topics: KafkaSettings) -> None:
     missing = full("topics", "check", exits=None)
     assert missing.code == 3
     assert missing.out.count("missing") == 3
@@ -77,7 +77,7 @@ def test_a_limit_that_would_lose_windows_is_named_and_ingest_refuses_to_start(
     full("topics", "check", AIRTRACE_INGEST__WINDOW_S="1")  # shorter windows fit
 
 
-def test_what_only_differs_from_the_settings_is_told(full: Airtrace) -> None:
+def test_differences_from_the_settings_are_reported(full: Airtrace) -> None:
     full("topics", "create")
     told = full("topics", "check", exits=None, AIRTRACE_KAFKA__PARTITIONS="16", AIRTRACE_KAFKA__RETENTION_H="48")
     assert told.code == 3
@@ -86,9 +86,9 @@ def test_what_only_differs_from_the_settings_is_told(full: Airtrace) -> None:
     assert "retention.ms is 86400000, must be 172800000 or more" in told.err
 
 
-def test_no_broker_and_no_address_have_exit_codes_of_their_own(full: Airtrace) -> None:
+def test_no_broker_and_no_address_have_different_exit_codes(full: Airtrace) -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound but not listening: refuses
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: refuses connections
         address = f"127.0.0.1:{unused.getsockname()[1]}"
         done = full("topics", "check", exits=None, AIRTRACE_KAFKA__BOOTSTRAP=address)
     assert done.code == 4

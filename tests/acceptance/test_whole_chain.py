@@ -1,4 +1,4 @@
-"""All parts as processes, on the air: an ingest and the API are killed, everything is told to stop, and it adds up."""
+"""All parts as processes on a live station: an ingest and the API are killed, and plays and coverage still add up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from ingest.wire import SAMPLE_RATE_HZ, Gap, GapReason, Record
-from monitor.demo.programme import Recording
+from monitor.demo.program import Recording
 from monitor.demo.station import Station
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import Stage
@@ -26,17 +26,17 @@ NEAR_S = 1.0
 SETTINGS = {**PATIENCE, "AIRTRACE_INGEST__LEASE_S": str(LEASE_S)}
 
 
-def test_every_play_is_reported_once_whoever_dies(
+def test_every_play_is_reported_once_whichever_process_dies(
     stage: Stage, catalog: tuple[Recording, ...], unknown: Recording, chance: random.Random
 ) -> None:
-    programme = (
+    program = (
         excerpt(unknown, 10, 7),
         excerpt(catalog[0], 12, 16),
         excerpt(unknown, 30, 8),
         excerpt(catalog[3], 20, 14),
         excerpt(unknown, 20, 14),
     )
-    with on_air(*programme) as station:
+    with on_air(*program) as station:
         api = stage.airtrace.start("api")
         url = _address(api)
         for number in range(STREAMS):
@@ -62,7 +62,7 @@ def test_every_play_is_reported_once_whoever_dies(
     for plays in _plays(stage):
         assert [(title, state) for title, _, _, state in plays] == [(title, "closed") for title in tracks]
         for (_, starts, ends, _), (begins_s, ends_s) in zip(plays, ((7, 23), (31, 45)), strict=True):
-            # What nobody listened to is in no play: a break may take a lease's time from either end.
+            # No play has time without a reader: a takeover may cost a lease's time at either end.
             assert begins_s - NEAR_S <= _heard_s(station, starts) <= begins_s + LEASE_S + full.WINDOW_S + NEAR_S
             assert ends_s + NEAR_S >= _heard_s(station, ends) >= ends_s - LEASE_S - full.WINDOW_S - NEAR_S
     published = asyncio.run(published_records(stage.kafka))
@@ -82,7 +82,7 @@ def _taken_over(ingest: Running) -> set[int]:
 
 
 def _plays(stage: Stage) -> list[list[tuple[str, int, int, str]]]:
-    """Of each stream on the air: title, start, end and state, in order."""
+    """Title, start, end and state of each play, in order, for each stream."""
     found = stage.found().plays
     streams = range(full.STREAMS + 1, full.STREAMS + STREAMS + 1)
     return [[(title, starts, ends, state) for s, title, starts, ends, _, _, state in found if s == n] for n in streams]
@@ -96,7 +96,7 @@ def _coverage(stage: Stage) -> dict[int, list[tuple[int, int, str | None]]]:
 
 
 def _accounted(records: Iterable[Record]) -> list[tuple[int, int, str | None]]:
-    """What the ledger must say of a stream's records, in the order of the log: who lost the stream has no say.
+    """The coverage that a stream's records must give, in the order of the log; records of older epochs do not count.
 
     Who takes over a stream of which nothing was worked off yet begins at its own now: what lies before that is lost.
     """

@@ -1,4 +1,4 @@
-"""Whatever happens to workers, every play is reported once, where it was, and every second is accounted for."""
+"""Whatever happens to workers, every play is reported once, in its place, and every second is accounted for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("clus
 
 
 def test_an_undisturbed_run_finds_what_was_played(broadcast: Broadcast, undisturbed: Found) -> None:
-    """What the other tests compare with is right."""
+    """The reference of the other tests is right."""
     assert undisturbed.coverage == broadcast.coverage
     truth = sorted(broadcast.truth, key=lambda play: (play.stream, play.start_s))
     assert [(play[0], play[1]) for play in undisturbed.plays] == [(play.stream, play.title) for play in truth]
@@ -63,7 +63,7 @@ def test_a_worker_that_is_told_to_stop_beside_another(
     first, second = two_workers(stage)
     with stage.fed(broadcast) as feed:
         feed.wait_for(chance.uniform(0.2, 0.6))
-        first.stop()  # looks at its exit code and the time it takes
+        first.stop()  # checks its exit code and the time it takes
         assert not first.events("worker.batch_left")
         took_over = len(second.events("kafka.assigned"))
         second.wait_for(lambda: len(second.events("kafka.assigned")) >= took_over)
@@ -72,10 +72,10 @@ def test_a_worker_that_is_told_to_stop_beside_another(
     check(stage.found(), broadcast, undisturbed)
 
 
-def test_a_worker_that_is_paused_beyond_its_session_and_goes_on(
+def test_a_worker_that_is_paused_beyond_its_session_and_resumes(
     stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
 ) -> None:
-    """It does not know that another has its streams, and has a batch in hand and records in its buffer."""
+    """It does not know that another has its streams; it has an unfinished batch and records in its buffer."""
     first, second = two_workers(stage)
     with stage.fed(broadcast) as feed:
         feed.wait_for(chance.uniform(0.2, 0.6))
@@ -87,7 +87,7 @@ def test_a_worker_that_is_paused_beyond_its_session_and_goes_on(
             os.kill(first.process.pid, signal.SIGCONT)
     stage.wait_until_done(broadcast)
     first.wait_for(lambda: len(first.events("kafka.assigned")) > 1)
-    # aiokafka tells with a traceback of connections that were closed while it slept: only the exit code counts.
+    # aiokafka logs a traceback for connections that were closed during the pause: only the exit code counts.
     first.process.send_signal(signal.SIGTERM)
     assert first.process.wait(STOP_S) == 0
     stage.workers.remove(first)
@@ -113,9 +113,7 @@ def test_workers_that_come_and_go(
     check(stage.found(), broadcast, undisturbed)
 
 
-def test_records_that_nobody_can_read(
-    stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
-) -> None:
+def test_unreadable_records(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random) -> None:
     first, _ = two_workers(stage)
     poisoned = [str(stream).encode() for stream in range(1, full.STREAMS + 1)]
     with stage.fed(broadcast) as feed:
@@ -133,7 +131,7 @@ def test_records_that_nobody_can_read(
 
 
 def two_workers(stage: Stage) -> tuple[Running, Running]:
-    """Each of which has partitions with streams."""
+    """Starts two workers and waits until each has partitions."""
     first = stage.worker()
     second = stage.worker()
     until(
@@ -145,6 +143,6 @@ def two_workers(stage: Stage) -> tuple[Running, Running]:
 
 
 def partitions(worker: Running) -> list[int]:
-    """That it was given last."""
+    """The partitions of its latest assignment."""
     given = worker.events("kafka.assigned")
     return given[-1]["partitions"] if given else []

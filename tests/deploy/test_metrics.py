@@ -1,4 +1,4 @@
-"""Dashboard, rules and README know the metrics: none that does not exist, none left out, no wrong label."""
+"""Dashboard, rules and README name exactly the metrics that exist, with the right labels."""
 
 import json
 import re
@@ -14,10 +14,10 @@ from prometheus_client.metrics import MetricWrapperBase
 import ingest.metrics
 import monitor.metrics
 
-TARGET = frozenset({"job", "instance"})  # Prometheus puts them on every series
+TARGET = frozenset({"job", "instance"})  # Prometheus adds them to every series
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
-# Not ours: what Prometheus makes itself, and what prometheus-client adds on Linux. Only what we use.
+# Not ours, but used: metrics of Prometheus itself, and of prometheus-client on Linux.
 OTHERS = {
     "up": frozenset[str](),
     "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
@@ -27,7 +27,7 @@ OTHERS = {
 
 
 class Wrong(Exception):
-    """An expression that cannot be about our metrics."""
+    """An expression that does not fit our metrics."""
 
 
 def _metrics() -> list[MetricWrapperBase]:
@@ -36,7 +36,7 @@ def _metrics() -> list[MetricWrapperBase]:
 
 
 def _family(metric: MetricWrapperBase) -> tuple[str, str, str]:
-    """Name as documented, type and meaning."""
+    """Documented name, type and meaning."""
     described = metric.describe()[0]
     suffix = "_total" if described.type == "counter" else ""
     return described.name + suffix, described.type, described.documentation
@@ -157,14 +157,14 @@ def test_every_query_of_the_dashboard_reads_metrics_and_labels_that_exist(deploy
         assert set(re.findall(r"{{(\w+)}}", legend)) <= (labels or set()), f"{panel}: the legend names lost labels"
 
 
-def test_every_query_by_stream_follows_the_choice_of_streams(deploy: Path) -> None:
+def test_every_query_by_stream_uses_the_stream_variable(deploy: Path) -> None:
     for panel, expression, _ in _queries(deploy):
         _, used = _read(expression)
         if any("stream" in SERIES[name] for name in used):
             assert expression.count('stream=~"$stream"') >= len(used), panel
 
 
-def test_the_choice_of_streams_comes_from_a_metric_that_has_them(deploy: Path) -> None:
+def test_the_stream_variable_comes_from_a_metric_with_that_label(deploy: Path) -> None:
     (variable,) = _board(deploy)["templating"]["list"]
     assert variable["name"] == "stream"
     found = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"])
@@ -188,20 +188,20 @@ def test_every_rule_reads_metrics_and_labels_that_exist(deploy: Path) -> None:
         assert named <= (labels or set()), f"{rule['alert']}: the text names lost labels"
 
 
-def test_every_rule_says_how_bad_it_is_and_what_to_do(deploy: Path) -> None:
+def test_every_rule_has_a_severity_and_says_what_to_do(deploy: Path) -> None:
     for rule in _rules(deploy):
         assert rule["labels"].keys() == {"severity"}
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert rule["annotations"].keys() == {"summary", "action"}
 
 
-def test_every_rule_is_tried(deploy: Path) -> None:
+def test_every_rule_has_a_test(deploy: Path) -> None:
     tests = yaml.safe_load((deploy / "prometheus/alerts.test.yml").read_text())["tests"]
     fired = {case["alertname"] for test in tests for case in test["alert_rule_test"] if case["exp_alerts"]}
     assert fired == {rule["alert"] for rule in _rules(deploy)}
 
 
-def test_the_series_that_rules_are_tried_with_exist(deploy: Path) -> None:
+def test_the_series_in_the_tests_of_rules_exist(deploy: Path) -> None:
     tests = yaml.safe_load((deploy / "prometheus/alerts.test.yml").read_text())["tests"]
     series = {given["series"] for test in tests for given in test["input_series"]}
     assert series
@@ -235,6 +235,6 @@ def _row(metric: MetricWrapperBase) -> str:
         ("airtrace_matches_total / airtrace_matches_open", "never matches"),
     ],
 )
-def test_these_tests_see_what_is_wrong(expression: str, told: str) -> None:
+def test_these_tests_find_errors(expression: str, told: str) -> None:
     with pytest.raises(Wrong, match=told):
         _read(expression)

@@ -1,4 +1,4 @@
-"""Prometheus' configuration: promtool takes it, its rules do what they say, and its targets are our services."""
+"""Prometheus' configuration is valid, its rules work, and its targets are our services."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ def config(deploy: Path) -> dict[str, Any]:
     [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts.test.yml")],
     ids=" ".join,
 )
-def test_promtool_is_content(deploy: Path, arguments: tuple[str, ...]) -> None:
+def test_promtool_finds_no_errors(deploy: Path, arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
         ["promtool", *arguments],
         cwd=deploy / "prometheus",
@@ -41,9 +41,7 @@ def test_promtool_is_content(deploy: Path, arguments: tuple[str, ...]) -> None:
     assert "SUCCESS" in done.stdout
 
 
-def test_each_process_of_ours_is_scraped_where_it_serves_its_metrics(
-    config: dict[str, Any], model: dict[str, Any]
-) -> None:
+def test_each_of_our_processes_is_scraped_at_its_metrics_port(config: dict[str, Any], model: dict[str, Any]) -> None:
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     assert jobs.keys() == {f"airtrace-{name}" for name in ("ingest", "worker", "api")}
     for service in ("ingest", "worker"):
@@ -60,7 +58,7 @@ def test_the_rules_are_loaded(config: dict[str, Any], deploy: Path) -> None:
     assert (deploy / "prometheus/alerts.yml").is_file()
 
 
-def test_grafana_knows_how_often_is_scraped(config: dict[str, Any], deploy: Path) -> None:
+def test_grafana_knows_the_scrape_interval(config: dict[str, Any], deploy: Path) -> None:
     file = deploy / "grafana/provisioning/datasources/prometheus.yaml"
     (source,) = yaml.safe_load(file.read_text())["datasources"]
     assert config["global"]["scrape_interval"] == source["jsonData"]["timeInterval"] == "15s"
