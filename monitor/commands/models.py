@@ -13,7 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from monitor.commands import output
 from monitor.detect import fingerprint, panns
-from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint, State, by_hand, digests, state
+from monitor.detect.checkpoints import CHECKPOINTS, Checkpoint, State, digests, manual_instructions, state
 from monitor.detect.download import fetch as download
 from monitor.errors import SettingsError
 from monitor.settings import PannsSettings, Settings
@@ -50,7 +50,7 @@ async def fetch(settings: Settings, name: str, url: str | None, *, how: bool) ->
     published = CHECKPOINTS[name]
     path = published.within(settings.home)
     if how:
-        print(by_hand(published, path))
+        print(manual_instructions(published, path))
         return 0
     found = state(published, path)
     if found == "valid":

@@ -91,7 +91,7 @@ def state(checkpoint: Checkpoint, path: Path) -> State:
         raise ModelUnavailable(f"{path} cannot be read: {error.strerror}") from error
 
 
-def checked(checkpoint: Checkpoint, file: BinaryIO, path: Path) -> Digests:
+def verified_digests(checkpoint: Checkpoint, file: BinaryIO, path: Path) -> Digests:
     """The digests of an open file, which must be the published one.
 
     Raises:
@@ -106,7 +106,7 @@ def checked(checkpoint: Checkpoint, file: BinaryIO, path: Path) -> Digests:
     return found
 
 
-def by_hand(checkpoint: Checkpoint, path: Path) -> str:
+def manual_instructions(checkpoint: Checkpoint, path: Path) -> str:
     """Instructions for a machine without internet access."""
     return (
         f"download {checkpoint.url} ({checkpoint.size_bytes:,} bytes, md5 {checkpoint.md5}) on a machine with "

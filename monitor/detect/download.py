@@ -16,7 +16,7 @@ import httpx2
 
 from ingest.backoff import Backoff, retry
 from ingest.redact import redact
-from monitor.detect.checkpoints import Checkpoint, by_hand, checked
+from monitor.detect.checkpoints import Checkpoint, manual_instructions, verified_digests
 from monitor.errors import ModelUnavailable
 
 MAX_FAILURES = 5  # in a row; any received byte resets the count
@@ -49,12 +49,12 @@ async def fetch(
             transfer = _Transfer(http, checkpoint, path, url, file, on_progress)
             await transfer.run(backoff or Backoff(RETRY_FIRST_S, MAX_RETRY_S))
         try:
-            await asyncio.to_thread(checked, checkpoint, file, part)
+            await asyncio.to_thread(verified_digests, checkpoint, file, part)
         except ModelUnavailable as error:
             part.unlink()
             raise ModelUnavailable(
                 f"{redact(url)} sent another file than {checkpoint.file_name} (the md5 differs); it was deleted. "
-                f"Instead, {by_hand(checkpoint, path)}"
+                f"Instead, {manual_instructions(checkpoint, path)}"
             ) from error
         part.replace(path)
 
@@ -120,7 +120,7 @@ class _Transfer:
             raise ModelUnavailable(
                 f"{redact(self.url)} cannot be downloaded ({str(error) or type(error).__name__}); {self._size():,} of "
                 f"{self.checkpoint.size_bytes:,} bytes are kept, and running the command again resumes from there. "
-                f"Without internet access: {by_hand(self.checkpoint, self.path)}"
+                f"Without internet access: {manual_instructions(self.checkpoint, self.path)}"
             ) from error
 
     async def _request_rest(self) -> None:

@@ -264,7 +264,7 @@ def _conditions() -> Iterator[Condition]:
     yield Condition("harsh chain", harsh, HARSH_RATE)
     yield Condition("voice: clean", clean, of="voice")
     yield Condition("voice: codecs 24-32 kb/s", any_codec, of="voice")
-    yield Condition("voice: other speech 6 dB beneath", speech_over(6), of="voice")
+    yield Condition("voice: other speech 6 dB below", speech_over(6), of="voice")
     for music_db in (-6, -12):
         yield Condition(f"bright speech over, music {music_db:+d} dB", bright_speech_over(music_db))
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ingest.backoff import Backoff
-from monitor.detect.checkpoints import Checkpoint, by_hand, state
+from monitor.detect.checkpoints import Checkpoint, state
 from monitor.detect.download import fetch
 from monitor.errors import ModelUnavailable
 
@@ -188,17 +188,3 @@ async def test_two_processes_cannot_download_the_same_file_at_once(site: Site, t
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(ModelUnavailable, match="another process is downloading"):
             await fetched(site, tmp_path / "made.pth")
-
-
-def test_a_file_is_missing_incomplete_wrong_or_valid(tmp_path: Path) -> None:
-    path = tmp_path / "made.pth"
-    assert state(PUBLISHED, path) == "missing"
-    for content, expected in ((CONTENT[:10], "incomplete"), (bytes(len(CONTENT)), "wrong"), (CONTENT + b"x", "wrong")):
-        path.write_bytes(content)
-        assert state(PUBLISHED, path) == expected
-    path.write_bytes(CONTENT)
-    assert state(PUBLISHED, path) == "valid"
-
-
-def test_the_manual_instructions_fit_on_one_line(tmp_path: Path) -> None:
-    assert "\n" not in by_hand(PUBLISHED, tmp_path / "made.pth")
