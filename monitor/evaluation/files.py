@@ -32,14 +32,17 @@ class Cells:
     values: dict[str, str]
 
     def error(self, column: str, message: str) -> TableError:
+        """An error about one cell of the row."""
         return TableError(self.file, message, line=self.line, column=column)
 
     def word(self, column: str) -> str:
+        """The text of a cell that must not be empty."""
         if not (word := self.values[column].strip()):
             raise self.error(column, "the cell is empty")
         return word
 
     def file_name(self, column: str) -> str:
+        """The file name in a cell, which must not be a path."""
         name = self.values[column]  # not stripped: a file's name may start or end with blanks
         if not name:
             raise self.error(column, "the cell is empty")
@@ -48,6 +51,7 @@ class Cells:
         return name
 
     def number(self, column: str) -> float:
+        """The finite number in a cell."""
         text = self.values[column].strip()
         try:
             number = float(text)
@@ -58,6 +62,7 @@ class Cells:
         return number
 
     def optional(self, column: str) -> float | None:
+        """The number in a cell; None if the cell is empty or the column is missing."""
         return self.number(column) if self.values.get(column, "").strip() else None
 
     def place(self) -> tuple[str, str, float, float, float, float, float]:

@@ -79,6 +79,7 @@ class Cache:
     pcm: Pcm
 
     def of_kind(self, kind: str) -> list[Clip]:
+        """The clips of one kind."""
         return [clip for clip in self.clips if clip.kind == kind]
 
 
@@ -132,6 +133,10 @@ class Writer:
         self._pcm.close()
 
     def add(self, pcm: Pcm, **facts: Any) -> None:
+        """Appends a clip with its samples, int16 (n,) at 16 kHz, unless the cache has one of that name.
+
+        facts: the other fields of Clip.
+        """
         with self._lock:
             if facts["name"] in self.names:
                 return
@@ -144,6 +149,7 @@ class Writer:
 
 
 def clip_name(file: AudioFile) -> str:
+    """The name of a file's clip: its path, and the member if it is in a zip."""
     return f"{file.path}!{file.member}" if file.member else str(file.path)
 
 

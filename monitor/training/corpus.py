@@ -46,6 +46,7 @@ class AudioFile:
 
     @property
     def name(self) -> str:
+        """The file name, or the member's path in the zip."""
         return self.member or self.path.name
 
     @property

@@ -127,6 +127,7 @@ class Index:
         return [found[length] for length in lengths]
 
     def is_same(self, a: int, b: int) -> bool:
+        """Whether two tracks, by number, are versions of one recording."""
         return self._groups[a] == self._groups[b]
 
 
@@ -228,6 +229,7 @@ def _row(
 
 
 def as_json(rows: dict[str, list[Row]]) -> dict[str, object]:
+    """Plain values for JSON."""
     return {name: [asdict(row) for row in of] for name, of in rows.items()}
 
 

@@ -145,6 +145,7 @@ class _Calibration:
         self._parts = iter([images[i : i + CALIBRATION_IMAGES] for i in range(0, len(images), CALIBRATION_IMAGES)])
 
     def get_next(self) -> dict[str, Floats] | None:
+        """The next batch of images, or None after the last."""
         part = next(self._parts, None)
         return None if part is None else {"images": part}
 

@@ -73,6 +73,7 @@ class Schedule:
         self._began = time.monotonic()
 
     def share(self, step: int) -> float:
+        """The progress at a step, 0 to 1."""
         by_steps = step / self._steps
         if self._within_s is None:
             return min(1.0, by_steps)
@@ -262,6 +263,7 @@ class Progress:
         self._accuracies: list[float] = []
 
     def add(self, step: int, share: float, loss: float, accuracy: float) -> None:
+        """Adds the result of a step, and writes a line if it is due."""
         self._losses.append(loss)
         self._accuracies.append(accuracy)
         if step % PROGRESS_STEPS and share < 1:
