@@ -1,1 +1,1 @@
-"""Which matches somebody must see, and how they are told."""
+"""Which matches become alerts, and the events that report matches and alerts to other systems."""

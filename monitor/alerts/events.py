@@ -1,6 +1,6 @@
-"""What other systems are told: the JSON of the topic of matches. A contract: within a version, fields are only added.
+"""The JSON messages of the topic of matches. A contract with other systems: within a version, fields are only added.
 
-Its schema is configs/events.schema.json, generated from here.
+The schema in configs/events.schema.json is generated from these models.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class _Part(BaseModel):
 
 
 class Stream(_Part):
-    """The feed in which it was heard."""
+    """The stream in which the track was played."""
 
     id: int
     name: str
 
 
 class Track(_Part):
-    """The reference recording as it was known when the match opened; `id` stays when it is deleted."""
+    """The track's metadata when the match opened. `id` stays the same after the track is deleted."""
 
     id: int
     title: str
@@ -47,26 +47,26 @@ class Track(_Part):
 
 
 class Match(_Part):
-    """One play, as far as it was heard by then."""
+    """One play of a track, as far as it was known when the event was written."""
 
     id: uuid.UUID
     stream: Stream
     track: Track
     detector: str
-    version: str = Field(description="Of the detector.")
+    version: str = Field(description="Version of the detector.")
     start: datetime
-    end: datetime = Field(description="So far, until it is closed.")
+    end: datetime = Field(description="The end so far, until the match is closed.")
     track_start_s: float
     track_end_s: float
-    speed: float = Field(description="How many times as fast as in the catalog the track is played.")
-    score: float = Field(description="Mean cosine of the stream with the track, where it was heard.")
-    llr: float = Field(description="Logarithm of how much likelier the track is there than not.")
-    bridged_s: float = Field(description="Seconds within the play in which the track was not heard.")
-    ambiguous: bool = Field(description="Another place of the same track would fit as well.")
+    speed: float = Field(description="Playback speed relative to the track in the catalog: 1.05 is 5 % faster.")
+    score: float = Field(description="Mean cosine similarity of stream and track, where the track was recognized.")
+    llr: float = Field(description="Log-likelihood ratio: how much likelier it is that the track was played than not.")
+    bridged_s: float = Field(description="Seconds within the play in which the track was not recognized.")
+    ambiguous: bool = Field(description="Another position in the same track would fit as well.")
 
 
 class Alert(_Part):
-    """That somebody must see the match."""
+    """A match that somebody must see."""
 
     id: int
     severity: Literal["info", "warning", "critical"]
@@ -74,37 +74,37 @@ class Alert(_Part):
 
 
 class Event(_Part):
-    """One message of the topic of matches; its key is the stream's id."""
+    """One message of the topic of matches. Its key is the stream's id."""
 
     schema_version: Literal[1]
-    id: uuid.UUID = Field(description="The same event may come twice, with the same id.")
+    id: uuid.UUID = Field(description="An event may be delivered twice, with the same id.")
     type: Kind = Field(
-        description="match.changed: a young play turned out to be another track's. match.closed may come again with a "
-        "later end, where a monitor was stopped within a play."
+        description="match.changed: a young match turned out to be of another track. match.closed may be repeated with "
+        "a later end, if Airtrace was stopped during the play and started again."
     )
-    at: datetime = Field(description="When it was written.")
+    at: datetime = Field(description="When the event was written.")
     match: Match
-    alert: Alert | None = Field(None, description="Of alert.raised only.")
+    alert: Alert | None = Field(None, description="Only in alert.raised.")
 
 
-def event(told: OutboxEvent) -> Event:
-    """The event that was written into the outbox."""
-    row, stream = told.body["match"], Stream(id=told.stream_id, name=told.body["stream_name"])
-    alert = told.body.get("alert")
+def event(written: OutboxEvent) -> Event:
+    """The message for an event of the outbox."""
+    row, stream = written.body["match"], Stream(id=written.stream_id, name=written.body["stream_name"])
+    alert = written.body.get("alert")
     return Event(
         schema_version=VERSION,
-        id=told.event,
-        type=told.body["type"],
-        at=told.written_at,
+        id=written.event,
+        type=written.body["type"],
+        at=written.written_at,
         match=_match(row, stream),
         alert=Alert(**{name: alert[name] for name in Alert.model_fields}) if alert else None,
     )
 
 
 def _match(row: dict[str, Any], stream: Stream) -> Match:
-    # What is known of a track grows; what is not in the contract stays here.
+    # Stored metadata may have more fields than the contract.
     track = {name: value for name, value in row["track"].items() if name in Track.model_fields}
-    begins, ends = row["track_starts"] / SAMPLE_RATE_HZ, row["track_ends"] / SAMPLE_RATE_HZ
+    track_start_s, track_end_s = row["track_starts"] / SAMPLE_RATE_HZ, row["track_ends"] / SAMPLE_RATE_HZ
     return Match(
         id=row["id"],
         stream=stream,
@@ -113,8 +113,8 @@ def _match(row: dict[str, Any], stream: Stream) -> Match:
         version=row["version"],
         start=timeline.to_utc(row["starts"]),
         end=timeline.to_utc(row["ends"]),
-        track_start_s=round(begins, 3),
-        track_end_s=round(ends, 3),
+        track_start_s=round(track_start_s, 3),
+        track_end_s=round(track_end_s, 3),
         speed=round((row["track_ends"] - row["track_starts"]) / (row["ends"] - row["starts"]), 4),
         score=round(row["score_sum"] / row["scored"], 4),
         llr=round(row["llr"], 2),

@@ -1,11 +1,11 @@
-"""Which matches somebody must see, and how urgently. Pure."""
+"""How urgent the alert of a match is. Pure."""
 
 from __future__ import annotations
 
-# "This recording" is a fact to act on; "sounds like this" is for a person to judge.
+# "This recording was played" is a fact to act on; "this sounds alike" is for a person to judge.
 SEVERITIES = {"fingerprint": "warning", "panns": "info"}
 
 
 def severity(detector: str) -> str:
-    """Severity of the alert that a match of this detector raises."""
+    """The severity of the alert that a match of a detector raises."""
     return SEVERITIES[detector]

@@ -1,4 +1,4 @@
-"""What is stored and read back: rows as frozen values, apart from how PostgreSQL keeps them."""
+"""The values that storage reads and writes, independent of how PostgreSQL stores them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from monitor.detect.detector import DetectorInfo
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is known about a recording besides its sound. `source` is the path or name that it came from.
+    """What is known about a recording besides its audio.
 
-    territories: ISO 3166-1 codes, none for everywhere. own_id: what its owner calls it. fields: whatever else.
+    source: the path or name of the file. territories: ISO 3166-1 codes, none for everywhere. own_id: the owner's id.
+    fields: any others, by name.
     """
 
     title: str
@@ -40,7 +41,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """An interval of a track that never matches, in samples, and why."""
+    """An interval of a track, in samples, that never matches, and why."""
 
     starts: int
     ends: int
@@ -51,7 +52,7 @@ class Excluded:
 class Track:
     """A reference recording in the catalog.
 
-    status: pending, ready, failed (`error` says why), retiring or retired. detectors: whose vectors are stored.
+    status: pending, ready, failed (see `error`), retiring, or retired. detectors: those whose vectors are stored.
     """
 
     id: int
@@ -67,7 +68,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """A track, as one of a family."""
+    """A track as it is listed in a family."""
 
     id: int
     title: str
@@ -77,7 +78,7 @@ class FamilyMember:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A track's vectors, float32 (k, dimensions), with the model that made them."""
+    """A track's vectors, float32 (k, dimensions), and the model that computed them."""
 
     info: DetectorInfo
     vectors: NDArray[np.float32]
@@ -98,7 +99,7 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """A stream and what is known of it now. `position` is the stream clock up to which it has been processed."""
+    """A stream and its current state. `position` is the stream clock up to which it has been processed."""
 
     id: int
     name: str
@@ -111,9 +112,9 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A stored match. starts and ends are stream clock values, track positions are in seconds.
+    """A stored match. starts and ends are stream clock values; track positions are in seconds.
 
-    evidence, bridged_s, is_ambiguous: as of a Play (monitor/core/play.py).
+    llr, bridged_s, is_ambiguous: see Play in monitor/core/play.py.
     """
 
     id: uuid.UUID
@@ -134,25 +135,25 @@ class Match:
 
     @property
     def track_id(self) -> int:
-        """Of the track when the match opened: it stays when that is deleted."""
+        """The id of the track, even if it has been deleted."""
         return _identity(self.track)
 
     @property
     def speed(self) -> float:
-        """How many times as fast as in the catalog the track was played."""
+        """Playback speed relative to the track in the catalog: 1.05 is 5 % faster."""
         return (self.track_end_s - self.track_start_s) * SAMPLE_RATE_HZ / (self.ends - self.starts)
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """An interval of a stream's wall clock: listened to, or a gap with its reason."""
+    """An interval of a stream (stream clock): covered, or a gap with its reason."""
 
     stream_name: str
     starts: int
     ends: int
     state: str
     reason: str | None
-    stream_id: int = 0  # 0 where nobody asks
+    stream_id: int = 0  # 0 if not needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +172,18 @@ class Alert:
 
     @property
     def track_id(self) -> int:
-        """As of a Match."""
+        """The id of the track, even if it has been deleted."""
         return _identity(self.track)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A threshold that was set by unknown audio (monitor/core/calibration.py).
+    """A threshold that was set from audio without catalog tracks (see monitor/core/calibration.py).
 
-    open_llr: what a play needs by it. fitted, with its 95 % interval: what the tail says for the rate, in false
-    plays per 1,000 hours; less than open_llr where that is the least allowed. sound_s: of sound that was heard.
-    n_peaks: that were noted; the n_tail largest are above tail_level, by mean_excess on average.
-    n_tracks: of the catalog then.
+    open_llr: the log-likelihood ratio that a play needs. fitted, with its 95 % interval: the threshold that the fitted
+    tail gives for the rate, in false plays per 1,000 hours; open_llr is larger if the minimum applies.
+    sound_s: length of the audio, without silence. n_peaks: peaks found; the n_tail largest exceed tail_level, by
+    mean_excess on average. n_tracks: size of the catalog at the time.
     """
 
     open_llr: float
@@ -201,9 +202,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Up to where a stream is processed (stream clock), and where that lies in the log.
+    """How far a stream has been processed (stream clock), and the offset of that position in the log.
 
-    epoch: the newest claim on the stream whose windows were processed (see `ingest.leases.lease`).
+    replay_offset: where its last minute begins in the log. epoch: of the newest lease whose windows were processed (see
+    `ingest.leases.lease`).
     """
 
     position: int
@@ -215,7 +217,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A piece of the coverage ledger to write; covered when there is no reason."""
+    """An interval of the coverage ledger to write: a gap if it has a reason, else covered."""
 
     starts: int
     ends: int
@@ -224,9 +226,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Everything that one stream's batch changes, written in one transaction.
+    """The changes of one stream's batch, written in one transaction.
 
-    expected is the position that the batch started from, None for a stream that was never processed.
+    expected: the position at which the batch starts, None for a stream that was never processed.
     """
 
     stream_id: int
@@ -240,12 +242,12 @@ class Batch:
 
     @property
     def is_stop(self) -> bool:
-        """Whether nothing was heard: a monitor that stops closes its plays, which may go on when it is back."""
+        """Whether a shutdown wrote it: the position stays, and the plays it closes may continue after a restart."""
         return self.expected == self.progress.position
 
 
 def mask_excluded(vectors: NDArray[np.float32], excluded: Iterable[Excluded], detector: str) -> NDArray[np.float32]:
-    """Vectors with those of every segment zeroed that has a sample in an excluded interval: as if it were silence."""
+    """A copy of vectors, float32 (k, dimensions), with zeros for every segment that overlaps an excluded interval."""
     kept, of = vectors.copy(), grid(detector)
     for each in excluded:
         first = max(0, (each.starts - of.length_samples) // of.hop_samples + 1)

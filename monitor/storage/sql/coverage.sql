@@ -8,7 +8,7 @@ returning starts
 insert into coverage (stream_id, starts, ends, state, reason) values ($1, $3, $4, $2, $5)
 
 -- name: coverage
--- The newest of all streams, so that one with many gaps leaves room for the others.
+-- The newest intervals of all streams together, so that a stream with many gaps leaves room for the others.
 select * from (
     select c.stream_id, s.name as stream_name, c.starts, c.ends, c.state, c.reason
     from coverage c join streams s on s.id = c.stream_id

@@ -20,7 +20,7 @@ delete from family_relations where $1 in (track_id, member_id)
 select track_id, member_id, part from family_relations where track_id < member_id order by track_id, member_id
 
 -- name: family_members
--- Of each track, what family_relations lead to; of these only one on each way may be that of a part (see core/families.py).
+-- The tracks that each root reaches over relations, of which at most one on a path is a part (see core/families.py).
 with recursive reached (root, track, through_part) as (
     select distinct id, id, false from unnest($1::bigint[]) wanted (id)
     union

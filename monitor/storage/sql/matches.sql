@@ -1,5 +1,5 @@
 -- name: match_upsert
--- A play that is better explained by another track, while it is young, becomes that track's, and so does its alert.
+-- A young play that another track explains better moves to that track, and so does its alert.
 with kept as (
 insert into matches (id, stream_id, track_id, track, detector, version, state, starts, ends, track_starts, track_ends,
                      speed, score_sum, scored, llr, bridged, ambiguous, stopped)
@@ -24,7 +24,7 @@ update alerts a set track = kept.track from kept where a.match_id = kept.id and 
 update matches set state = 'closed', changed_at = now() where id = $1 and state = 'open'
 
 -- name: close_orphans
--- Tells of each where events are told ($1).
+-- Writes an event for each if events are published ($1).
 with closed as (
     update matches m set state = 'closed', changed_at = now()
     where m.state = 'open'
@@ -41,7 +41,7 @@ from closed c join streams s on s.id = c.stream_id
 where $1
 
 -- name: open_plays
--- Also what a stop of the monitor closed and what may still go on: a restart within $3 samples is no end.
+-- Includes those that a shutdown closed and that may continue: a restart within $3 samples does not end a play.
 select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.llr,
        m.bridged, m.ambiguous
 from matches m left join progress p on p.stream_id = m.stream_id
@@ -50,7 +50,7 @@ where m.stream_id = $1 and m.detector = $2 and m.track_id is not null
 order by m.starts, m.id
 
 -- name: ended_plays
--- What ended behind a stream clock: no other play of the same track may reach back into it.
+-- Plays that ended at or after a stream clock: no new play of the same track may overlap them.
 select m.id, m.track_id, m.starts, m.ends, m.track_starts, m.track_ends, m.speed, m.score_sum, m.scored, m.llr,
        m.bridged, m.ambiguous
 from matches m

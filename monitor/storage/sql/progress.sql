@@ -2,7 +2,7 @@
 select position, log_partition, log_offset, replay_offset, epoch from progress where stream_id = $1
 
 -- name: progress_in_partition
--- Of those streams whose last minute replay_from has in mind.
+-- The same streams as in replay_offset.
 select p.stream_id, p.position, p.log_partition, p.log_offset, p.replay_offset, p.epoch
 from progress p join streams s on s.id = p.stream_id
 where p.log_partition = $1
@@ -10,8 +10,8 @@ where p.log_partition = $1
   and p.updated_at > (select max(updated_at) from progress where log_partition = $1) - interval '5 minutes'
 
 -- name: replay_offset
--- A stream that was removed, or has said nothing for long, would have the others read hours again. Long is counted from
--- the newest progress: after an outage of everything, everything is as old.
+-- Streams that were removed, or had no progress for five minutes, are left out: they would make the others re-read hours.
+-- The five minutes end at the newest progress, so that no stream is left out after an outage of everything.
 select min(p.replay_offset)
 from progress p join streams s on s.id = p.stream_id
 where p.log_partition = $1

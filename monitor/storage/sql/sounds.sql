@@ -44,13 +44,13 @@ set ends = excluded.ends, score_sum = excluded.score_sum, scored = excluded.scor
 returning (xmax = 0) as is_new
 
 -- name: similar_delete_explained
--- What a recording that was recognised accounts for, over half of its time, needs nobody's ears.
+-- A similar match needs no review if matches cover at least half of it.
 delete from similars s
 where s.review = 'pending' and ($1::bigint is null or s.stream_id = $1) and s.found_at > now() - interval '1 day'
   and (select coalesce(sum(least(m.ends, s.ends) - greatest(m.starts, s.starts)), 0)
        from matches m
        where m.stream_id = s.stream_id and m.starts < s.ends and m.ends > s.starts
-         and m.starts > s.starts - 24 * 3600 * 32000::bigint  -- no play lasts longer: not to read all there ever were
+         and m.starts > s.starts - 24 * 3600 * 32000::bigint  -- no play lasts longer; this bounds the scan
       ) * 2 >= s.ends - s.starts
 
 -- name: similar_count
@@ -76,7 +76,7 @@ where id = $1
 returning id
 
 -- name: sounds_within
--- How many samples of each interval sounded like what.
+-- The number of samples of each kind of sound in each interval.
 select i.place, p.kind, sum(least(p.ends, i.ends) - greatest(p.starts, i.starts))::bigint as samples
 from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[]) as i (place, stream_id, starts, ends)
 join passages p on p.stream_id = i.stream_id and p.starts < i.ends and p.ends > i.starts and p.starts > i.starts - $5
