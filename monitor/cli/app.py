@@ -27,6 +27,7 @@ class InOrder(TyperGroup):
     """Lists the commands in ORDER; Typer would list every group before or after every command."""
 
     def list_commands(self, context: Any) -> list[str]:
+        """The names of the commands, in ORDER."""
         return sorted(self.commands, key=ORDER.index)
 
 

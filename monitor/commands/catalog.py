@@ -167,6 +167,7 @@ class _Progress:
         self._tenths_shown = 0
 
     def at(self, done: int, total: int, what: str) -> None:
+        """`done` of `total` steps are done."""
         tenth = 10 * done // max(1, total)
         if not self._quiet and done < total and tenth > self._tenths_shown:
             output.print_status(f"{done}/{total} {what}")

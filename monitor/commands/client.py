@@ -42,19 +42,24 @@ class Client:
         self._http = http
 
     async def get(self, path: str, **query: Any) -> Any:
+        """The JSON at a path; query parameters that are None are left out."""
         known = {name: value for name, value in query.items() if value is not None}
         return await self._call("GET", path, params=known)
 
     async def post(self, path: str, **options: Any) -> Any:
+        """Sends POST with the options of httpx; returns the JSON of the answer."""
         return await self._call("POST", path, **options)
 
     async def put(self, path: str, **options: Any) -> Any:
+        """Sends PUT with the options of httpx; returns the JSON of the answer."""
         return await self._call("PUT", path, **options)
 
     async def patch(self, path: str, **options: Any) -> Any:
+        """Sends PATCH with the options of httpx; returns the JSON of the answer."""
         return await self._call("PATCH", path, **options)
 
     async def delete(self, path: str) -> Any:
+        """Sends DELETE."""
         return await self._call("DELETE", path)
 
     async def raw_lines(self, path: str) -> AsyncIterator[bytes]:

@@ -50,13 +50,7 @@ class Plan:
 
 
 async def train(
-    audio: TrainingAudio,
-    folder: Path,
-    plan: Plan,
-    *,
-    threads: int,
-    minutes: float | None,
-    int8: bool = False,
+    audio: TrainingAudio, folder: Path, plan: Plan, *, threads: int, minutes: float | None, int8: bool = False
 ) -> int:
     """Builds the cache in `folder`, starts or resumes training there, and writes the weights to `folder/weights`.
 

@@ -18,12 +18,14 @@ UNFIT = 3
 
 
 async def create(settings: Settings, *, as_json: bool) -> int:
+    """Creates the missing topics and prints the state of all."""
     _needs_brokers(settings)
     made = await kafka_topics.create_missing(settings.kafka, settings.ingest.window_s, [events_topic(settings.kafka)])
     return await _report(settings, made, as_json=as_json)
 
 
 async def check(settings: Settings, *, as_json: bool) -> int:
+    """Prints the state of all topics."""
     _needs_brokers(settings)
     return await _report(settings, [], as_json=as_json)
 

@@ -28,6 +28,7 @@ class Alert(BaseModel):
 
     @classmethod
     def of(cls, alert: records.Alert, families: Families) -> Alert:
+        """From the stored record and the families of all tracks."""
         return cls(
             id=alert.id,
             match_id=alert.match_id,

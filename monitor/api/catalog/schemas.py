@@ -22,6 +22,7 @@ class FamilyMember(BaseModel):
 
     @classmethod
     def all_of(cls, members: Iterable[records.FamilyMember]) -> list[FamilyMember]:
+        """From the stored members."""
         return [cls(id=each.id, title=each.title, artist=each.artist, source=each.source) for each in members]
 
 
@@ -41,10 +42,12 @@ class ExcludedInterval(BaseModel):
 
     @classmethod
     def of(cls, excluded: records.Excluded) -> ExcludedInterval:
+        """From the stored interval, which is in samples."""
         starts_s, ends_s = excluded.starts / SAMPLE_RATE_HZ, excluded.ends / SAMPLE_RATE_HZ
         return cls(start_s=round(starts_s, 3), end_s=round(ends_s, 3), note=excluded.note)
 
     def record(self) -> records.Excluded:
+        """The interval to store, in samples."""
         return records.Excluded(round(self.start_s * SAMPLE_RATE_HZ), round(self.end_s * SAMPLE_RATE_HZ), self.note)
 
 
@@ -77,6 +80,7 @@ class Track(BaseModel):
 
     @classmethod
     def of(cls, track: records.Track, family: Iterable[records.FamilyMember] = ()) -> Track:
+        """From the stored track and its family."""
         known = track.metadata
         return cls(
             id=track.id,

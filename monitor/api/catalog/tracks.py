@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Body, File, Form, Path, Query, Response, UploadFile
+from fastapi import APIRouter, Body, Depends, File, Form, Path, Query, Response, UploadFile
 from fastapi.responses import StreamingResponse
 
 from monitor.api.catalog import schemas
@@ -31,11 +31,7 @@ Source = Annotated[str | None, Form(max_length=4000, pattern=r"^[^\x00]*$")]
 MAX_EXCLUDED = 1000
 
 
-@router.post("", status_code=201)
-async def add(
-    airtrace: App,
-    response: Response,
-    file: Upload,
+def _metadata(
     title: Text = None,
     artist: Text = None,
     album: Text = None,
@@ -52,12 +48,8 @@ async def add(
         str | None,
         Form(max_length=200_000, description="A JSON object whose values are strings.", examples=['{"genre": "Jazz"}']),
     ] = None,
-    source: Source = None,
-) -> schemas.Registered:
-    """Registers a recording. Audio that is in the catalog already returns 200 and its unchanged track.
-
-    Missing metadata is read from the file's tags. Without a title there, the title is the file's name.
-    """
+) -> MetadataFields:
+    """The metadata in a form; empty fields are not given."""
     given = {
         "title": title,
         "artist": artist,
@@ -73,7 +65,24 @@ async def add(
         "own_id": own_id,
         "fields": _object(fields) if fields else None,
     }
-    metadata = validate_metadata({name: value for name, value in given.items() if value})
+    return validate_metadata({name: value for name, value in given.items() if value})
+
+
+MetadataForm = Annotated[MetadataFields, Depends(_metadata)]
+
+
+@router.post("", status_code=201)
+async def add(
+    airtrace: App,
+    response: Response,
+    file: Upload,
+    metadata: MetadataForm,
+    source: Source = None,
+) -> schemas.Registered:
+    """Registers a recording. Audio that is in the catalog already returns 200 and its unchanged track.
+
+    Missing metadata is read from the file's tags. Without a title there, the title is the file's name.
+    """
     name = safe_name(file.filename)
     async with on_disk(file) as path:
         known: dict[str, Any] = {"title": path.stem, **await asyncio.to_thread(tags.read, path), **metadata.given()}

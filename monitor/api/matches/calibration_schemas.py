@@ -55,6 +55,7 @@ class Interval(BaseModel):
 
     @classmethod
     def of(cls, found: Estimate, times: float = 1.0) -> Interval:
+        """From an estimate, scaled by `times`."""
         return cls(value=found.value * times, low=found.low * times, high=found.high * times)
 
 
@@ -74,6 +75,7 @@ class Calibration(BaseModel):
 
     @classmethod
     def of(cls, kept: records.Calibration) -> Calibration:
+        """From the stored calibration."""
         return cls(
             open_llr=kept.open_llr,
             fitted=Interval(value=kept.fitted, low=kept.fitted_low, high=kept.fitted_high),
@@ -120,6 +122,7 @@ class ExpectedRate(BaseModel):
 
     @classmethod
     def of(cls, tail: Tail, open_llr: float) -> ExpectedRate:
+        """From the fitted tail."""
         rate = Interval.of(tail.rate_per_h(open_llr), RATE_HOURS)
         return cls(open_llr=open_llr, rate_per_1000_h=rate)
 

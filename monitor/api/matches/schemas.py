@@ -43,6 +43,7 @@ class Match(MatchScores):
 
     @classmethod
     def of(cls, match: records.Match, families: Families, sound: IntervalSound | None = None) -> Match:
+        """From the stored record and the families of all tracks."""
         return cls(
             id=match.id,
             stream=StreamName(id=match.stream_id, name=match.stream_name),

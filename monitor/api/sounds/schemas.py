@@ -37,6 +37,7 @@ class SoundSummary(BaseModel):
 
     @classmethod
     def facts(cls, heard: audioset.SoundSummary) -> dict[str, object]:
+        """The fields of this class, for those that extend it."""
         labels = [Label(name=label.name, score=round(label.score, 3)) for label in heard.labels]
         return {
             "kind": heard.kind,
@@ -55,6 +56,7 @@ class Passage(SoundSummary):
 
     @classmethod
     def of(cls, passage: sounds.StoredPassage) -> Passage:
+        """From the stored passage."""
         return cls(
             stream=passage.stream_name,
             start=timeline.to_utc(passage.starts),
@@ -83,6 +85,7 @@ class SimilarMatch(BaseModel):
 
     @classmethod
     def of(cls, similar: sounds.Similar) -> SimilarMatch:
+        """From the stored similar match."""
         return cls.model_validate(
             {
                 "id": similar.id,
@@ -122,6 +125,7 @@ class SimilarTrack(BaseModel):
 
     @classmethod
     def of(cls, found: search.SimilarRecording) -> SimilarTrack:
+        """From a result of the search."""
         return cls(
             track=catalog_schemas.PlayedTrack.of(found.track),
             duration_s=round(found.track.duration_s, 3),
@@ -140,6 +144,7 @@ class SearchResult(SoundSummary):
 
     @classmethod
     def of(cls, found: search.SearchResult) -> SearchResult:
+        """From the search."""
         similar = [SimilarTrack.of(each) for each in found.similar]
         facts = SoundSummary.facts(found.summary)
         return cls(duration_s=round(found.duration_s, 3), similar=similar, **facts)

@@ -42,6 +42,7 @@ class Stream(BaseModel):
 
     @classmethod
     def of(cls, stream: records.StreamStatus, now: datetime) -> Stream:
+        """From the stored stream; its state depends on the time."""
         heard_until = None if stream.position is None else timeline.to_utc(stream.position)
         return cls(
             id=stream.id,
@@ -66,6 +67,7 @@ class Coverage(BaseModel):
 
     @classmethod
     def of(cls, coverage: records.Coverage, sound: IntervalSound | None = None) -> Coverage:
+        """From the stored interval."""
         return cls(
             stream=coverage.stream_name,
             start=timeline.to_utc(coverage.starts),

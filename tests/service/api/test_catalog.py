@@ -1,22 +1,18 @@
-"""The catalog's routes over HTTP: what a program sees of edits, exclusions, verification, export and import."""
+"""The catalog over HTTP: metadata, edits, exclusions, verification, export and import."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from monitor.catalog.catalog import Catalog
-from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_app import create_app
-from monitor.settings import Settings
 from monitor.storage.milvus import Index
 from monitor.storage.storage import Storage
 from tests.songs import Songs, seconds, written
@@ -25,11 +21,8 @@ API = "http://localhost/api/v1"
 
 
 @pytest.fixture
-async def client(
-    tmp_path: Path, dsn: str, storage: Storage, index: Index, catalog: Catalog, matcher: Matcher, executor: Executor
-) -> AsyncIterator[httpx2.AsyncClient]:
-    parts = Airtrace(Settings(home=tmp_path), dsn, storage, index, catalog, matcher, executor)
-    transport = httpx2.ASGITransport(app=create_app(parts), raise_app_exceptions=False)
+async def client(airtrace: Airtrace) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=create_app(airtrace), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=API, timeout=60) as http:
         yield http
 
@@ -59,7 +52,7 @@ def lines(response: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-async def test_an_upload_says_all_that_is_known(client: httpx2.AsyncClient, song: Path) -> None:
+async def test_an_upload_sets_all_metadata(client: httpx2.AsyncClient, song: Path) -> None:
     said = {
         "title": "Night",
         "label": "Nacht",
@@ -96,7 +89,7 @@ async def test_an_upload_says_all_that_is_known(client: httpx2.AsyncClient, song
         ({"fields": "{"}, "fields"),
     ],
 )
-async def test_what_cannot_be_right_is_a_problem_with_its_reason(
+async def test_invalid_metadata_is_a_problem_with_its_reason(
     client: httpx2.AsyncClient, song: Path, said: dict[str, str], reason: str
 ) -> None:
     response = await client.post("/tracks", files={"file": (song.name, song.read_bytes())}, data=said)
@@ -104,7 +97,7 @@ async def test_what_cannot_be_right_is_a_problem_with_its_reason(
     assert (await client.get("/tracks")).json() == []
 
 
-async def test_a_track_is_edited_excluded_from_replaced_retired_and_restored(
+async def test_a_track_is_edited_excluded_replaced_retired_and_restored(
     client: httpx2.AsyncClient, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     track = await added(client, song, artist="The Owls")
@@ -164,7 +157,7 @@ async def test_a_catalog_is_exported_and_imported(client: httpx2.AsyncClient, so
     problem(await client.post("/catalog/import", files={"file": ("c.ndjson", file[:-40])}), 422, "damaged")
 
 
-async def test_a_track_that_cannot_be_imported_is_a_row_and_the_others_are(
+async def test_a_track_that_cannot_be_imported_is_a_failed_row_and_the_others_are_imported(
     client: httpx2.AsyncClient, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     one = await added(client, song, own_id="X-1")

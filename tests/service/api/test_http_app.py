@@ -12,7 +12,7 @@ from monitor.core.play import Play
 from monitor.detect.logmel import LogMelDetector
 from tests.service.api.http import API
 
-# Each of these is asked for in this file: what is new belongs here and into a test.
+# Every route. A new one belongs here and in a test.
 ROUTES = {
     ("GET", f"{API}/alerts"),
     ("GET", f"{API}/coverage"),
@@ -28,7 +28,7 @@ ROUTES = {
     ("POST", f"{API}/tracks/rebuild"),
     ("GET", f"{API}/tracks/{{track_id}}"),
     ("DELETE", f"{API}/tracks/{{track_id}}"),
-    ("PATCH", f"{API}/tracks/{{track_id}}"),  # test_api_catalog.py
+    ("PATCH", f"{API}/tracks/{{track_id}}"),  # test_catalog.py
     ("PUT", f"{API}/tracks/{{track_id}}/audio"),
     ("PUT", f"{API}/tracks/{{track_id}}/excluded"),
     ("POST", f"{API}/tracks/{{track_id}}/retire"),
@@ -40,13 +40,13 @@ ROUTES = {
     ("GET", f"{API}/catalog/export"),
     ("POST", f"{API}/catalog/import"),
     ("POST", f"{API}/identify"),
-    ("POST", f"{API}/explain"),  # test_explain.py
+    ("POST", f"{API}/explain"),  # tests/service/matching/test_explain.py
     ("GET", f"{API}/streams/{{name}}/explain"),
-    ("POST", f"{API}/calibrate"),  # test_calibrate.py
+    ("POST", f"{API}/calibrate"),  # tests/service/matching/test_calibration.py
     ("GET", f"{API}/calibration"),
     ("PUT", f"{API}/calibration"),
     ("DELETE", f"{API}/calibration"),
-    ("GET", f"{API}/sounds"),  # test_sounds.py
+    ("GET", f"{API}/sounds"),  # tests/service/similarity/test_sounds_api.py
     ("POST", f"{API}/sounds/search"),
     ("POST", f"{API}/sounds/enroll"),
     ("GET", f"{API}/similar"),
@@ -57,7 +57,9 @@ ROUTES = {
 PAGES = {"/", "/live"}  # tests/web
 
 
-async def test_health_says_what_is_running(client: httpx2.AsyncClient, detector: LogMelDetector, on_air: Play) -> None:
+async def test_health_describes_what_is_running(
+    client: httpx2.AsyncClient, detector: LogMelDetector, on_air: Play
+) -> None:
     body = (await client.get("/healthz")).json()
     info = detector.info
     assert (body["status"], body["detector"], body["tracks"]) == ("ok", info.name, 1)
@@ -81,7 +83,7 @@ async def test_the_metrics_are_ours_with_bounded_labels(client: httpx2.AsyncClie
         assert unbounded not in response.text
 
 
-async def test_the_documentation_loads_only_what_is_served_from_here(client: httpx2.AsyncClient) -> None:
+async def test_the_documentation_loads_only_our_own_files(client: httpx2.AsyncClient) -> None:
     page = await client.get("/docs")
     assert page.status_code == 200
     files = re.findall(r'(?:src|href)="([^"]+)"', page.text)

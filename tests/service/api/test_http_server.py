@@ -14,7 +14,7 @@ from monitor.processes.http_server import serve_http
 from tests.service.api.http import settings_of
 
 
-async def test_a_port_that_is_taken_is_said_with_the_way_out(airtrace_without_index: Airtrace) -> None:
+async def test_a_port_in_use_is_an_error_with_the_way_out(airtrace_without_index: Airtrace) -> None:
     async with serve_http(airtrace_without_index, "127.0.0.1", 0) as url:
         port = int(url.rpartition(":")[2])
         with pytest.raises(DependencyError, match="--port or AIRTRACE_API__PORT"):
@@ -23,7 +23,7 @@ async def test_a_port_that_is_taken_is_said_with_the_way_out(airtrace_without_in
 
 
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "http://127.0.0.1:"), ("::", "http://[::1]:")])
-async def test_what_listens_everywhere_is_reached_at_the_address_that_is_announced(
+async def test_a_server_on_all_addresses_announces_one_that_reaches_it(
     airtrace_without_index: Airtrace, tmp_path: Path, host: str, shown: str
 ) -> None:
     everywhere = replace(airtrace_without_index, settings=settings_of(tmp_path, host=host))

@@ -33,7 +33,7 @@ async def test_an_excerpt_is_identified_with_its_position(
     assert match["alternatives"] == []
 
 
-async def test_what_is_identified_names_its_family(
+async def test_an_identified_play_names_its_family(
     indexed_client: httpx2.AsyncClient, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     first = (await indexed_client.post(f"{API}/tracks", files=file(song))).json()["track"]
@@ -47,7 +47,9 @@ async def test_what_is_identified_names_its_family(
     assert found in ([(first["id"], [second["id"]])], [(second["id"], [first["id"]])])
 
 
-async def test_progress_comes_in_lines_and_the_result_last(indexed_client: httpx2.AsyncClient, song: Path) -> None:
+async def test_progress_is_streamed_in_lines_and_the_result_is_the_last(
+    indexed_client: httpx2.AsyncClient, song: Path
+) -> None:
     await indexed_client.post(f"{API}/tracks", files=file(song))
     response = await indexed_client.post(
         f"{API}/identify", files=file(song), headers={"Accept": "application/x-ndjson"}
@@ -61,7 +63,7 @@ async def test_progress_comes_in_lines_and_the_result_last(indexed_client: httpx
     assert len(result["matches"]) == 1
 
 
-async def test_a_scan_that_fails_under_way_ends_with_a_problem(
+async def test_a_scan_that_fails_midway_ends_with_a_problem(
     client: httpx2.AsyncClient, storage: Storage, monkeypatch: pytest.MonkeyPatch, song: Path
 ) -> None:
     accept = {"Accept": "application/x-ndjson"}
@@ -69,7 +71,7 @@ async def test_a_scan_that_fails_under_way_ends_with_a_problem(
     assert response.status_code == 200
     [line] = [json.loads(line) for line in response.text.splitlines()]
     assert (line["status"], line["reason"], line["title"]) == (422, "not_audio", "The file cannot be used")
-    # Without an index the matcher breaks, as it would of a bug.
+    # Without an index the matcher fails, which stands for any bug.
     with capture_logs() as logs:
         response = await client.post(f"{API}/identify", files=file(song), headers=accept)
     assert json.loads(response.text.splitlines()[-1])["status"] == 500

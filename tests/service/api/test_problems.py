@@ -33,7 +33,7 @@ from tests.service.api.http import API, LISTS, client_of, n_requests, problem
         ("GET", "/static/none.js"),
     ],
 )
-async def test_what_is_not_there_is_a_problem(client: httpx2.AsyncClient, method: str, path: str) -> None:
+async def test_what_does_not_exist_is_a_problem(client: httpx2.AsyncClient, method: str, path: str) -> None:
     problem(await client.request(method, path), 404)
 
 
@@ -81,7 +81,7 @@ async def test_a_body_that_is_not_valid_names_what_is_wrong(
     assert named in problem(await client.post(f"{API}/{path}", **sent), 422)["detail"]
 
 
-async def test_a_method_that_a_path_has_not_names_those_it_has(client: httpx2.AsyncClient) -> None:
+async def test_an_unsupported_method_is_answered_with_the_supported_ones(client: httpx2.AsyncClient) -> None:
     response = await client.put(f"{API}/tracks")
     problem(response, 405)
     assert set(response.headers["allow"].split(", ")) <= {"GET", "POST", "HEAD"}

@@ -28,7 +28,7 @@ from tests.service.api.http import API, client_of, problem, settings_of
     ],
 )
 @pytest.mark.parametrize("path", [f"{API}/tracks", "/metrics", "/", "/nothing"])
-async def test_other_hosts_and_other_sites_pages_are_refused(
+async def test_unknown_hosts_and_the_pages_of_other_sites_are_refused(
     client: httpx2.AsyncClient, headers: dict[str, str], path: str
 ) -> None:
     problem(await client.get(path, headers=headers), 403)
@@ -47,12 +47,16 @@ async def test_this_machine_and_our_own_page_are_served(client: httpx2.AsyncClie
     assert (await client.get("/healthz", headers=headers)).status_code == 200
 
 
-async def test_the_address_that_is_listened_on_and_hosts_of_the_settings_are_served(
+async def test_the_bound_address_and_the_configured_hosts_are_served(
     airtrace_without_index: Airtrace, tmp_path: Path
 ) -> None:
     settings = settings_of(tmp_path, host="192.0.2.7", hosts=["radio.example"])
     async with client_of(replace(airtrace_without_index, settings=settings)) as http:
         for host, status in (("192.0.2.7:8420", 200), ("radio.example", 200), ("localhost", 403)):
+            assert (await http.get("/healthz", headers={"Host": host})).status_code == status
+    ipv6 = replace(airtrace_without_index, settings=settings_of(tmp_path, host="fd00::5", hosts=["*.radio.example"]))
+    async with client_of(ipv6) as http:
+        for host, status in (("[fd00::5]:8420", 200), ("[fd00::6]:8420", 403), ("api.radio.example", 200)):
             assert (await http.get("/healthz", headers={"Host": host})).status_code == status
     every = replace(airtrace_without_index, settings=settings_of(tmp_path, hosts=["*"]))
     async with client_of(every, Host="anything.example") as http:

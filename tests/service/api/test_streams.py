@@ -13,7 +13,7 @@ from monitor.storage.storage import Storage
 from tests.service.api.http import API, SECRET_URL, problem
 
 
-async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_never_shown(
+async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_are_never_shown(
     client: httpx2.AsyncClient, storage: Storage
 ) -> None:
     added = await client.post(f"{API}/streams", json={"name": "radio-one", "url": SECRET_URL})
@@ -49,7 +49,7 @@ async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_nev
         "hunter2",
     ],
 )
-async def test_a_url_that_is_not_opened_is_refused_without_repeating_it(
+async def test_an_unsupported_url_is_refused_without_repeating_it(
     client: httpx2.AsyncClient, storage: Storage, url: str
 ) -> None:
     response = await client.post(f"{API}/streams", json={"name": "radio-one", "url": url})

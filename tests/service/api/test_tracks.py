@@ -55,7 +55,7 @@ async def test_tracks_are_listed_in_pages_and_searched(client: httpx2.AsyncClien
     assert [track["title"] for track in found] == ["Title 3%"]
 
 
-async def test_a_rebuild_answers_a_line_a_track(
+async def test_a_rebuild_streams_a_line_per_track(
     indexed_client: httpx2.AsyncClient, storage: Storage, song: Path
 ) -> None:
     info = {"name": "fingerprint", "version": "old", "checksum": "old", "dimensions": 8}
@@ -79,7 +79,7 @@ class IndexOfADeadMilvus:
         raise DependencyError("Milvus is unreachable")
 
 
-async def test_a_rebuild_that_breaks_off_ends_with_a_problem(
+async def test_a_rebuild_that_fails_midway_ends_with_a_problem(
     airtrace: Airtrace, storage: Storage, detector: LogMelDetector, executor: Executor
 ) -> None:
     index = cast("Index", IndexOfADeadMilvus(airtrace.index))

@@ -27,7 +27,7 @@ MP3 = cache_folder() / "asc-music/usr/share/games/asc/music/frontiers.mp3"
     ("content", "reason"),
     [(b"", "empty"), (b"just text " * 50, "not_audio"), (b"#EXTM3U\nhttp://127.0.0.1/x\n", "not_audio")],
 )
-async def test_a_file_that_is_no_audio_is_a_problem_with_its_name_and_reason(
+async def test_a_file_without_audio_is_a_problem_with_its_name_and_reason(
     client: httpx2.AsyncClient, storage: Storage, content: bytes, reason: str
 ) -> None:
     for path in (f"{API}/tracks", f"{API}/identify"):
@@ -54,8 +54,8 @@ async def test_a_file_that_is_no_audio_is_a_problem_with_its_name_and_reason(
         ("a\nb.wav", "a b"),
     ],
 )
-async def test_any_file_name_is_taken(client: httpx2.AsyncClient, storage: Storage, sent: str, title: str) -> None:
-    """As far as the decoder, which has its say: all of these are read as files of that name."""
+async def test_any_file_name_is_accepted(client: httpx2.AsyncClient, storage: Storage, sent: str, title: str) -> None:
+    """It reaches the decoder, whose answer contains the name."""
     sound = written_bytes(np.zeros(seconds(2), np.int16))
     body = problem(await client.post(f"{API}/tracks", files={"file": (sent, sound)}), 422)
     assert body["reason"] == "silent"
@@ -92,7 +92,7 @@ async def chunks(body: bytes) -> AsyncIterator[bytes]:
         yield body[first : first + 65_536]
 
 
-async def test_an_upload_over_http_that_is_too_large_gets_its_answer(
+async def test_an_upload_that_is_too_large_gets_its_answer_over_a_socket(
     airtrace_without_index: Airtrace, tmp_path: Path
 ) -> None:
     small = replace(airtrace_without_index, settings=settings_of(tmp_path, max_upload_mb=1))
@@ -102,7 +102,7 @@ async def test_an_upload_over_http_that_is_too_large_gets_its_answer(
             problem(response, 413)
 
 
-async def test_a_client_that_goes_away_ends_its_scan(airtrace: Airtrace, songs: Songs) -> None:
+async def test_a_client_that_disconnects_ends_its_scan(airtrace: Airtrace, songs: Songs) -> None:
     accept = {"Accept": "application/x-ndjson"}
     before = ffmpegs.running()
     async with serve_http(airtrace, "127.0.0.1", 0) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as http:
