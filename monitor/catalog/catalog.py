@@ -82,7 +82,7 @@ class Catalog:
             index: the open index of the detector's vectors.
             detector: makes the fingerprints.
             executor: runs the detector.
-            second_detector: is told of new, replaced and deleted tracks.
+            second_detector: follows new, replaced and deleted tracks.
             max_s: longest recording accepted, in seconds.
             family_batch_tracks: most tracks whose families are found at once.
         """

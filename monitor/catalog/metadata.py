@@ -1,4 +1,4 @@
-"""Validates what people tell about a track: title, artist, identifiers, territories, dates and free fields."""
+"""Validates a track's metadata: title, artist, identifiers, territories, dates and free fields."""
 
 from __future__ import annotations
 

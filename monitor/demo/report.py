@@ -221,11 +221,11 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _verdict(row: Row) -> str:
-    said = _found(row) if row.known else "nothing, rightly"
+    verdict = _found(row) if row.known else "nothing, rightly"
     if not row.claims:
-        return said
+        return verdict
     wrong = f"WRONG: {', '.join(row.claims)}"
-    return f"{said}; {wrong}" if row.known else wrong
+    return f"{verdict}; {wrong}" if row.known else wrong
 
 
 def _found(row: Row) -> str:

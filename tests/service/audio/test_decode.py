@@ -141,10 +141,10 @@ async def test_a_file_that_ffmpeg_does_not_decode_in_time_is_given_up(song: Path
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.ogg", "a.m4a", "a.opus"])
 async def test_tags_are_read_from_every_usual_kind_of_file(song: Path, tmp_path: Path, name: str) -> None:
-    said = {"title": "Nächte 夜", "artist": "The Owls", "album": "Night"}
-    options = [part for key, value in said.items() for part in ("-metadata", f"{key}={value}")]
+    values = {"title": "Nächte 夜", "artist": "The Owls", "album": "Night"}
+    options = [part for key, value in values.items() for part in ("-metadata", f"{key}={value}")]
     path = await encoded(song, tmp_path / name, *options)
-    assert tags.read(path) == said
+    assert tags.read(path) == values
 
 
 async def test_identifiers_in_tags_are_used_if_they_are_valid(song: Path, tmp_path: Path) -> None:

@@ -116,34 +116,34 @@ async def test_a_damaged_export_is_refused(
     assert caught.value.reason == reason
 
 
-def _long(said: dict[str, Any]) -> None:
-    said["fingerprints"][0]["vectors"] = "AAAA" * 1024  # zeros are silence
-    said["fingerprints"][0]["vectors"] = said["fingerprints"][0]["vectors"].replace("AAAA", "/3//", 1)
+def _long(values: dict[str, Any]) -> None:
+    values["fingerprints"][0]["vectors"] = "AAAA" * 1024  # zeros are silence
+    values["fingerprints"][0]["vectors"] = values["fingerprints"][0]["vectors"].replace("AAAA", "/3//", 1)
 
 
-SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
-    "no title": lambda said: said.pop("title"),
-    "a bad code": lambda said: said.update(isrc="nonsense"),
+SPOILED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no title": lambda values: values.pop("title"),
+    "a bad code": lambda values: values.update(isrc="nonsense"),
     "no numbers": _long,
-    "half a vector": lambda said: said["fingerprints"][0].update(vectors="AAAA"),
-    "another model": lambda said: said["fingerprints"][0].update(checksum="e15e"),
-    "no fingerprints": lambda said: said.update(fingerprints=[]),
-    "no hash": lambda said: said.update(audio_sha256="xyz"),
-    "an interval of one number": lambda said: said.update(excluded=[[1]]),
+    "half a vector": lambda values: values["fingerprints"][0].update(vectors="AAAA"),
+    "another model": lambda values: values["fingerprints"][0].update(checksum="e15e"),
+    "no fingerprints": lambda values: values.update(fingerprints=[]),
+    "no hash": lambda values: values.update(audio_sha256="xyz"),
+    "an interval of one number": lambda values: values.update(excluded=[[1]]),
 }
 
 
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("how", SPOILED)
 async def test_an_invalid_line_is_refused_and_leaves_nothing(
     catalog: Catalog, storage: Storage, song: Path, tmp_path: Path, how: str
 ) -> None:
     track = await added(catalog, song)
     path = await exported(storage, tmp_path / "catalog.ndjson")
     await catalog.delete(track)
-    said = orjson.loads(path.read_bytes().splitlines()[1])
-    SPOILT[how](said)
+    values = orjson.loads(path.read_bytes().splitlines()[1])
+    SPOILED[how](values)
     with pytest.raises((TransferError, MetadataError)):
-        await catalog.import_(transfer.parse_line(orjson.dumps(said)))
+        await catalog.import_(transfer.parse_line(orjson.dumps(values)))
     assert await storage.tracks.list() == []
 
 

@@ -134,16 +134,16 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["list", "object", "lines"])
 def test_json_is_read_as_a_list_an_object_or_lines(tmp_path: Path, form: str) -> None:
-    said = [
+    values = [
         {"file": "a.wav", "title": "Night", "territories": ["DE", "AT"], "fields": {"genre": "Jazz"}, "mood": "calm"},
         {"file": "b.wav", "isrc": "bad"},
         {"title": "no file"},
         "nonsense",
     ]
     text = {
-        "list": json.dumps(said),
-        "object": json.dumps({"tracks": said}),
-        "lines": "\n".join(json.dumps(each) for each in said),
+        "list": json.dumps(values),
+        "object": json.dumps({"tracks": values}),
+        "lines": "\n".join(json.dumps(each) for each in values),
     }[form]
     (tmp_path / "list.json").write_text(text)
     rows = read(tmp_path / "list.json")
@@ -154,13 +154,13 @@ def test_json_is_read_as_a_list_an_object_or_lines(tmp_path: Path, form: str) ->
 
 
 def test_json_of_the_wrong_types_fails_its_row(tmp_path: Path) -> None:
-    said = [
+    values = [
         {"file": 7},
         {"file": "a.wav", "title": ["x"]},
         {"file": "b.wav", "fields": [1]},
         {"file": "c.wav", "isrc": 5},
     ]
-    (tmp_path / "list.json").write_text(json.dumps(said))
+    (tmp_path / "list.json").write_text(json.dumps(values))
     assert reasons(read(tmp_path / "list.json")) == ["columns", "title", "fields", "isrc"]
 
 
