@@ -60,7 +60,7 @@ class EventPublisher:
                 metrics.EVENTS_WAITING.set(await self._outbox.count())
             except (BusError, DependencyError, TimeoutError) as error:
                 wait_s = backoff.next_s()
-                log.warning("relay.retrying", error=with_cause(error), wait_s=round(wait_s, 1))
+                log.warning("events.retrying", error=with_cause(error), wait_s=round(wait_s, 1))
                 await asyncio.sleep(wait_s)
                 continue
             backoff.reset()

@@ -1,4 +1,4 @@
-"""Events: written with what they tell, sent at least once and in order over a real Kafka, and as their schema says."""
+"""Events report the rows of their batch, are sent over a real Kafka at least once and in order, and fit the schema."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ DEADLINE_S = 30
 
 
 @pytest.fixture
-async def telling(dsn: str) -> AsyncIterator[Storage]:
+async def publishing(dsn: str) -> AsyncIterator[Storage]:
     async with open_storage(dsn, 4, with_outbox=True) as opened:
         yield opened
 
 
 @pytest.fixture
-async def playing(telling: Storage) -> tuple[int, Play]:
-    """A stream, and a play in it that is not written yet."""
-    stream = await telling.streams.add("radio-one", "http://radio.example/a.mp3")
+async def playing(publishing: Storage) -> tuple[int, Play]:
+    """A stream, and a play of a track in it that is not written yet."""
+    stream = await publishing.streams.add("radio-one", "http://radio.example/a.mp3")
     assert stream is not None
-    return stream, play(await a_track(telling, SONG))
+    return stream, play(await a_track(publishing, SONG))
 
 
 async def a_track(storage: Storage, metadata: Metadata, seed: int = 1) -> int:
@@ -75,26 +75,26 @@ def batch(stream: int, before: int | None, after: int, **plays: tuple[Play, ...]
 
 
 async def waiting(storage: Storage) -> list[OutboxEvent]:
-    """All of the outbox, which is empty afterwards."""
-    told: list[OutboxEvent] = []
+    """Takes all events out of the outbox."""
+    written: list[OutboxEvent] = []
 
     async def keep(each: OutboxEvent) -> None:
-        told.append(each)
+        written.append(each)
 
     assert storage.outbox is not None
     await storage.outbox.send(keep)
-    return told
+    return written
 
 
-async def test_a_play_is_told_when_it_opens_with_its_alert_and_when_it_closes(
-    telling: Storage, playing: tuple[int, Play]
+async def test_a_play_has_events_when_it_opens_with_its_alert_and_when_it_closes(
+    publishing: Storage, playing: tuple[int, Play]
 ) -> None:
     stream, one = playing
     longer = replace(one, end=one.end + 3 * SECOND, track_end=one.track_end + 3 * SECOND)
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await telling.batches.write(batch(stream, 1, 2, open=(longer,)), INFO)
-    await telling.batches.write(batch(stream, 2, 3, closed=(longer,)), INFO)
-    opened, alert, closed = [event(told) for told in await waiting(telling)]
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await publishing.batches.write(batch(stream, 1, 2, open=(longer,)), INFO)
+    await publishing.batches.write(batch(stream, 2, 3, closed=(longer,)), INFO)
+    opened, alert, closed = [event(written) for written in await waiting(publishing)]
     assert [each.type for each in (opened, alert, closed)] == ["match.opened", "alert.raised", "match.closed"]
     assert len({opened.id, alert.id, closed.id}) == 3
     assert opened.match.id == alert.match.id == closed.match.id == one.id
@@ -109,41 +109,43 @@ async def test_a_play_is_told_when_it_opens_with_its_alert_and_when_it_closes(
     assert opened.alert is closed.alert is None
 
 
-async def test_a_play_that_becomes_another_track_s_is_told(telling: Storage, playing: tuple[int, Play]) -> None:
+async def test_a_play_that_moves_to_another_track_has_an_event(publishing: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await waiting(telling)
-    other = await a_track(telling, replace(SONG, title="Aubade"), seed=2)
-    await telling.batches.write(batch(stream, 1, 2, open=(replace(one, track=other),)), INFO)
-    await telling.batches.write(batch(stream, 2, 3, open=(replace(one, track=other),)), INFO)
-    (changed,) = [event(told) for told in await waiting(telling)]
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(publishing)
+    other = await a_track(publishing, replace(SONG, title="Aubade"), seed=2)
+    await publishing.batches.write(batch(stream, 1, 2, open=(replace(one, track=other),)), INFO)
+    await publishing.batches.write(batch(stream, 2, 3, open=(replace(one, track=other),)), INFO)
+    (changed,) = [event(written) for written in await waiting(publishing)]
     assert (changed.type, changed.match.id, changed.match.track.title) == ("match.changed", one.id, "Aubade")
 
 
-async def test_of_a_batch_that_is_not_written_nothing_is_told(telling: Storage, playing: tuple[int, Play]) -> None:
+async def test_a_batch_that_is_not_written_has_no_events(publishing: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await waiting(telling)
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(publishing)
     with pytest.raises(StaleProgress):
-        await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    bad = replace(one, id=uuid.UUID(int=2), scored=0)  # refused by the schema
+        await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    bad = replace(one, id=uuid.UUID(int=2), scored=0)  # rejected by the database
     with pytest.raises(RejectedValue):
-        await telling.batches.write(batch(stream, 1, 2, opened=(bad,), open=(bad,), closed=(one,)), INFO)
-    assert await waiting(telling) == []
+        await publishing.batches.write(batch(stream, 1, 2, opened=(bad,), open=(bad,), closed=(one,)), INFO)
+    assert await waiting(publishing) == []
 
 
-async def test_what_closes_without_a_worker_is_told_too(telling: Storage, playing: tuple[int, Play]) -> None:
+async def test_a_match_that_closes_without_a_worker_has_an_event_too(
+    publishing: Storage, playing: tuple[int, Play]
+) -> None:
     stream, one = playing
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await waiting(telling)
-    assert await telling.tracks.delete(one.track)
-    await telling.matches.close_orphans()
-    await telling.matches.close_orphans()
-    (closed,) = [event(told) for told in await waiting(telling)]
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await waiting(publishing)
+    assert await publishing.tracks.delete(one.track)
+    await publishing.matches.close_orphans()
+    await publishing.matches.close_orphans()
+    (closed,) = [event(written) for written in await waiting(publishing)]
     assert (closed.type, closed.match.track.title) == ("match.closed", "Nocturne")
 
 
-async def test_without_an_outbox_nothing_waits_for_ever(storage: Storage) -> None:
+async def test_without_an_outbox_no_events_are_written(storage: Storage) -> None:
     stream = await storage.streams.add("radio-one", "http://radio.example/a.mp3")
     assert stream is not None
     one = play(await a_track(storage, SONG))
@@ -153,32 +155,32 @@ async def test_without_an_outbox_nothing_waits_for_ever(storage: Storage) -> Non
     assert await Outbox(storage.database).count() == 0
 
 
-async def test_what_was_sent_before_a_failure_is_not_sent_again(telling: Storage, playing: tuple[int, Play]) -> None:
+async def test_events_sent_before_a_failure_are_not_sent_again(publishing: Storage, playing: tuple[int, Play]) -> None:
     stream, one = playing
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     sent: list[OutboxEvent] = []
 
-    async def once(told: OutboxEvent) -> None:
+    async def once(written: OutboxEvent) -> None:
         if sent:
             raise BusError("away")
-        sent.append(told)
+        sent.append(written)
 
-    assert telling.outbox is not None
+    assert publishing.outbox is not None
     with pytest.raises(BusError):
-        await telling.outbox.send(once)
-    (rest,) = await waiting(telling)
+        await publishing.outbox.send(once)
+    (rest,) = await waiting(publishing)
     assert (sent[0].body["type"], rest.body["type"]) == ("match.opened", "alert.raised")
 
 
-async def test_only_one_process_sends_at_a_time(telling: Storage, playing: tuple[int, Play], dsn: str) -> None:
+async def test_only_one_process_sends_at_a_time(publishing: Storage, playing: tuple[int, Play], dsn: str) -> None:
     stream, one = playing
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
     other = await asyncpg.connect(dsn)
     try:
         async with other.transaction():
             await other.execute("select pg_advisory_xact_lock($1)", SENDING_LOCK)
-            assert await waiting(telling) == []
-        assert len(await waiting(telling)) == 2
+            assert await waiting(publishing) == []
+        assert len(await waiting(publishing)) == 2
     finally:
         await other.close()
 
@@ -194,37 +196,37 @@ async def messages(settings: KafkaSettings, count: int) -> list[tuple[bytes, dic
     return [(each.key, dict(each.headers), json.loads(each.value)) for each in found]
 
 
-async def test_events_arrive_over_kafka_as_their_published_schema_says(
-    telling: Storage, playing: tuple[int, Play], any_kafka: Broker
+async def test_events_arrive_over_kafka_and_fit_their_published_schema(
+    publishing: Storage, playing: tuple[int, Play], any_kafka: Broker
 ) -> None:
     settings = kafka_settings(any_kafka.bootstrap, partitions=2)
     stream, one = playing
-    assert telling.outbox is not None
+    assert publishing.outbox is not None
     topic = events_topic(settings)
     bus = KafkaBus(settings, idempotent=any_kafka.is_real, others=[topic])
     async with bus, asyncio.TaskGroup() as group:
-        relaying = group.create_task(EventPublisher(telling.outbox, bus, topic.name).run(), name="relay")
-        await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-        await telling.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
-        told = await messages(settings, 3)
-        while await telling.outbox.count():  # noqa: ASYNC110 - the deletion follows what was read
+        task = group.create_task(EventPublisher(publishing.outbox, bus, topic.name).run(), name="events")
+        await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+        await publishing.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
+        written = await messages(settings, 3)
+        while await publishing.outbox.count():  # noqa: ASYNC110 - the deletion follows what was read
             await asyncio.sleep(0.01)
-        relaying.cancel()
+        task.cancel()
     schema = json.loads(SCHEMA.read_text())
     validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
-    for key, headers, body in told:
+    for key, headers, body in written:
         validator.validate(body)
         assert key == str(stream).encode()
         assert headers["type"].decode() == body["type"]
         assert headers["id"].decode() == body["id"]
-    assert [body["type"] for _, _, body in told] == ["match.opened", "alert.raised", "match.closed"]
-    spoiled = {**told[0][2], "match": {**told[0][2]["match"], "start": 5}}
+    assert [body["type"] for _, _, body in written] == ["match.opened", "alert.raised", "match.closed"]
+    spoiled = {**written[0][2], "match": {**written[0][2]["match"], "start": 5}}
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(spoiled)
 
 
-async def test_while_the_brokers_are_away_events_wait_and_then_come_in_order(
-    telling: Storage, playing: tuple[int, Play]
+async def test_while_the_brokers_are_unreachable_events_wait_and_then_arrive_in_order(
+    publishing: Storage, playing: tuple[int, Play]
 ) -> None:
     stream, one = playing
     taken: list[str] = []
@@ -241,20 +243,20 @@ async def test_while_the_brokers_are_away_events_wait_and_then_come_in_order(
         return REGISTRY.get_sample_value("airtrace_events_total", {"type": kind}) or 0
 
     before = sent("match.closed")
-    assert telling.outbox is not None
-    await telling.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
-    await telling.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
+    assert publishing.outbox is not None
+    await publishing.batches.write(batch(stream, None, 1, opened=(one,), open=(one,)), INFO)
+    await publishing.batches.write(batch(stream, 1, 2, closed=(one,)), INFO)
     bus = SimpleNamespace(send=send)
-    publisher = EventPublisher(telling.outbox, bus, "matches", send_timeout_s=0.05, retry_first_s=0.01)
-    relaying = asyncio.create_task(publisher.run(), name="relay")
+    publisher = EventPublisher(publishing.outbox, bus, "matches", send_timeout_s=0.05, retry_first_s=0.01)
+    task = asyncio.create_task(publisher.run(), name="events")
     async with asyncio.timeout(DEADLINE_S):
         await tried.wait()
         assert taken == []
         is_away.clear()
-        while len(taken) < 3 or await telling.outbox.count():  # noqa: ASYNC110 - a database has a part in it
+        while len(taken) < 3 or await publishing.outbox.count():  # noqa: ASYNC110 - a database has a part in it
             await asyncio.sleep(0.01)
-    relaying.cancel()
+    task.cancel()
     with suppress(asyncio.CancelledError):
-        await relaying
+        await task
     assert taken == ["match.opened", "alert.raised", "match.closed"]
     assert sent("match.closed") == before + 1
