@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -28,6 +28,10 @@ NOT_SETTINGS = (
     *("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE"),
     *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_", "AIRTRACE_FULL_"),
 )
+
+
+# What Starlette's check accepts: one wildcard, at the start.
+HostPattern = Annotated[str, StringConstraints(pattern=r"^(\*|(\*\.)?[^*\s]+)$")]
 
 
 class _Section(BaseModel):
@@ -107,9 +111,10 @@ class ApiSettings(_Section):
     host: str = Field("127.0.0.1", min_length=1, description="Address to bind.")
     port: int = Field(8420, ge=0, le=65535, description="Port to bind; 0: any free port.")
     max_upload_mb: int = Field(2048, ge=1, le=1_000_000, description="Maximum size of an upload, in MB.")
-    hosts: tuple[str, ...] = Field(
+    hosts: tuple[HostPattern, ...] = Field(
         ("localhost", "127.0.0.1", "[::1]"),
-        description="Host names accepted in requests; others are refused (DNS rebinding). '*' accepts all.",
+        description="Host names accepted in requests; others are refused (DNS rebinding). '*' accepts all, "
+        "'*.example.com' all subdomains.",
     )
 
 

@@ -51,6 +51,8 @@ def test_flags_override_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("AIRTRACE_API__PORTS", "80", "AIRTRACE_API__PORTS"),
         ("AIRTRACE_INGEST__WINDOW_S", "0", "ingest.window_s"),
         ("AIRTRACE_LOG__LEVEL", "loud", "log.level"),
+        ("AIRTRACE_API__HOSTS", '["radio.*"]', "api.hosts"),
+        ("AIRTRACE_API__HOSTS", '["*radio.example"]', "api.hosts"),
     ],
 )
 def test_invalid_and_unknown_settings_are_refused_by_name(
