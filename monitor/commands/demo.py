@@ -169,7 +169,7 @@ async def _matches(api: Client, stream: int) -> list[dict[str, Any]]:
 async def _wait_for_the_end(api: Client, station: Station, screen: Screen) -> None:
     """Waits until the end of the program has been matched, or should have been."""
     for _ in range(round(SETTLE_S / POLL_S)):
-        (stream,) = await api.get("/streams")
+        stream = await api.get(f"/streams/{STREAM}")
         if (
             stream["heard_until"]
             and _broadcast_s(stream["heard_until"], station) > station.duration_s - END_TOLERANCE_S
