@@ -1,6 +1,6 @@
 """The live page shows what the store holds, escapes every name, loads only what is there, and runs nothing inline.
 
-The store is a stand-in that gives records: the page's SQL is the store's, and is tested with PostgreSQL there.
+A stand-in for the storage returns records: its SQL is tested with PostgreSQL elsewhere.
 """
 
 from __future__ import annotations
