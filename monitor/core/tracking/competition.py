@@ -42,21 +42,11 @@ def resolve_candidate(
     Returns:
         The plays on air afterward, and the plays that it ended.
     """
-    left, weaker = candidate.scores, []
     for play in open_:
-        if play.track not in references:
-            continue
-        is_same_track = play.track == candidate.track
-        if is_same_track and is_continued_by(play, candidate.alignment):
+        if play.track == candidate.track and play.track in references and is_continued_by(play, candidate.alignment):
             is_on_air = play.end == past[-1].start + SEGMENT_SAMPLES
             return open_ if is_on_air else realign(play, candidate, past, open_, references, thresholds), []
-        rival = CompetingPlay.of(play, candidate, past, references)
-        if rival.is_weaker and (is_same_track or rival.llr(thresholds.tracking_curve) < thresholds.resume_llr):
-            weaker.append(play)
-        elif is_same_track:
-            left = left.mask(rival.is_compared)
-        elif not rival.is_weaker:
-            left = left.subtract(rival.explained)
+    left, weaker = _compete(candidate, past, open_, references, thresholds)
     others = (play for play in (*ended, *open_) if play.track == candidate.track and play not in weaker)
     earliest = max((play.end for play in others), default=past[0].start)
     left = left.mask(np.array([segment.start < earliest - HOP_SAMPLES for segment in past]))
@@ -67,6 +57,29 @@ def resolve_candidate(
     while any(play.id == new.id for play in (*open_, *ended)):  # of a play that turned out to be of another track
         new = replace(new, id=play_id(new.track, new.id.int % HOP_SAMPLES))
     return replace_plays(new, weaker, open_)
+
+
+def _compete(
+    candidate: Candidate,
+    past: Sequence[Segment],
+    open_: tuple[Play, ...],
+    references: References,
+    thresholds: Thresholds,
+) -> tuple[AlignmentScores, list[Play]]:
+    """The candidate's scores without what stronger plays explain, and the weaker plays, which it explains."""
+    left, weaker = candidate.scores, []
+    for play in open_:
+        if play.track not in references:
+            continue
+        is_same_track = play.track == candidate.track
+        rival = CompetingPlay.of(play, candidate, past, references)
+        if rival.is_weaker and (is_same_track or rival.llr(thresholds.tracking_curve) < thresholds.resume_llr):
+            weaker.append(play)
+        elif is_same_track:
+            left = left.mask(rival.is_compared)
+        elif not rival.is_weaker:
+            left = left.subtract(rival.explained)
+    return left, weaker
 
 
 @dataclass(frozen=True, slots=True)

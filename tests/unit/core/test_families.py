@@ -25,7 +25,7 @@ from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core import broadcasts
 
-CURVE = NeuralDetector.thresholds.opening
+CURVE = NeuralDetector.thresholds.opening_curve
 SONG = broadcasts.track(1, 240)  # two minutes
 OTHER = broadcasts.track(2, 240)
 MASTER = 7
@@ -223,8 +223,8 @@ def test_nonsensical_hits_never_raise_and_relate_no_tracks(junk: list[tuple[int,
 
 
 def test_tracks_related_through_others_are_one_family() -> None:
-    links = [FamilyRelation(1, 2, False), FamilyRelation(2, 3, False), FamilyRelation(8, 5, False)]
-    assert group_families(links) == [(1, 2, 3), (5, 8)]
+    relations = [FamilyRelation(1, 2, False), FamilyRelation(2, 3, False), FamilyRelation(8, 5, False)]
+    assert group_families(relations) == [(1, 2, 3), (5, 8)]
     assert group_families([]) == []
 
 

@@ -15,7 +15,7 @@ def _segment(hops: int, *hits: tuple[int, float]) -> Segment:
 
 
 def _proposals(segments: list[Segment], minimum: float = 4.0) -> list[Proposal]:
-    votes = VoteAccumulator(NeuralDetector.thresholds.curve)
+    votes = VoteAccumulator(NeuralDetector.thresholds.tracking_curve)
     for segment in segments:
         votes.add(segment)
     return votes.proposals(segments[-1], minimum)

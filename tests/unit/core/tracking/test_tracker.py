@@ -121,7 +121,7 @@ def test_a_track_far_below_a_voice_is_found_if_it_lasts_and_followed_through_lou
     assert seconds(play.end) == pytest.approx(80, abs=5)
 
 
-PROGRAMME = broadcast(
+PROGRAM = broadcast(
     [
         *unknown(15, 80),
         *heard(CATALOG[1], places(10.3, 45), noise=0.4),
@@ -132,13 +132,13 @@ PROGRAMME = broadcast(
     ],
     CATALOG,
 )
-WHOLE, _ = listen(PROGRAMME)
+WHOLE, _ = listen(PROGRAM)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, len(PROGRAMME) - 1), max_size=20))
+@given(st.lists(st.integers(1, len(PROGRAM) - 1), max_size=20))
 def test_any_cutting_into_batches_gives_the_same_plays(cuts: list[int]) -> None:
-    plays, updates = listen(PROGRAMME, cuts)
+    plays, updates = listen(PROGRAM, cuts)
     assert [(p.id, p.track, p.start, p.end, p.track_end, p.scored) for p in plays] == [
         (p.id, p.track, p.start, p.end, p.track_end, p.scored) for p in WHOLE
     ]
@@ -169,5 +169,5 @@ def _first_report(segments: Sequence[Segment]) -> int:
     return next(i for i, update in enumerate(listen(segments, range(1, len(segments)))[1]) if update.opened)
 
 
-def test_the_programme_has_three_plays() -> None:
+def test_the_program_has_three_plays() -> None:
     assert [play.track for play in WHOLE] == [1, 3, 2]

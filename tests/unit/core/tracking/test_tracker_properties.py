@@ -40,7 +40,7 @@ def _id(number: int, start: int) -> uuid.UUID:
     return uuid.uuid5(uuid.NAMESPACE_OID, f"{number}/{start}")
 
 
-def _programme(pieces: list[tuple[str, int, int, int, float]]) -> list[Segment]:
+def _program(pieces: list[tuple[str, int, int, int, float]]) -> list[Segment]:
     vectors: list[np.ndarray | None] = []
     for kind, number, place, length, noise in pieces:
         if kind == "track":
@@ -97,7 +97,7 @@ def _check(plays: list[Play], segments: list[Segment]) -> None:
 def test_plays_are_possible_and_any_cutting_gives_the_same(
     pieces: list[tuple[str, int, int, int, float]], cuts: list[int]
 ) -> None:
-    segments = _programme(pieces)
+    segments = _program(pieces)
     whole = _listen(segments, [])
     _check(whole, segments)
     assert _rounded(_listen(segments, cuts)) == _rounded(whole)
@@ -108,7 +108,7 @@ def test_plays_are_possible_and_any_cutting_gives_the_same(
 def test_no_input_raises(pieces: list[tuple[str, int, int, int, float]], data: st.DataObject) -> None:
     """NaN vectors, vectors of another model, hits in deleted tracks, missing windows, a clock that jumps."""
     spoilt, shift = [], 0
-    for segment in _programme(pieces):
+    for segment in _program(pieces):
         what = data.draw(st.sampled_from(["ok"] * 12 + ["nan", "size", "gone", "lost", "leap", "far"]))
         if what == "lost":
             continue
