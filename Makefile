@@ -60,7 +60,7 @@ bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, bes
 bench-index: $(STAMP_DEV) $(STAMP_FULL) music  ## kinds of index in Milvus Lite and in a Milvus server
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.index_size
 
-bench-broadcast: $(STAMP_DEV) music  ## what is said to have been played in 3 hours of programmes, beside the same peers
+bench-broadcast: $(STAMP_DEV) music  ## plays reported in 3 hours of programs, beside the same peers
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.broadcast
 
 bench-full: $(STAMP_DEV) $(STAMP_FULL) music  ## throughput, latency and memory of a worker of the full mode

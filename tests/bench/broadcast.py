@@ -1,9 +1,10 @@
-"""Measures what each system says was played in hours of programmes: Airtrace beside its peers, on the same files.
+"""Measures which plays each system reports in hours of programs, for Airtrace and other systems on the same files.
 
-`make bench-broadcast`. Settings: AIRTRACE_PEERS=DIR holds the peers' checkouts (what is missing is named, with how to
-get it), AIRTRACE_CORPUS=DIR the unpacked packages of the whole corpus, or else only the small set of `make music` is
-used. AIRTRACE_BENCH_CACHE=DIR instead of a folder of the user's cache directory: programmes, catalogs and results are
-kept there. All results are scored by monitor/evaluation, as `airtrace evaluate` does.
+Run by `make bench-broadcast`. Results are scored by monitor/evaluation, as in `airtrace evaluate`. Settings:
+
+    AIRTRACE_PEERS=DIR        checkouts of the other systems; missing ones are reported with how to get them
+    AIRTRACE_CORPUS=DIR       unpacked packages of the whole corpus; the default is the small set of `make music`
+    AIRTRACE_BENCH_CACHE=DIR  keeps programs, catalogs and results, instead of the user's cache directory
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from monitor.evaluation.report import Deviation, Latency, Report, as_json, as_te
 from monitor.evaluation.score import score
 from monitor.training import conditions
 from monitor.training.cache import decode
-from tests.bench import items, programmes, sources
+from tests.bench import items, programs, sources
 from tests.bench.peers.listeners import (
     AudfprintAsItComesListener,
     AudfprintListener,
@@ -37,17 +38,17 @@ from tests.bench.peers.listeners import (
     OlafOverTheAirListener,
 )
 from tests.bench.peers.monitor import AirtraceListener
-from tests.bench.runs import Speed, bench_cache, corpus_roots, key, once, slug, tell
+from tests.bench.runs import Speed, bench_cache, corpus_roots, key, log, once, slug
 from tests.bench.sources import UNKNOWN_SHARE, Catalog, Reference, split_catalog
 
 HOURS = 3.0
 SEED = 2027
-INTRO_S = 10.0  # left out of a distractor of which only a part is taken
+INTRO_S = 10.0  # skipped if only a part of a distractor is taken
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """What every system gets: recordings, with the truth about them, and the files of the catalog."""
+    """The input of every system: recordings, their truth, and the files of the catalog."""
 
     recordings: tuple[Path, ...]
     truth: tuple[Truth, ...]
@@ -60,13 +61,13 @@ class Broadcast:
 
 
 def main() -> int:
-    """Prints tables, and writes everything to a JSON file."""
+    """Prints tables, and writes all results to a JSON file."""
     arguments = _arguments()
     cache = arguments.cache
     broadcast = prepared(cache, arguments)
     heard_s, registered_s = sum(broadcast.durations_s.values()), sum(map(_duration_s, broadcast.references))
-    tell(f"{heard_s / 3600:.2f} h of programmes, {len(broadcast.truth)} plays")
-    tell(f"{len(broadcast.references)} references, {registered_s / 3600:.1f} h")
+    log(f"{heard_s / 3600:.2f} h of programs, {len(broadcast.truth)} plays")
+    log(f"{len(broadcast.references)} references, {registered_s / 3600:.1f} h")
     result: dict[str, object] = {
         "split": arguments.split,
         "seed": arguments.seed,
@@ -79,22 +80,22 @@ def main() -> int:
     missing: dict[str, str] = {}
     for system in _systems(arguments.systems):
         if (why := system.missing()) is not None:
-            tell(f"{system.name}: not here: {why}")
+            log(f"{system.name}: not available: {why}")
             missing[system.name] = why
             continue
         measured[system.name] = _measured(system, cache, broadcast, registered_s, heard_s, again=arguments.again)
-        tell(f"{system.name}:\n{as_text(measured[system.name].report)}")
+        log(f"{system.name}:\n{as_text(measured[system.name].report)}")
     result["missing"] = missing
     result["systems"] = {name: of.as_json() for name, of in measured.items()}
     arguments.json.write_text(json.dumps(result, indent=1))
     print("\n".join(tables(measured, missing)))
-    tell(f"all of it is in {arguments.json}")
+    log(f"all results are in {arguments.json}")
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One system's report, and how fast it registered and listened."""
+    """A system's report, and its speed of registering and listening."""
 
     settings: str
     registering: Speed
@@ -107,20 +108,20 @@ class Measured:
 
 
 def prepared(cache: Path, arguments: argparse.Namespace) -> Broadcast:
-    """Makes what is not in the cache yet."""
+    """Makes the recordings and references that are not in the cache yet."""
     roots = [*arguments.corpus, *corpus_roots()]
     catalog = split_catalog(arguments.split, arguments.seed, roots, arguments.unknown_share)
     name = f"{arguments.split}-{arguments.seed}"
-    made_by = [Path(module.__file__).read_bytes() for module in (programmes, items, sources, conditions)]
+    made_by = [Path(module.__file__).read_bytes() for module in (programs, items, sources, conditions)]
     names = [[reference.name for reference in of] for of in (catalog.known, catalog.unknown)]
     content = (names, arguments.hours, arguments.unknown_hours, made_by)
-    folder = cache / f"programmes-{name}-{key(content)}"
-    made = folder / "truth.csv"  # written last: it stands for a complete folder
+    folder = cache / f"programs-{name}-{key(content)}"
+    made = folder / "truth.csv"  # written last, so that its presence marks a complete folder
     if not made.exists():
-        tell("making programmes")
+        log("making programs")
         given = (catalog, arguments.split, roots)
-        truth = programmes.write(folder, programmes.programmes(*given, arguments.hours, arguments.seed))
-        programmes.write(folder, programmes.unknown_programmes(*given, arguments.unknown_hours, arguments.seed))
+        truth = programs.write(folder, programs.programs(*given, arguments.hours, arguments.seed))
+        programs.write(folder, programs.unknown_programs(*given, arguments.unknown_hours, arguments.seed))
         write_truth(made, truth)
     recordings = tuple(sorted(folder.glob("*.flac")))
     references = _written(cache / "broadcast-references", catalog, arguments.distractors_s)
@@ -128,7 +129,7 @@ def prepared(cache: Path, arguments: argparse.Namespace) -> Broadcast:
 
 
 def families(catalog: Catalog) -> dict[str, str]:
-    """Of tracks that are versions of one another: a system that names another version has recognised it."""
+    """Groups tracks that are versions of one another: naming another version counts as recognizing it."""
     first: dict[str, str] = {}
     return {
         reference.name: first.setdefault(reference.group, reference.name)
@@ -137,7 +138,7 @@ def families(catalog: Catalog) -> dict[str, str]:
 
 
 def _written(folder: Path, catalog: Catalog, distractors_s: float) -> tuple[Path, ...]:
-    """The catalog's files that can be read: known ones as they are, of a distractor so much, or all of it if 0."""
+    """Writes the catalog's readable files: known ones in full, of a distractor `distractors_s`, or all if that is 0."""
     part = f"distractors-{distractors_s:g}s" if distractors_s else "distractors"
     for name in ("known", part):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -146,9 +147,9 @@ def _written(folder: Path, catalog: Catalog, distractors_s: float) -> tuple[Path
         path = folder / kind / reference.name
         if not path.exists():
             pcm = decode(reference.file, INTRO_S + max_s) if max_s else decode(reference.file)
-            pcm = pcm[-round(max_s * SAMPLE_RATE_HZ) :]  # all of it where that is 0
+            pcm = pcm[-round(max_s * SAMPLE_RATE_HZ) :]  # all of it if that is 0
             unfinished = path.with_suffix(".part")
-            # A FLAC file of nothing could not be read again.
+            # An empty FLAC file cannot be read.
             soundfile.write(unfinished, pcm if len(pcm) else [0.0], SAMPLE_RATE_HZ, "PCM_16", format="FLAC")
             unfinished.rename(path)
         return path
@@ -170,7 +171,7 @@ def _measured(
         (index / "complete.json").unlink(missing_ok=True)
     if again or not system.kept:
         (results / "complete.json").unlink(missing_ok=True)
-    tell(f"{system.name}: registering, unless it has; then listening")
+    log(f"{system.name}: registering (unless cached), then listening")
     registering = once(index, registered_s, lambda: system.index(broadcast.references, index))
     listening = once(
         results, heard_s, lambda: write_results(results / "results.csv", system.results(index, broadcast.recordings))
@@ -180,21 +181,21 @@ def _measured(
 
 
 def tables(measured: dict[str, Measured], missing: dict[str, str]) -> list[str]:
-    """Markdown: a column a system."""
+    """Markdown tables with one column per system."""
     reports = [of.report for of in measured.values()]
     lines = ["| | " + " | ".join(measured) + " |", "| --- " * (1 + len(measured)) + "|"]
     if reports:
-        rows = [(name, [told(report) for report in reports]) for name, told in FIGURES.items()]
+        rows = [(name, [figure(report) for report in reports]) for name, figure in FIGURES.items()]
         for of in ("bands", "kinds"):
             names = dict.fromkeys(row.name for report in reports for row in getattr(report, of))
             rows += [
                 (_row_name(reports[0], of, name), [_recall(report, of, name) for report in reports]) for name in names
             ]
-        rows.append(("seconds of audio registered a second", [str(one.registering) for one in measured.values()]))
-        rows.append(("seconds of audio heard a second", [str(one.listening) for one in measured.values()]))
+        rows.append(("seconds of audio registered per second", [str(one.registering) for one in measured.values()]))
+        rows.append(("seconds of audio heard per second", [str(one.listening) for one in measured.values()]))
         lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
     lines += ["", *(f"{name}: {of.settings}" for name, of in measured.items())]
-    return lines + [f"{name}: not here: {why}" for name, why in missing.items()]
+    return lines + [f"{name}: not available: {why}" for name, why in missing.items()]
 
 
 def _percent(value: float | None) -> str:
@@ -230,7 +231,7 @@ FIGURES: dict[str, Callable[[Report], str]] = {
     "end error, s": lambda report: _two(report.end),
     "position error, s": lambda report: _two(report.position),
     "first report in the clear, s": lambda report: _two(report.latency_clear),
-    "first report under something, s": lambda report: _two(report.latency_covered),
+    "first report under other sound, s": lambda report: _two(report.latency_covered),
     "false plays": lambda report: f"{len(report.false_plays)} ({report.false_play_s:.0f} s)",
     "false plays in hours of unknown audio": lambda report: (
         f"{report.unknown_false_plays} in {report.unknown_s / 3600:.1f} h"
@@ -245,17 +246,22 @@ def _duration_s(path: Path) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--split", choices=("test", "tune"), default="test", help="whose sounds are broadcast")
-    parser.add_argument("--hours", type=float, default=HOURS, help="of programmes")
-    parser.add_argument("--unknown-hours", type=float, default=0, help="of recordings without anything of the catalog")
-    parser.add_argument("--unknown-share", type=float, default=UNKNOWN_SHARE, help="of the split's music, 0 to 1")
+    parser.add_argument("--split", choices=("test", "tune"), default="test", help="the split to take sounds from")
+    parser.add_argument("--hours", type=float, default=HOURS, help="hours of programs")
+    parser.add_argument("--unknown-hours", type=float, default=0, help="hours of recordings without a registered track")
+    parser.add_argument(
+        "--unknown-share",
+        type=float,
+        default=UNKNOWN_SHARE,
+        help="share of music left out of the catalog",
+    )
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--systems", default="", help="only those whose names have this in them")
-    parser.add_argument("--distractors-s", type=float, default=0, help="take so much of each distractor; 0: all of it")
-    parser.add_argument("--again", action="store_true", help="register and listen again, what has been done before too")
-    parser.add_argument("--cache", type=Path, default=bench_cache(), help="folder of all that is made once")
+    parser.add_argument("--systems", default="", help="only systems whose names contain this")
+    parser.add_argument("--distractors-s", type=float, default=0, help="seconds of each distractor; 0: all of it")
+    parser.add_argument("--again", action="store_true", help="register and listen again, ignoring the cache")
+    parser.add_argument("--cache", type=Path, default=bench_cache(), help="folder of cached files")
     parser.add_argument("--corpus", type=Path, action="append", default=[], help="a folder of unpacked packages")
-    parser.add_argument("--json", type=Path, help="where the results go; broadcast.json in the cache")
+    parser.add_argument("--json", type=Path, help="file for the results; default: broadcast.json in the cache")
     arguments = parser.parse_args()
     arguments.json = arguments.json or arguments.cache / "broadcast.json"
     return arguments

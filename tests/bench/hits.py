@@ -1,4 +1,4 @@
-"""From hits to plays for peers that only look windows up: hits on one line through a track become one play. Pure."""
+"""Joins the hits of systems that only look up windows into plays: hits on one alignment become one play. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from monitor.evaluation.plays import Result
 
-# Peers time their hits to 0.1 s or so; at 4 % more speed a line has moved by 0.4 s when the next window, 10 s later, is
-# looked up. A beat's length away, in looped music, is another place.
-LINE_S = 0.5
-MIN_FITTED_S = 10.0  # over less than that the fit of a speed is noise
+# Other systems time their hits to about 0.1 s. At 4 % more speed, an alignment has moved by 0.4 s at the next window,
+# 10 s later. In looped music, a place one beat away is a different one.
+ALIGNMENT_S = 0.5
+MIN_FITTED_S = 10.0  # over shorter stretches, a fitted speed is noise
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A stretch of a recording that a window's lookup put beside a track; heard_s: the window's end."""
+    """A stretch of a recording that a window's lookup aligned with a track. heard_s: the end of the window."""
 
     recording: str
     track: str
@@ -30,14 +30,14 @@ class Hit:
 
 
 def windows(duration_s: float, length_s: float, hop_s: float) -> Iterator[tuple[float, float]]:
-    """Start and end of overlapping windows; the last one ends with the recording."""
+    """The starts and ends of overlapping windows, in seconds. The last one ends with the recording."""
     n = max(0, int(np.ceil((duration_s - length_s) / hop_s))) + 1
     for i in range(n):
         yield i * hop_s, min(i * hop_s + length_s, duration_s)
 
 
 def best(hits: Iterable[Hit]) -> list[Hit]:
-    """The highest score of each window alone: what else a window looks like is mostly wrong."""
+    """Keeps only the hit with the highest score of each window; the others are mostly wrong."""
     of_windows: dict[tuple[str, float], Hit] = {}
     for hit in hits:
         window = hit.recording, hit.heard_s
@@ -47,10 +47,10 @@ def best(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def plays(hits: Iterable[Hit], minimum: float, bridge_s: float) -> list[Result]:
-    """What a system that is given windows would report.
+    """The plays that a system would report from the hits of windows.
 
-    least: hits with a lower score are no answer. bridge_s: hits on one line with at most so much between them are one
-    play: a lookup in between may have failed.
+    minimum: hits with a lower score are ignored.
+    bridge_s: hits on one alignment at most this far apart are one play, as a lookup in between may have failed.
     """
     lines: dict[tuple[str, str], list[list[Hit]]] = defaultdict(list)
     for hit in sorted(hits, key=lambda hit: (hit.recording, hit.start_s, hit.end_s)):
@@ -68,7 +68,7 @@ def plays(hits: Iterable[Hit], minimum: float, bridge_s: float) -> list[Result]:
 
 def _goes_on(line: Sequence[Hit], hit: Hit, bridge_s: float) -> bool:
     end_s = max(before.end_s for before in line)
-    return hit.start_s <= end_s + bridge_s and _off_s(line[-1], hit) <= LINE_S
+    return hit.start_s <= end_s + bridge_s and _off_s(line[-1], hit) <= ALIGNMENT_S
 
 
 def _off_s(before: Hit, hit: Hit) -> float:

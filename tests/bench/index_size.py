@@ -1,9 +1,9 @@
-"""Measures Milvus's kinds of index: recall against exact search, bytes, time. `make bench-index`.
+"""Measures Milvus's kinds of index: recall against exact search, bytes, time. Run by `make bench-index`.
 
-The bulk is made of the demo music's own vectors, each with noise of its own, so that it lies where music lies. A query
-is a vector of the bulk with more noise, as broadcasts are. Milvus Lite, and the server of the wheel `milvus` where
-there is one (the extra `full`). AIRTRACE_BENCH_VECTORS sets the sizes, AIRTRACE_BENCH_KINDS the kinds, such as
-"server:HNSW,server:IVF_SQ8".
+The indexed vectors are those of the demo music, repeated with different noise, so that they are distributed like music.
+A query is an indexed vector with more noise, as in broadcasts. It measures Milvus Lite, and the server of the wheel
+`milvus` if that is installed (the extra `full`). AIRTRACE_BENCH_VECTORS sets the sizes, AIRTRACE_BENCH_KINDS the kinds,
+such as "server:HNSW,server:IVF_SQ8".
 """
 
 from __future__ import annotations
@@ -35,24 +35,26 @@ Floats = NDArray[np.float32]
 SIZES = tuple(int(size) for size in os.environ.get("AIRTRACE_BENCH_VECTORS", "20000,100000").split(","))
 TRACK_VECTORS = 480  # four minutes
 LITE, SERVER = ("FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8"), ("FLAT", "HNSW", "IVF_SQ8", "IVF_PQ", "DISKANN")
-# The library that both are made of, alone: one index in memory, built in a fraction of the time for sizes of millions.
+# The library inside both, alone: one index in memory, which takes a fraction of the time for millions of vectors.
 FAISS = {"HNSW": "HNSW{M},Flat", "IVF_SQ8": "IVF{nlist},SQ8"}
 ENGINES = (("lite", LITE), ("server", SERVER), ("faiss", FAISS))
 EVERY_KIND = [f"{engine}:{kind}" for engine, kinds in ENGINES for kind in kinds]
 CHOSEN = os.environ.get("AIRTRACE_BENCH_KINDS", ",".join(EVERY_KIND)).split(",")
-BULK_COSINE = 0.6  # with the vector that it was made of: of another recording's, that would be a close relative
+BULK_COSINE = 0.6  # with the original vector; between different recordings, that would be a close relation
 QUERY_COSINES = (0.9, 0.6)  # in the clear; under a voice
 QUERIES, TOP_K, RUNS = 256, 10, 9
-PART = 100_000  # vectors that are worked on at once
-BATCH = 64  # segments that are searched at once: what a worker does under load
+PART = 100_000  # vectors processed at once
+BATCH = 64  # segments per search, as in a worker under load
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one kind.
+    """The measurements of one kind of index.
 
-    search_ms: for BATCH segments, median of RUNS; search_cpu_ms: processor time of that, which a busy machine changes
-    less. disk: without write-ahead logs. memory: more than before, so that it counts for large sizes only.
+    search_ms: for BATCH segments, median of RUNS.
+    search_cpu_ms: the CPU time of a search, which depends less on the machine's load.
+    disk_bytes_each: without write-ahead logs.
+    memory_bytes_each: the increase, which is meaningful only for large sizes.
     """
 
     engine: str
@@ -70,7 +72,7 @@ class Row:
 
 
 def main() -> int:
-    """Prints a JSON object a line as it goes."""
+    """Prints one JSON object per line as results come in."""
     seeds = asyncio.run(_real())
     for size in SIZES:
         asyncio.run(_measured(_bulk(seeds, size)))
@@ -81,15 +83,15 @@ async def _real() -> Floats:
     """The vectors of the demo's music."""
     detector, found = NeuralDetector(), []
     for piece in (await fetch(cache_folder(), lambda step: None)).music:
-        cutter = Segmenter()
+        segmenter = Segmenter()
         async for block in decode.blocks(piece.path):
-            vectors = detector.embed(cutter.feed(block)[1]).vectors
+            vectors = detector.embed(segmenter.feed(block)[1]).vectors
             found.append(vectors[vectors.any(axis=1)])
     return np.concatenate(found)
 
 
 def _bulk(seeds: Floats, size: int) -> Floats:
-    """So many vectors; in parts, as making noise takes several times the memory of what it is for."""
+    """Makes `size` vectors, in parts, because making noise takes several times the memory of the vectors."""
     bulk = np.empty((size, seeds.shape[1]), np.float32)
     for first in range(0, size, PART):
         part = np.take(seeds, np.arange(first, min(size, first + PART)), axis=0, mode="wrap")
@@ -98,7 +100,7 @@ def _bulk(seeds: Floats, size: int) -> Floats:
 
 
 def _noisy(vectors: Floats, cosine: float, seed: int) -> Floats:
-    """Unit vectors with this cosine to the given ones, away from them in any direction."""
+    """Random unit vectors with this cosine to the given ones."""
     away = np.random.default_rng(seed).normal(size=vectors.shape).astype(np.float32)
     away -= np.einsum("ij,ij->i", away, vectors)[:, np.newaxis] * vectors
     away /= np.linalg.norm(away, axis=1, keepdims=True)
@@ -126,8 +128,8 @@ async def _measured(bulk: Floats) -> None:
 
 
 async def _in_faiss(kind: str, bulk: Floats, queries: dict[str, Floats], truth: dict[str, NDArray[np.int64]]) -> Row:
-    """As Airtrace has Milvus build and search it."""
-    import faiss  # Milvus Lite brings it
+    """Builds and searches the index with the same parameters that Airtrace gives to Milvus."""
+    import faiss  # a dependency of Milvus Lite
 
     asked, pid = milvus_indexes.KINDS[kind], os.getpid()
     before, begun, cpu_s = _memory(pid), time.perf_counter(), _cpu_s(pid)
@@ -213,7 +215,7 @@ async def _one(
 
 
 async def _idle(pid: int) -> None:
-    """Milvus Lite merges its files and indexes them in the background, and does not say when it is done."""
+    """Waits until Milvus Lite, which merges and indexes its files in the background, stops using the CPU."""
     while (before := _cpu_s(pid)) >= 0:
         await asyncio.sleep(2)
         if _cpu_s(pid) - before < 0.1:
@@ -238,7 +240,7 @@ async def _search_ms(
 
 
 def _nearest(bulk: Floats, queries: Floats) -> NDArray[np.int64]:
-    """The exact answer: (queries, TOP_K)."""
+    """The exact answer, int64 (queries, TOP_K)."""
     found: NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
     scores: Floats = np.empty((len(queries), 0), np.float32)
     for first in range(0, len(bulk), PART):
@@ -259,7 +261,7 @@ def _first_found(found: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
 
 
 def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children; 0 where there is no /proc."""
+    """Resident bytes of a process and its children; 0 without /proc."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -269,7 +271,7 @@ def _memory(pid: int) -> int:
 
 
 def _cpu_s(pid: int) -> float:
-    """Processor time of a process and its children, in seconds; 0 where there is no /proc."""
+    """The CPU time of a process and its children, in seconds; 0 without /proc."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""What one item of a programme is: music, alone or under a voice, through a channel, and the plays that are in it."""
+"""The items of a program: music, alone or under a voice or through a channel, with the plays in it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.training import conditions
 from monitor.training.conditions import CONDITIONS, Floats, Sounds
-from tests.bench.sources import NOTHING, Catalog, Deck, Excerpt, Music, Strung
+from tests.bench.sources import NOTHING, Catalog, ClipStream, Deck, Excerpt, Music
 
-MUSIC_LEVEL = 0.1  # root mean square in the clear: -20 dBFS
-PEAK = 0.95  # an item whose peaks lie higher is turned down as a whole
-EDGE = SAMPLE_RATE_HZ // 200  # 5 ms: cuts do not click
-# A fade counts as heard from -12 dB on, where the beds begin that the aims call deep.
-HEARD_GAIN = 10 ** (-12 / 20)
-EXCERPT_S = (10.0, 90.0)  # drawn by their logarithm: half of them are shorter than 30 s
-SPOILT_S = (10.0, 30.0)
+MUSIC_LEVEL = 0.1  # RMS in the clear: -20 dBFS
+PEAK = 0.95  # items with higher peaks are attenuated as a whole
+EDGE = SAMPLE_RATE_HZ // 200  # 5 ms: avoids clicks at cuts
+# A fade counts as audible above -12 dB, where the aims' deep beds start.
+AUDIBLE_GAIN = 10 ** (-12 / 20)
+EXCERPT_S = (10.0, 90.0)  # log-uniform: half are shorter than 30 s
+DEGRADED_S = (10.0, 30.0)
 MAX_WHOLE_S = 200.0
 JINGLE_S, JINGLE_LEAD_S = (3.0, 6.0), (2.0, 5.0)
 FADE_S = (2.0, 4.0)
@@ -28,16 +28,16 @@ MEDLEY_S, MEDLEY = 5.0, 7
 TWICE_S, JUMP_S, BOTH_S = (12.0, 30.0), (10.0, 25.0), (15.0, 30.0)
 MIN_JUMP_S = 5.0
 BANDS_DB = ((0.0, 6.0), (-6.0, 0.0), (-12.0, -6.0), (-18.0, -12.0))
-SPOKEN_DB = (-6.0, 6.0)  # of music whose own kind is what is looked at, if a voice is over it at all
-SPOILT_DB = (0.0, 6.0)
-CLEAR_SHARE = 0.35  # of such music
-COMPRESSOR = "acompressor=threshold=0.05:ratio=8:attack=5:release=80:makeup=4"  # as loud as a pop station is
-PLAYED = ("speed", "pitch", "tempo")  # what the station does to the music; all else is done to all that is heard
+SPOKEN_DB = (-6.0, 6.0)  # of music under a voice in items that test something else
+DEGRADED_DB = (0.0, 6.0)
+CLEAR_SHARE = 0.35  # of these items have no voice
+COMPRESSOR = "acompressor=threshold=0.05:ratio=8:attack=5:release=80:makeup=4"  # like a loud pop station
+PLAYED = ("speed", "pitch", "tempo")  # applied by the station to the music; all others apply to the whole mix
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A stretch of a reference in an item, in samples of the item; snr_db: of music against what is over it."""
+class PlayedInterval:
+    """A played stretch of a reference, in samples of the item. snr_db: the music relative to the sound over it."""
 
     track: str
     start: int
@@ -50,15 +50,15 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A piece of a programme and the plays of known references in it."""
+    """A piece of a program, with the plays of registered references in it."""
 
     sound: Floats
-    heard: tuple[Heard, ...] = ()
+    heard: tuple[PlayedInterval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """An excerpt within an item. against_db: of other music that is heard with it."""
+    """An excerpt in an item. against_db: its level relative to other music that plays at the same time."""
 
     excerpt: Excerpt
     at: int = 0
@@ -73,39 +73,39 @@ class Part:
 
 
 class Studio:
-    """All that items are made of."""
+    """The material that items are made from."""
 
-    def __init__(self, catalog: Catalog, talk: Strung, effects: Strung, rng: np.random.Generator) -> None:
+    def __init__(self, catalog: Catalog, talk: ClipStream, effects: ClipStream, rng: np.random.Generator) -> None:
         self.known, self.unknown = Music(catalog.known, rng), Music(catalog.unknown, rng)
         self.talk, self.effects, self.rng = talk, effects, rng
-        self.spoilt = Deck(tuple(SPOILT), rng)
+        self.degraded = Deck(tuple(DEGRADATIONS), rng)
         self.names = frozenset(reference.name for reference in catalog.known)
 
     def samples(self, between_s: tuple[float, float]) -> int:
-        """A length between these, drawn by its logarithm."""
+        """Draws a length in samples, log-uniformly between the two."""
         return round(float(np.exp(self.rng.uniform(*np.log(between_s)))) * SAMPLE_RATE_HZ)
 
     def spoken_db(self) -> float | None:
-        """How music whose kind is what is looked at lies against a voice; None: in the clear."""
+        """Draws the level of music relative to a voice for items that test something else; None: in the clear."""
         return None if self.rng.random() < CLEAR_SHARE else float(self.rng.uniform(*SPOKEN_DB))
 
     def mixed(
-        self, parts: Sequence[Part], kind: str, snr_db: float | None, over: Strung | None = None, tail: int = 0
+        self, parts: Sequence[Part], kind: str, snr_db: float | None, over: ClipStream | None = None, tail: int = 0
     ) -> Item:
-        """Parts at one level, or each so many decibels against the voice (or the effects) that is over it."""
+        """Mixes parts at one level, or each at `snr_db` relative to the voice (or the effects) over it."""
         n = max(part.end for part in parts) + tail
         sound = np.zeros(n, np.float32) if snr_db is None else (over or self.talk).take(n)
         music = np.zeros(n, np.float32)
         for part in parts:
             voice = sound[part.at : part.end]
             level = MUSIC_LEVEL if snr_db is None else rms(voice) * 10 ** (snr_db / 20)
-            music[part.at : part.end] += _levelled(part, level)
+            music[part.at : part.end] += _at_level(part, level)
         heard = [_heard(part, kind, snr_db) for part in parts if part.excerpt.reference.name in self.names]
         return Item(limited(sound + music), tuple(heard))
 
 
-def _levelled(part: Part, level: float) -> Floats:
-    """An excerpt at a level, then faded."""
+def _at_level(part: Part, level: float) -> Floats:
+    """Scales an excerpt to a level and fades its ends."""
     gain = level * 10 ** (part.gain_db / 20) / max(rms(part.excerpt.sound), conditions.QUIET)
     faded = part.excerpt.sound * np.float32(gain)
     faded[: part.fade_in] *= _rise(part.fade_in)
@@ -113,21 +113,23 @@ def _levelled(part: Part, level: float) -> Floats:
     return faded
 
 
-def _heard(part: Part, kind: str, snr_db: float | None) -> Heard:
-    """From where on its fade lets it be heard, until where."""
+def _heard(part: Part, kind: str, snr_db: float | None) -> PlayedInterval:
+    """The interval in which the fades leave a part audible."""
     unheard_in, unheard_out = (_unheard(fade) for fade in (part.fade_in, part.fade_out))
     rate, start = part.excerpt.rate, part.at + unheard_in
     against_db = snr_db if part.against_db is None else part.against_db
     track_start = part.excerpt.start + unheard_in * rate
-    return Heard(part.excerpt.reference.name, start, part.end - unheard_out, track_start, rate, against_db, kind)
+    return PlayedInterval(
+        part.excerpt.reference.name, start, part.end - unheard_out, track_start, rate, against_db, kind
+    )
 
 
 def _unheard(fade: int) -> int:
-    return round(fade * 2 / np.pi * np.arcsin(HEARD_GAIN)) if fade > EDGE else 0
+    return round(fade * 2 / np.pi * np.arcsin(AUDIBLE_GAIN)) if fade > EDGE else 0
 
 
 def _rise(n: int) -> Floats:
-    """A fade of equal power: two that cross keep their loudness."""
+    """An equal-power fade, so that a crossfade keeps the loudness."""
     return np.sin(np.linspace(0, np.pi / 2, n, dtype=np.float32))
 
 
@@ -136,7 +138,7 @@ def rms(sound: Floats) -> float:
 
 
 def limited(sound: Floats) -> Floats:
-    """Turned down where its peaks would not fit."""
+    """Attenuates sound whose peaks would clip."""
     peak = float(np.abs(sound).max(initial=0))
     return sound * np.float32(PEAK / peak) if peak > PEAK else sound
 
@@ -144,7 +146,7 @@ def limited(sound: Floats) -> Floats:
 # Items
 
 
-def excerpt(studio: Studio, music: Music, snr_db: float | None, over: Strung | None = None) -> Item:
+def excerpt(studio: Studio, music: Music, snr_db: float | None, over: ClipStream | None = None) -> Item:
     kind = "clear" if snr_db is None else "effects" if over is studio.effects else "speech"
     return studio.mixed([Part(music.excerpt(studio.samples(EXCERPT_S)))], kind, snr_db, over)
 
@@ -154,13 +156,13 @@ def whole(studio: Studio, music: Music, snr_db: float | None) -> Item:
 
 
 def jingle(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """A few seconds, within talk if it is under a voice."""
+    """A few seconds of music; if under a voice, with talk before and after."""
     lead, tail = (studio.samples(JINGLE_LEAD_S) if snr_db is not None else 0 for _ in range(2))
     return studio.mixed([Part(music.excerpt(studio.samples(JINGLE_S)), lead)], "jingle", snr_db, tail=tail)
 
 
 def crossfade(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """Tracks that fade into each other."""
+    """Tracks that crossfade into each other."""
     fades = [EDGE, *(studio.samples(FADE_S) for _ in range(CHAIN - 1)), EDGE]
     parts: list[Part] = []
     for fade_in, fade_out in pairwise(fades):
@@ -170,31 +172,31 @@ def crossfade(studio: Studio, music: Music, snr_db: float | None) -> Item:
 
 
 def medley(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """Excerpts of 5 s, cut hard."""
+    """Excerpts of 5 s, joined by hard cuts."""
     return studio.mixed(
         _in_a_row([music.excerpt(round(MEDLEY_S * SAMPLE_RATE_HZ)) for _ in range(MEDLEY)]), "medley", snr_db
     )
 
 
 def twice(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """The same stretch of a track two times in a row."""
+    """The same stretch of a track twice in a row."""
     first = music.excerpt(studio.samples(TWICE_S))
     return studio.mixed(_in_a_row([first, first]), "twice", snr_db)
 
 
 def jump(studio: Studio, music: Music, snr_db: float | None) -> Item:
-    """A track that leaps to another of its places, at least MIN_JUMP_S away from where it would go on."""
+    """A track that jumps to another position, at least MIN_JUMP_S away from where it would continue."""
     first = music.excerpt(studio.samples(JUMP_S))
     far = studio.samples((MIN_JUMP_S, 60.0)) * int(studio.rng.choice([-1, 1]))
     following = first.start + len(first.sound)
     second = music.again(first, following + far, studio.samples(JUMP_S))
-    if abs(second.start - following) < MIN_JUMP_S * SAMPLE_RATE_HZ:  # too near to the track's end: the other way
+    if abs(second.start - following) < MIN_JUMP_S * SAMPLE_RATE_HZ:  # too close to the end of the track: jump backward
         second = music.again(first, following - abs(far), len(second.sound))
     return studio.mixed(_in_a_row([first, second]), "jump", snr_db)
 
 
 def both(studio: Studio, music: Music) -> Item:
-    """Two tracks at once, one up to 6 dB louder."""
+    """Two tracks at once, one of them up to 6 dB louder."""
     n, louder_db = studio.samples(BOTH_S), float(studio.rng.uniform(0, 6))
     one, other = music.excerpt(n), music.excerpt(n)
     parts = [
@@ -204,23 +206,23 @@ def both(studio: Studio, music: Music) -> Item:
     return studio.mixed(parts, "both", None)
 
 
-def spoilt(studio: Studio, music: Music) -> Item:
-    """Music changed by the station, or all that is heard by a channel; half of it under a voice."""
-    name = studio.spoilt.draw()
+def degraded(studio: Studio, music: Music) -> Item:
+    """Music processed by the station, or a mix sent through a channel; half of it under a voice."""
+    name = studio.degraded.draw()
     kind = name.split()[0]
-    n = studio.samples(SPOILT_S)
-    snr_db = float(studio.rng.uniform(*SPOILT_DB)) if kind == "room" or studio.rng.random() < 0.5 else None
+    n = studio.samples(DEGRADED_S)
+    snr_db = float(studio.rng.uniform(*DEGRADED_DB)) if kind == "room" or studio.rng.random() < 0.5 else None
     if kind in PLAYED:
         return studio.mixed([Part(music.excerpt(n, BY_NAME[name]))], kind, snr_db)
     if kind == "harsh":
         return _harsh(studio, music, n)
     over = studio.effects if kind == "room" and studio.rng.random() < 0.5 else None
     item = studio.mixed([Part(music.excerpt(n))], kind, snr_db, over)
-    return Item(limited(_as_loud(SPOILT[name](item.sound, studio.rng), item.sound)), item.heard)
+    return Item(limited(_as_loud(DEGRADATIONS[name](item.sound, studio.rng), item.sound)), item.heard)
 
 
 def _harsh(studio: Studio, music: Music, n: int) -> Item:
-    """The fingerprint's harsh chain, which lays its own voice and noise over the music."""
+    """The fingerprint benchmark's harsh chain, which mixes its own voice and noise over the music."""
     rate = conditions.HARSH_RATE
     taken = music.excerpt(round(n * rate))
     n = int(len(taken.sound) / rate)
@@ -231,8 +233,8 @@ def _harsh(studio: Studio, music: Music, n: int) -> Item:
     return Item(item.sound, tuple(_with_snr(heard, 0.0) for heard in item.heard))
 
 
-def _with_snr(heard: Heard, snr_db: float) -> Heard:
-    return Heard(heard.track, heard.start, heard.end, heard.track_start, heard.rate, snr_db, heard.kind)
+def _with_snr(heard: PlayedInterval, snr_db: float) -> PlayedInterval:
+    return PlayedInterval(heard.track, heard.start, heard.end, heard.track_start, heard.rate, snr_db, heard.kind)
 
 
 def talk(studio: Studio, between_s: tuple[float, float]) -> Item:
@@ -249,7 +251,7 @@ def _in_a_row(excerpts: Sequence[Excerpt]) -> list[Part]:
 
 
 def _as_loud(sound: Floats, as_this: Floats) -> Floats:
-    """As long and as loud as another."""
+    """Fits sound to the length and level of another."""
     fitted = np.pad(sound[: len(as_this)], (0, max(0, len(as_this) - len(sound))))
     return fitted * np.float32(rms(as_this) / max(rms(fitted), conditions.QUIET))
 
@@ -257,8 +259,8 @@ def _as_loud(sound: Floats, as_this: Floats) -> Floats:
 Make = Callable[[Studio, Music, float | None], Item]
 BY_NAME = {condition.name: condition for condition in CONDITIONS}
 Channel = Callable[[Floats, np.random.Generator], Floats]
-# By name: what the station does (one of CONDITIONS), or a channel. The first word is the play's kind.
-SPOILT: dict[str, Channel] = {
+# By name: processing by the station (one of CONDITIONS), or a channel. The first word is the kind of the play.
+DEGRADATIONS: dict[str, Channel] = {
     **{name: lambda sound, _: sound for name in BY_NAME if name.split()[0] in PLAYED},
     "room 1": conditions.in_room,
     "room 2": conditions.in_room,

@@ -1,8 +1,8 @@
-"""The benchmark's references and queries, written once to a cache folder: every system gets the very same bytes.
+"""The benchmark's references and queries, written once to a cache folder, so that every system gets the same bytes.
 
-references/*.flac      32 kHz mono: the music of the test split, voices made of its speech, and distractors
-queries-*/*.wav        32 kHz mono, 16 bit; the same places of the same tracks under every condition
-queries-*/queries.json what each query is; written last, so that it stands for a complete folder
+references/*.flac      32 kHz mono: the music of the test split, voices made from its speech, and distractors
+queries-*/*.wav        32 kHz mono, 16 bits: the same places of the same tracks under every condition
+queries-*/queries.json describes the queries; written last, so that its presence marks a complete folder
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from monitor.training.corpus import AudioFile, Split
 from monitor.training.errors import TrainingError
 
 LENGTHS_S = (1, 2, 3, 5, 10)
-# These are asked at every length, the others at USUAL_S: a run shall take half an hour, not two.
+# Conditions measured at every length; the others only at USUAL_S, so that a run takes half an hour, not two.
 AT_EVERY_LENGTH = frozenset(
     ["clean", "noise 0-10 dB + room", "harsh chain", "voice: clean"]
     + [f"speech over, music {music_db:+d} dB" for music_db in (0, -6, -12)]
 )
 USUAL_S = 5
-VOICES = 30  # references that are or carry a voice
-SPEECH_S = 1500.0  # laid over queries; what remains of the split's speech makes the voices
-BEDS = 12  # tracks of which the voices' beds are made
-INTRO_S = 10.0  # left out of a distractor of which only a part is taken
-MIN_S = 12.0  # of a reference that queries are cut from
-AROUND_S = 3  # of a track, read with the place that is asked for
-LEVEL = 3000.0  # root mean square of every sound that is laid over, so that none drowns the others
+VOICES = 30  # references that are or contain a voice
+SPEECH_S = 1500.0  # mixed over queries; the rest of the split's speech makes the voices
+BEDS = 12  # tracks from which the voices' music beds are made
+INTRO_S = 10.0  # skipped if only a part of a distractor is taken
+MIN_S = 12.0  # the shortest reference to cut queries from
+CONTEXT_S = 3  # read before and after the place of a query
+LEVEL = 3000.0  # RMS of every sound to mix over queries, so that none masks the others
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A file of the catalog. group: recordings with the same one are versions of one another."""
+    """A file of the catalog. Recordings of the same group are versions of one another."""
 
     path: Path
     group: str
@@ -53,7 +53,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A clip: its first sample is start_s into a reference, of which `rate` seconds pass in one of its own."""
+    """A clip that starts start_s into a reference and plays `rate` seconds of it per second."""
 
     path: Path
     condition: str
@@ -64,35 +64,36 @@ class Query:
 
 
 def references(folder: Path, roots: Sequence[Path], distractors_s: float, seed: int) -> list[Reference]:
-    """Decodes what is not in the cache yet. roots: folders of unpacked packages; the first that has one counts.
+    """Decodes the references that are not in the cache yet.
 
-    distractors_s: of each distractor so much is taken, or all of it if 0.
+    roots: folders of unpacked packages, the first of which has precedence.
+    distractors_s: how much of each distractor to take; 0: all of it.
     """
     folder = folder / "references"
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
         named = music_files(roots).items()
-        music = _heard(pool.map(lambda pair: _reference(folder, *pair, "music", 0), named))
+        music = _readable(pool.map(lambda pair: _reference(folder, *pair, "music", 0), named))
         named = _files(roots, ["tune", "train"], "music").items()
-        others = _heard(pool.map(lambda pair: _reference(folder, *pair, "distractor", distractors_s), named))
+        others = _readable(pool.map(lambda pair: _reference(folder, *pair, "distractor", distractors_s), named))
     return [*music, *_voices(folder, roots, music, seed), *others]
 
 
 def queries(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: int, seed: int) -> list[Query]:
-    """`n` places under every condition, at its lengths; what is in the cache already is taken from there."""
+    """Makes `n` queries for every condition and length, unless they are in the cache already."""
     key = hashlib.sha256(f"{[(r.path.name, r.duration_s) for r in refs if r.of != 'distractor']} {n} {seed}".encode())
     folder = folder / f"queries-{key.hexdigest()[:10]}"
-    told = folder / "queries.json"
-    if not told.exists():
+    index = folder / "queries.json"
+    if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
         asked = _made(folder, roots, refs, n, seed)
-        told.write_text(json.dumps([{**asdict(query), "path": query.path.name} for query in asked]))
-    rows = json.loads(told.read_text())
+        index.write_text(json.dumps([{**asdict(query), "path": query.path.name} for query in asked]))
+    rows = json.loads(index.read_text())
     return [Query(**{**row, "path": folder / row["path"]}) for row in rows]
 
 
 def music_files(roots: Sequence[Path]) -> dict[str, AudioFile]:
-    """The test split's music, by package and name."""
+    """The music of the test split, by package and name."""
     return _files(roots, ["test"], "music")
 
 
@@ -102,13 +103,13 @@ def duration_s(file: AudioFile) -> float:
 
 
 def _files(roots: Sequence[Path], splits: Iterable[Split], kind: str) -> dict[str, AudioFile]:
-    """Those that are there, by package and name."""
+    """The existing files of the splits, by package and name."""
     found: dict[str, AudioFile] = {}
     for split in splits:
         for root in roots:
             try:
                 files = corpus.of_split(split, root)
-            except TrainingError:  # none of the split's packages is here
+            except TrainingError:  # this root has none of the split's packages
                 continue
             for file in files:
                 if file.kind == kind and file.path.exists():
@@ -125,44 +126,44 @@ def _reference(folder: Path, name: str, file: AudioFile, of: str, max_s: float) 
     return Reference(path, file.track, soundfile.info(path).frames / SAMPLE_RATE_HZ, of)
 
 
-def _heard(found: Iterable[Reference]) -> list[Reference]:
-    """Those that could be read."""
+def _readable(found: Iterable[Reference]) -> list[Reference]:
+    """The references that could be decoded."""
     return [reference for reference in found if reference.duration_s >= 1]
 
 
 def _write(path: Path, pcm: Pcm) -> None:
     part = path.with_suffix(".part")
-    pcm = pcm if len(pcm) else np.zeros(1, np.int16)  # no audio; a FLAC file of nothing could not be read again
+    pcm = pcm if len(pcm) else np.zeros(1, np.int16)  # an empty FLAC file cannot be read
     soundfile.write(part, pcm, SAMPLE_RATE_HZ, "PCM_16", format="FLAC")
     part.rename(path)
 
 
 def _voices(folder: Path, roots: Sequence[Path], music: Sequence[Reference], seed: int) -> list[Reference]:
     files = _speech(roots, over=False)
-    told = folder / f"voices-{_name(f'{len(files)} {len(music)} {seed}')}.json"
-    if not told.exists():
-        clips = [_levelled(decode(file)) for file in files]
+    index = folder / f"voices-{_name(f'{len(files)} {len(music)} {seed}')}.json"
+    if not index.exists():
+        clips = [_at_level(decode(file)) for file in files]
         beds = [soundfile.read(reference.path, dtype="int16")[0] for reference in music[:: max(1, len(music) // BEDS)]]
         names = []
         for name, pcm in conditions.voice_references(clips, beds, VOICES, np.random.default_rng(seed)):
-            _write(folder / f"{told.stem} {name}.flac", pcm)
+            _write(folder / f"{index.stem} {name}.flac", pcm)
             names.append(name)
-        told.write_text(json.dumps(names))
-    paths = {name: folder / f"{told.stem} {name}.flac" for name in json.loads(told.read_text())}
+        index.write_text(json.dumps(names))
+    paths = {name: folder / f"{index.stem} {name}.flac" for name in json.loads(index.read_text())}
     return [
         Reference(path, name, soundfile.info(path).frames / SAMPLE_RATE_HZ, "voice") for name, path in paths.items()
     ]
 
 
 def _speech(roots: Sequence[Path], *, over: bool) -> list[AudioFile]:
-    """The half of the test split's speech that is laid over queries, or the half that voices are made of."""
+    """The half of the test split's speech to mix over queries, or the half that voices are made from."""
     files = _files(roots, ["test"], "speech").values()
     return [file for file in files if (int(_name(file.name), 16) % 2 == 0) == over]
 
 
 def _made(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: int, seed: int) -> list[Query]:
     effects = list(_files(roots, ["test"], "noise").values())
-    sounds = Sounds(_strung(_speech(roots, over=True), seed), _strung(effects, seed))
+    sounds = Sounds(_concatenated(_speech(roots, over=True), seed), _concatenated(effects, seed))
     places = {of: _places(refs, of, n, np.random.default_rng([seed, i])) for i, of in enumerate(("music", "voice"))}
     asked: list[Query] = []
     for number, condition in enumerate(CONDITIONS):
@@ -179,14 +180,14 @@ def _made(folder: Path, roots: Sequence[Path], refs: Sequence[Reference], n: int
 
 
 def _excerpt(reference: Reference, condition: Condition, start: int, sounds: Sounds, rng: np.random.Generator) -> Pcm:
-    first = max(0, start - AROUND_S * SAMPLE_RATE_HZ)
-    wanted = (max(LENGTHS_S) + 2 * AROUND_S) * SAMPLE_RATE_HZ
+    first = max(0, start - CONTEXT_S * SAMPLE_RATE_HZ)
+    wanted = (max(LENGTHS_S) + 2 * CONTEXT_S) * SAMPLE_RATE_HZ
     track = soundfile.read(reference.path, wanted, first, dtype="int16")[0]
     return conditions.query(condition, track, start - first, max(LENGTHS_S), sounds, rng)
 
 
 def _places(refs: Sequence[Reference], of: str, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """`n` pairs of a reference and a sample: every reference in turn, in random order, wherever it is not silent."""
+    """Draws `n` pairs of a reference and a start sample, in turn from all references, where they are not silent."""
     candidates = [i for i, reference in enumerate(refs) if reference.of == of and reference.duration_s >= MIN_S]
     order = rng.permutation(candidates)
     found: list[tuple[int, int]] = []
@@ -198,12 +199,12 @@ def _places(refs: Sequence[Reference], of: str, n: int, rng: np.random.Generator
     return found
 
 
-def _strung(files: Sequence[AudioFile], seed: int) -> Pcm:
-    """Files behind one another in random order, without pauses of their own making, each at LEVEL."""
+def _concatenated(files: Sequence[AudioFile], seed: int) -> Pcm:
+    """Concatenates files in random order without pauses, each at LEVEL."""
     left = int(SPEECH_S * SAMPLE_RATE_HZ)
     parts: list[Pcm] = []
     for i in np.random.default_rng(seed).permutation(len(files)):
-        pcm = _levelled(decode(files[i], 20))
+        pcm = _at_level(decode(files[i], 20))
         parts.append(pcm[:left])
         left -= len(parts[-1])
         if left <= 0:
@@ -211,7 +212,7 @@ def _strung(files: Sequence[AudioFile], seed: int) -> Pcm:
     return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
 
-def _levelled(pcm: Pcm) -> Pcm:
+def _at_level(pcm: Pcm) -> Pcm:
     sound = pcm.astype(np.float32)
     loudness = float(np.sqrt(np.mean(sound**2))) if len(sound) else 0.0
     return np.clip(sound * LEVEL / loudness, -32767, 32767).astype(np.int16) if loudness > 1 else pcm[:0]

@@ -1,8 +1,11 @@
-"""Measures how often a short, spoiled excerpt finds its place: Airtrace beside its peers, on the same bytes.
+"""Measures how often a short, degraded excerpt finds its place, for Airtrace and other systems on the same bytes.
 
-`make bench-retrieval`. Settings: AIRTRACE_PEERS=DIR holds the peers' checkouts (what is missing is named, with how to
-get it), AIRTRACE_CORPUS=DIR the unpacked packages of the whole corpus as distractors (8 GB of cache), or else only the
-small set of `make music` is used. AIRTRACE_BENCH_CACHE=DIR instead of a folder of the user's cache directory.
+Run by `make bench-retrieval`. Settings:
+
+    AIRTRACE_PEERS=DIR        checkouts of the other systems; missing ones are reported with how to get them
+    AIRTRACE_CORPUS=DIR       unpacked packages of the whole corpus, as distractors (8 GB of cache); the default is the
+                              small set of `make music`
+    AIRTRACE_BENCH_CACHE=DIR  replaces the folder in the user's cache directory
 """
 
 from __future__ import annotations
@@ -27,43 +30,43 @@ from tests.bench.peers.chromaprint import Chromaprint
 from tests.bench.peers.olaf import Olaf, OlafOverTheAir
 from tests.bench.peers.system import Answer, System
 from tests.bench.queries import Query, Reference
-from tests.bench.runs import Speed, bench_cache, corpus_roots, key, slug, tell, timed
+from tests.bench.runs import Speed, bench_cache, corpus_roots, key, log, slug, timed
 from tests.bench.scoring import MISSED, Score, score, share
 
-QUERIES = 80  # a condition and length
+QUERIES = 80  # per condition and length
 SEED = 2027
-SPEED_FILES = 20  # some 45 min
+SPEED_FILES = 20  # about 45 min of audio
 MEASURES = ("exact", "near", "track")
 
 
 def main() -> int:
-    """Prints tables, and writes everything to a JSON file."""
+    """Prints tables, and writes all results to a JSON file."""
     arguments = _arguments()
     cache, roots = bench_cache(), corpus_roots()
     refs = cached.references(cache, roots, arguments.distractors_s, SEED)
     asked = cached.queries(cache, roots, refs, arguments.queries, SEED)
-    tell(f"{len(refs)} references, {sum(r.duration_s for r in refs) / 3600:.1f} h; {len(asked)} queries")
+    log(f"{len(refs)} references, {sum(r.duration_s for r in refs) / 3600:.1f} h; {len(asked)} queries")
     result = {"references": len(refs), "hours": sum(r.duration_s for r in refs) / 3600, "seed": SEED, "systems": {}}
     for system in _systems(arguments.systems):
         if (why := system.missing()) is not None:
-            tell(f"{system.name}: not here: {why}")
+            log(f"{system.name}: not available: {why}")
             result["systems"][system.name] = {"missing": why}
             continue
         result["systems"][system.name] = _measured(system, cache, refs, asked, arguments)
     arguments.json.write_text(json.dumps(result, indent=1))
     print("\n".join(_report(result)))
-    tell(f"all of it is in {arguments.json}")
+    log(f"all results are in {arguments.json}")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=QUERIES, help="places that are asked for, under each condition")
-    parser.add_argument("--distractors-s", type=float, default=0, help="take so much of each distractor; 0: all of it")
-    parser.add_argument("--systems", default="", help="only those whose names have this in them")
-    parser.add_argument("--again", action="store_true", help="ask again what has been answered before")
-    parser.add_argument("--no-speed", dest="speed", action="store_false", help="leave registration times out")
-    parser.add_argument("--json", type=Path, default=bench_cache() / "retrieval.json", help="where the results go")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="places to query under each condition")
+    parser.add_argument("--distractors-s", type=float, default=0, help="seconds of each distractor; 0: all of it")
+    parser.add_argument("--systems", default="", help="only systems whose names contain this")
+    parser.add_argument("--again", action="store_true", help="repeat queries that are in the cache")
+    parser.add_argument("--no-speed", dest="speed", action="store_false", help="skip measuring registration")
+    parser.add_argument("--json", type=Path, default=bench_cache() / "retrieval.json", help="file for the results")
     return parser.parse_args()
 
 
@@ -103,14 +106,14 @@ def _measured(
 
 
 def _indexed(system: System, cache: Path, refs: Sequence[Reference]) -> tuple[Path, Speed | None]:
-    """The folder with all references in it, made where there is none, and how long that took."""
+    """The folder of the index of all references, made if it does not exist, and how long making it took."""
     facts = key(system.name, system.settings, [reference.path.name for reference in refs])
     folder = cache / f"index-{slug(system.name)}-{facts}"
     done = folder / "complete.json"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        tell(f"{system.name}: registering {len(refs)} references")
+        log(f"{system.name}: registering {len(refs)} references")
         paths, audio_s = [reference.path for reference in refs], sum(r.duration_s for r in refs)
         speed = timed(audio_s, lambda: system.index(paths, folder))
         done.write_text(json.dumps([speed.audio_s, speed.wall_s, speed.cpu_s]))
@@ -120,10 +123,10 @@ def _indexed(system: System, cache: Path, refs: Sequence[Reference]) -> tuple[Pa
 def _answered(system: System, cache: Path, folder: Path, asked: Sequence[Query], *, again: bool) -> list[list[Answer]]:
     kept = cache / f"answers-{key(folder.name, asked[0].path.parent.name)}.json"
     if again or not kept.exists():
-        tell(f"{system.name}: answering {len(asked)} queries")
+        log(f"{system.name}: answering {len(asked)} queries")
         begun = time.perf_counter()
         answers = system.answers(folder, [query.path for query in asked])
-        tell(f"{system.name}: took {time.perf_counter() - begun:.0f} s")
+        log(f"{system.name}: took {time.perf_counter() - begun:.0f} s")
         kept.write_text(json.dumps([[(a.track, a.position_s, a.score) for a in found] for found in answers]))
     return [[Answer(*answer) for answer in found] for found in json.loads(kept.read_text())]
 
@@ -131,7 +134,7 @@ def _answered(system: System, cache: Path, folder: Path, asked: Sequence[Query],
 def _cells(
     refs: Sequence[Reference], asked: Sequence[Query], answers: Sequence[Sequence[Answer]]
 ) -> list[dict[str, object]]:
-    """One a condition and length, with the shares of each measure."""
+    """One cell per condition and length, with the share of each measure."""
     scores: dict[tuple[str, int], list[Score]] = {}
     for query, found in zip(asked, answers, strict=True):
         scores.setdefault((query.condition, query.length_s), []).append(_score(refs, query, found))
@@ -153,7 +156,7 @@ def _score(refs: Sequence[Reference], query: Query, found: Sequence[Answer]) -> 
 
 
 def _speed(system: System) -> Speed:
-    """Registering the small set's own files, as they are, into nothing."""
+    """How fast a system registers the original files of the small set into an empty index."""
     files = [file for file in cached.music_files([cache_folder()]).values() if not file.is_g722][:SPEED_FILES]
     with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as folder:
         audio_s = sum(cached.duration_s(file) for file in files)
@@ -161,7 +164,7 @@ def _speed(system: System) -> Speed:
 
 
 def _report(result: dict) -> list[str]:
-    """Tables in Markdown: per cent of queries with their 95 % intervals."""
+    """Markdown tables: percentages of queries with their 95 % confidence intervals."""
     systems = {name: of for name, of in result["systems"].items() if "cells" in of}
     lines: list[str] = []
     for measure in reversed(MEASURES):
@@ -169,13 +172,13 @@ def _report(result: dict) -> list[str]:
         lines += ["| condition | s | n | " + " | ".join(systems) + " |", "| --- " * (3 + len(systems)) + "|"]
         for condition, length_s in _rows(systems):
             cells = [_cell(of["cells"], condition, length_s) for of in systems.values()]
-            told = " | ".join(str(share_of(cell, measure)) for cell in cells)
-            lines.append(f"| {condition} | {length_s} | {cells[0]['n']} | {told} |")
-    lines += ["", "## Registering, and what is kept", ""]
-    lines += ["| system | seconds of audio a second | bytes a minute | settings |", "| --- | --- | --- | --- |"]
+            shares = " | ".join(str(share_of(cell, measure)) for cell in cells)
+            lines.append(f"| {condition} | {length_s} | {cells[0]['n']} | {shares} |")
+    lines += ["", "## Registering and storage", ""]
+    lines += ["| system | seconds of audio per second | bytes per minute | settings |", "| --- | --- | --- | --- |"]
     for name, of in systems.items():
         lines.append(f"| {name} | {of['registering']} | {of['bytes_per_minute']} | {of['settings']} |")
-    lines += [f"\n{name}: not here: {of['missing']}" for name, of in result["systems"].items() if "missing" in of]
+    lines += [f"\n{name}: not available: {of['missing']}" for name, of in result["systems"].items() if "missing" in of]
     return lines
 
 

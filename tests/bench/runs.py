@@ -1,4 +1,4 @@
-"""What the benchmarks share: where their files lie, names of what is cached, and how long a system works."""
+"""Shared by the benchmarks: folders, names of cached results, and timing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.demo.music import cache_folder
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How long some audio took: wall seconds, and processor seconds of all processes."""
+    """The wall time and the CPU time of all processes that some audio took."""
 
     audio_s: float
     wall_s: float
@@ -27,23 +27,23 @@ class Speed:
 
     def __str__(self) -> str:
         rate, per_core = self.audio_s / self.wall_s, self.audio_s / self.cpu_s
-        return f"{rate:.0f} ({self.cpu_s / self.wall_s:.1f} cores busy; {per_core:.0f} a core)"
+        return f"{rate:.0f} ({self.cpu_s / self.wall_s:.1f} cores busy; {per_core:.0f} per core)"
 
 
 def bench_cache() -> Path:
-    """AIRTRACE_BENCH_CACHE, or a folder of the user's cache directory."""
+    """AIRTRACE_BENCH_CACHE, or a folder in the user's cache directory."""
     chosen = os.environ.get("AIRTRACE_BENCH_CACHE")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("airtrace")) / "bench"
 
 
 def corpus_roots() -> list[Path]:
-    """Folders of unpacked packages: the small set of `make music`, and AIRTRACE_CORPUS if it is set."""
+    """Folders of unpacked packages: that of `make music`, and AIRTRACE_CORPUS if it is set."""
     chosen = os.environ.get("AIRTRACE_CORPUS")
     return [cache_folder(), *([Path(chosen).expanduser()] if chosen else [])]
 
 
 def key(*facts: object) -> str:
-    """A short name of facts: what was made of the same ones is taken from the cache."""
+    """A short name for facts, by which results made from the same facts are found in the cache."""
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:10]
 
 
@@ -51,7 +51,7 @@ def slug(name: str) -> str:
     return "".join(character for character in name.lower() if character.isalnum())
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
@@ -63,7 +63,7 @@ def timed(audio_s: float, work: Callable[[], object]) -> Speed:
 
 
 def once(folder: Path, audio_s: float, work: Callable[[], object]) -> Speed:
-    """Fills an empty folder, unless that was done before; how long it took then."""
+    """Fills an empty folder, unless that was done before; returns how long it took."""
     done = folder / "complete.json"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)

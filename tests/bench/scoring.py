@@ -1,4 +1,4 @@
-"""How answers are scored: at the right place, near it, in the right track; shares with their 95 % intervals. Pure."""
+"""Scores answers: at the right place, near it, or in the right track; shares with their 95 % intervals. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEAR_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`hits` of `n`, with Wilson's 95 % interval."""
+    """`hits` of `n`, with Wilson's 95 % confidence interval."""
 
     hits: int
     n: int
@@ -29,7 +29,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What became of one query's best answer."""
+    """The score of a query's best answer."""
 
     track: bool
     near: bool
@@ -45,7 +45,7 @@ def share(flags: Sequence[bool]) -> Share:
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927): honest at 0 and at 100 %, too."""
+    """Wilson's 95 % confidence interval of a share (Wilson 1927), which is accurate at 0 and 100 %, too."""
     if n == 0:
         return 0.0, 1.0
     found = evaluate.wilson(hits, n)
@@ -53,11 +53,13 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def score(same_track: bool, answered_s: float, start_s: float, rate: float, length_s: float) -> Score:
-    """Compares places in the reference of the query's middle.
+    """Compares the answered and the true position of the query's middle, in the reference.
 
-    answered_s: where the answer puts the query's first sample. start_s, rate: where it truly lies, and how many seconds
-    of the reference pass in one of the query. At another speed the middle is where any fair answer is right.
+    At another speed, the middle is where a good answer is right.
+
+    answered_s: the answered position of the query's first sample.
+    start_s, rate: its true position, and seconds of the reference per second of the query.
     """
     off_s = abs(answered_s + length_s / 2 - (start_s + rate * length_s / 2)) if same_track else math.inf
-    # Segments lie on a grid: a query half-way between two has two right answers.
+    # Segments are on a grid: a query halfway between two has two right answers.
     return Score(same_track, off_s <= NEAR_S, off_s <= EXACT_S + 0.01)

@@ -1,8 +1,8 @@
-"""Measures what the README states of PANNs: passages a second on one core, and its share beside the fingerprint's.
+"""Measures PANNs: passages per second on one core, and its share of the CPU time next to the fingerprint.
 
-`make bench-sounds`. The network is the real Cnn14 with random weights: what it costs does not depend on what it knows.
-Both detectors get the same sound on the same core in turns, so that the ratio holds on a busy machine, too; times are
-of the processor, not of the clock.
+Run by `make bench-sounds`. The network is the real Cnn14 with random weights, because its cost does not depend on them.
+Both detectors take turns on the same sound and the same core, and times are CPU times, so that the ratio holds on a
+busy machine, too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What programmes are made of: the catalog's references, excerpts of them, endless talk and endless effects.
+"""The material of programs: the catalog's references, excerpts of them, and endless streams of talk and effects.
 
-All of it is drawn from one generator: the same seed and the same files give the same samples.
+Everything is drawn from one generator: the same seed and the same files give the same samples.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from monitor.training.corpus import AudioFile, Split
 from monitor.training.errors import TrainingError
 
 T = TypeVar("T")
-UNKNOWN_SHARE = 0.2  # of a split's recordings: left out of the catalog
+UNKNOWN_SHARE = 0.2  # of a split's recordings are left out of the catalog
 DISTRACTORS: dict[Split, tuple[Split, ...]] = {"test": ("tune", "train"), "tune": ("train",), "train": ()}
-TRIES = 12  # places of a track that are looked at
-EVEN_DB = -10.0  # a second so far beneath an excerpt's level cannot be heard under a voice: its truth would be idle
-SPARE_S = 0.3  # more of the track than is asked for: rubberband keeps up to 0.13 s of an end to itself
-MAX_SPOKEN_S = 20.0  # of one clip
-TRIM_DB = -35.0  # a clip's ends so far beneath its peak are its recording's silence
+TRIES = 12  # places to try in a track
+EVEN_DB = -10.0  # a second this far below its excerpt's level is inaudible under a voice and cannot be found
+SPARE_S = 0.3  # of additional input: rubberband drops up to 0.13 s at the end
+MAX_CLIP_S = 20.0
+TRIM_DB = -35.0  # relative to a clip's peak: quieter ends are cut off as silence
 BLOCK = SAMPLE_RATE_HZ // 100
-PAUSE_S = (0.1, 0.5)  # between two clips
+PAUSE_S = (0.1, 0.5)  # between clips
 CLEAN = Condition("clean", clean)
 NOTHING = Sounds(np.zeros(0, np.int16), np.zeros(0, np.int16))
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A recording of a split. name: of its file in a catalog; group: recordings with the same one are versions."""
+    """A recording of a split. name: its file name in a catalog. Recordings of the same group are versions."""
 
     name: str
     group: str
@@ -46,7 +46,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """known and distractors are registered, unknown are not; none of these is a version of any known one."""
+    """known and distractors are registered, unknown are not. No unknown recording is a version of a registered one."""
 
     known: tuple[Reference, ...]
     unknown: tuple[Reference, ...]
@@ -55,7 +55,7 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a reference as it is played: sample i of `sound` is sample `start + i * rate` of the reference."""
+    """A played piece of a reference: sample i of `sound`, float32, is sample `start + i * rate` of the reference."""
 
     reference: Reference
     start: int
@@ -64,16 +64,16 @@ class Excerpt:
 
 
 def split_catalog(split: Split, seed: int, roots: Sequence[Path], unknown_share: float = UNKNOWN_SHARE) -> Catalog:
-    """Which of a split's recordings are registered; `train` and, for `test`, `tune` are distractors.
+    """Draws the recordings of a split to register. Its distractors are `train` and, for `test`, `tune`.
 
-    roots: folders of unpacked packages; the first that has one counts.
+    roots: folders of unpacked packages, the first of which has precedence.
 
     Raises:
-        TrainingError: none of the split's packages is in any of them.
+        TrainingError: no root has any of the split's packages.
     """
     own = _references(split, roots)
     if not own:
-        raise TrainingError(f"no music of split {split!r} is in {', '.join(map(str, roots))}: name other folders")
+        raise TrainingError(f"{', '.join(map(str, roots))} contain no music of split {split!r}: pass other folders")
     groups = sorted({reference.group for reference in own})
     chosen = np.random.default_rng(seed).permutation(len(groups))[: round(unknown_share * len(groups))]
     left_out = {groups[i] for i in chosen}
@@ -84,10 +84,10 @@ def split_catalog(split: Split, seed: int, roots: Sequence[Path], unknown_share:
 
 
 def files_of(split: Split, kind: str, roots: Sequence[Path]) -> dict[str, AudioFile]:
-    """The split's files that are there, by package and path."""
+    """The existing files of a split, by package and path."""
     found: dict[str, AudioFile] = {}
     for root in roots:
-        with suppress(TrainingError):  # none of the split's packages is here
+        with suppress(TrainingError):  # this root has none of the split's packages
             for file in corpus.of_split(split, root):
                 if file.kind == kind and file.path.exists():
                     found.setdefault(f"{file.path.relative_to(root)}!{file.member}", file)
@@ -107,7 +107,7 @@ def _references(split: Split, roots: Sequence[Path]) -> list[Reference]:
 
 
 class Deck(Generic[T]):
-    """Draws for ever, each card once before any comes again."""
+    """Draws cards endlessly, each once before any is repeated."""
 
     def __init__(self, cards: Sequence[T], rng: np.random.Generator) -> None:
         self._cards = list(cards)
@@ -124,7 +124,7 @@ class Deck(Generic[T]):
 
 
 class Music:
-    """Excerpts of references: every one once before any is heard again."""
+    """Draws excerpts of references, each reference once before any is repeated."""
 
     def __init__(self, references: Sequence[Reference], rng: np.random.Generator) -> None:
         self._deck = Deck(references, rng)
@@ -134,9 +134,9 @@ class Music:
         return bool(self._deck)
 
     def excerpt(self, n: int, played: Condition = CLEAN) -> Excerpt:
-        """The next reference, `n` samples long at `played.rate`, or as long as it is.
+        """An excerpt of the next reference, of `n` samples at `played.rate`, or of the whole if it is shorter.
 
-        Of TRIES places the first without a quiet second is taken, or else the one whose quietest second is loudest.
+        Takes the first of TRIES places that has no quiet second, or else the one whose quietest second is loudest.
         """
         reference, pcm = self._next()
         wanted = min(round(n * played.rate), len(pcm))
@@ -144,37 +144,37 @@ class Music:
         return _played(reference, pcm, start, min(n, int((len(pcm) - start) / played.rate)), played, self._rng)
 
     def again(self, excerpt: Excerpt, start: int, n: int) -> Excerpt:
-        """Another place of an excerpt's reference, as it is; `start` is moved to where `n` samples are left."""
+        """Another, unprocessed place of an excerpt's reference. `start` is moved so that `n` samples are left."""
         pcm = _decoded(excerpt.reference.file)
         start = max(0, min(start, len(pcm) - n))
         return _played(excerpt.reference, pcm, start, min(n, len(pcm)), CLEAN, self._rng)
 
     def whole(self, longest_s: float) -> Excerpt:
-        """A reference from its first sound to its last: the next that is short enough, or else so much of one."""
+        """The next reference from its first sound to its last, if it is short enough, or else the start of one."""
         for _ in range(TRIES):
             reference, pcm = self._next()
             if len(pcm) <= longest_s * SAMPLE_RATE_HZ:
                 break
-        loud = np.flatnonzero(_levels(pcm) > SILENT_RMS)
+        loud = np.flatnonzero(levels_per_second(pcm) > SILENT_RMS)
         first, end = int(loud[0]) * SAMPLE_RATE_HZ, int(loud[-1] + 1) * SAMPLE_RATE_HZ
         n = min(end - first, int(longest_s * SAMPLE_RATE_HZ))
         return _played(reference, pcm, first, n, CLEAN, self._rng)
 
     def _next(self) -> tuple[Reference, Pcm]:
-        """A reference that has sound in it."""
+        """The next reference that is not silent."""
         while True:
             reference = self._deck.draw()
             pcm = _decoded(reference.file)
-            if len(pcm) >= SAMPLE_RATE_HZ and _levels(pcm).max() > SILENT_RMS:
+            if len(pcm) >= SAMPLE_RATE_HZ and levels_per_second(pcm).max() > SILENT_RMS:
                 return reference, pcm
 
 
-class Strung:
-    """Clips behind one another for ever, each at the same level: what is said, or what is heard behind music."""
+class ClipStream:
+    """An endless stream of clips with pauses, each at the same level: talk, or effects."""
 
     def __init__(self, files: Sequence[AudioFile], rng: np.random.Generator) -> None:
         if not files:
-            raise TrainingError("there is no speech, or no effect, to lay over music: name other folders")
+            raise TrainingError("there are no clips of speech or effects to mix over music: pass other folders")
         self._deck = Deck(files, rng)
         self._rng = rng
         self._left: Floats = np.zeros(0, np.float32)
@@ -193,7 +193,7 @@ class Strung:
 def _played(reference: Reference, pcm: Pcm, start: int, n: int, played: Condition, rng: np.random.Generator) -> Excerpt:
     spare = int(SPARE_S * SAMPLE_RATE_HZ)
     sound = to_sound(pcm[start : start + round(n * played.rate) + spare])
-    # The changes of speed, pitch and tempo lay nothing over the music: they need no other sounds.
+    # Changes of speed, pitch and tempo mix nothing over the music, so they need no other sounds.
     made = played.apply(np.pad(sound, (0, spare)), NOTHING, rng)[:n]
     return Excerpt(reference, start, played.rate, np.pad(made, (0, n - len(made))))
 
@@ -202,7 +202,7 @@ def _even_place(pcm: Pcm, wanted: int, rng: np.random.Generator) -> int:
     best, best_db = 0, -np.inf
     for _ in range(TRIES):
         start = int(rng.integers(0, len(pcm) - wanted + 1))
-        levels = _levels(pcm[start : start + wanted])
+        levels = levels_per_second(pcm[start : start + wanted])
         loudness = float(np.sqrt(np.mean(levels**2)))
         quietest_db = 20 * float(np.log10(max(levels.min(), 1e-6) / max(loudness, SILENT_RMS)))
         if quietest_db > best_db:
@@ -212,8 +212,8 @@ def _even_place(pcm: Pcm, wanted: int, rng: np.random.Generator) -> int:
     return best
 
 
-def _levels(pcm: Pcm) -> Floats:
-    """Root mean square of each second, of the whole if it is shorter."""
+def levels_per_second(pcm: Pcm) -> Floats:
+    """The RMS of each second, or of the whole if it is shorter."""
     whole = max(1, len(pcm) // SAMPLE_RATE_HZ)
     seconds = np.array_split(to_sound(pcm), whole)
     return np.array([np.sqrt(np.mean(np.square(second))) for second in seconds], np.float32)
@@ -225,8 +225,8 @@ def _decoded(file: AudioFile) -> Pcm:
 
 
 def _spoken(file: AudioFile) -> Floats:
-    """A clip without the silence at its ends, at the level of all clips; nothing of one that cannot be read."""
-    pcm = decode(file)[: int(MAX_SPOKEN_S * SAMPLE_RATE_HZ)]
+    """A clip at the common level, without silence at its ends; empty if it cannot be read."""
+    pcm = decode(file)[: int(MAX_CLIP_S * SAMPLE_RATE_HZ)]
     loud = np.abs(to_sound(pcm[: len(pcm) // BLOCK * BLOCK])).reshape(-1, BLOCK).max(axis=1, initial=0)
     heard = np.flatnonzero(loud > loud.max(initial=0) * 10 ** (TRIM_DB / 20))
     if not len(heard):

@@ -1,7 +1,7 @@
-"""Measures what the README states: registering, scanning and starting up, through the installed command.
+"""Measures registering, scanning and start-up through the installed command. Run by `make bench`.
 
-`make bench`. Absolute times depend on the machine and on what else it does; the rate beside ffmpeg's decoding of the
-same files, measured in the same run, is the figure to compare.
+Absolute times depend on the machine and its load. The figure to compare is the ratio to ffmpeg's decoding of the same
+files in the same run.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _median(home: Path, *arguments: str) -> float:
 
 
 def _decode_s(files: Sequence[Path]) -> float:
-    """Decoding alone, as many files at once as there are cores: what no fingerprinter with ffmpeg can beat."""
+    """The time to only decode the files, one per core at once: a lower bound for any fingerprinter with ffmpeg."""
     begun = time.perf_counter()
     running: list[subprocess.Popen[bytes]] = []
     for path in files:

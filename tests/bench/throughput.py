@@ -1,13 +1,12 @@
-"""Measures one worker of the full mode, on real servers and real music: `make bench-full`.
+"""Measures one worker of the full mode on real servers and real music. Run by `make bench-full`.
 
-    speed     a backlog of many streams is worked off by one `airtrace worker`: windows a second, streams in real time
-    steps     the processor's time in each step of the worker, measured in this process, one stream after the other
-    latency   streams in real time: from when a sound was over to when it was stored, and from a play's first sound to
-              its match
-    memory    what one more stream costs a worker, from a backlog of one stream and one of many
-    pause     the longest that a stream waits when a second worker comes, beyond what it waits anyway
+    speed     one `airtrace worker` processes a backlog of many streams: windows per second, streams in real time
+    steps     the CPU time of each step of the worker, measured in this process with one stream at a time
+    latency   streams in real time: from the end of a sound to its storage, and from a play's first sound to its match
+    memory    the memory of one more stream in a worker, from a backlog of one stream and one of many
+    pause     the longest additional delay of a stream when a second worker joins
 
-The processor is shared with Kafka, Milvus, PostgreSQL and whoever publishes, all on this machine: compare ratios.
+The CPU is shared with Kafka, Milvus, PostgreSQL and the publisher, all on this machine, so compare ratios.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ def _stage(cluster: Cluster, folder: Path, broadcast: Broadcast) -> Stage:
 
 
 def _backlog(stage: Stage, broadcast: Broadcast) -> tuple[dict[str, float], float]:
-    """How fast one worker is, and its resident memory in MB in the end."""
+    """The speed of one worker, and its resident memory in MB at the end."""
     with stage.fed(broadcast, speed=1e6):
         pass
     windows = sum(isinstance(record, Window) for record in broadcast.records)
@@ -127,7 +126,7 @@ def _status_kb(worker: Running, name: str) -> int:
 
 
 def _steps(stage: Stage, broadcast: Broadcast) -> dict[str, float]:
-    """Of the processor's time in this process, each step's share; `rest`: Kafka's client, decoding."""
+    """Each step's share of the CPU time in this process; `rest` is Kafka's client and decoding."""
     with stage.fed(broadcast, speed=1e6):
         pass
     spent: defaultdict[str, float] = defaultdict(float)
@@ -148,7 +147,7 @@ def _steps(stage: Stage, broadcast: Broadcast) -> dict[str, float]:
 
 
 async def _work(stage: Stage, broadcast: Broadcast) -> float:
-    """The processor's time from when all is connected to when all is worked off, in seconds."""
+    """The CPU time in seconds from the connection of all parts to the end of the backlog."""
     detector, uri = NeuralDetector(), stage.cluster.milvus_uri
     with ThreadPoolExecutor(1) as threads:
         async with (
@@ -177,7 +176,7 @@ async def _position(storage: Storage, stream: int) -> int | None:
 
 
 def _live(stage: Stage, broadcast: Broadcast) -> dict[str, Any]:
-    """Latencies with one worker, and what happens when a second one comes."""
+    """Latencies with one worker, and the pause when a second one joins."""
     shift = round(time.time() + 10) * SAMPLE_RATE_HZ - ANCHOR
     records = [_moved(record, shift) for record in broadcast.records]
     stage.worker()
@@ -217,7 +216,7 @@ def _begins(records: Sequence[Record]) -> float:
 
 
 async def _on_air(stage: Stage, records: Sequence[Record]) -> None:
-    """Publishes each record when it is over."""
+    """Publishes each record when its sound is over."""
     async with KafkaBus(stage.kafka) as bus:
         for record in records:
             await asyncio.sleep(max(0.0, record.end / SAMPLE_RATE_HZ - time.time()))
@@ -225,7 +224,7 @@ async def _on_air(stage: Stage, records: Sequence[Record]) -> None:
 
 
 async def _watch(dsn: str, seen: dict[tuple[int, int], float]) -> None:
-    """When each stream came to each position."""
+    """Records when each stream reaches each position."""
     connection = await asyncpg.connect(dsn)
     try:
         while True:

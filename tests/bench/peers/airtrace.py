@@ -1,4 +1,4 @@
-"""Airtrace's own detectors: every reference's vectors in memory, answered by the mean cosine along the line."""
+"""Airtrace's own detectors: all reference vectors in memory, searched by the mean cosine along the alignment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.training.cache import run_ffmpeg
-from tests.bench.peers.system import MAX, Answer
+from tests.bench.peers.system import MAX_ANSWERS, Answer
 
 Floats = NDArray[np.float32]
 HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 
 
 class Airtrace:
-    """One detector. It is made when it is first needed, and may be missing: weights are made by training."""
+    """One detector. It is loaded when it is first needed, and may be missing, because weights come from training."""
 
     def __init__(self, name: str, make: Callable[[], Detector]) -> None:
         self.name = name
@@ -32,8 +32,8 @@ class Airtrace:
     def missing(self) -> str | None:
         try:
             info = self._detector().info
-        except Exception as error:  # whatever keeps it from being made is what to say
-            return f"cannot be made here ({type(error).__name__}: {error})"
+        except Exception as error:  # any reason is worth reporting
+            return f"cannot be loaded ({type(error).__name__}: {error})"
         self.settings = f"{info.version} {info.checksum}: exact search, mean cosine of consecutive segments"
         return None
 
@@ -46,7 +46,7 @@ class Airtrace:
         stored = np.load(folder / "vectors.npz")
         vectors, starts = stored["vectors"].astype(np.float32), stored["starts"]
         embed = self._detector().embed
-        return [best_lines(vectors, starts, embed(decoded(path)).vectors) for path in queries]
+        return [best_alignments(vectors, starts, embed(decoded(path)).vectors) for path in queries]
 
     def stored_bytes(self, folder: Path) -> int:
         return (folder / "vectors.npz").stat().st_size
@@ -57,10 +57,11 @@ class Airtrace:
         return self._made
 
 
-def best_lines(vectors: Floats, starts: NDArray[np.int64], query: Floats) -> list[Answer]:
-    """The references with the highest mean cosine along a line of consecutive segments, each at its best place.
+def best_alignments(vectors: Floats, starts: NDArray[np.int64], query: Floats) -> list[Answer]:
+    """The references with the highest mean cosine along consecutive segments, each at its best place.
 
-    vectors: all references' behind one another, reference i from starts[i] up to starts[i + 1]. query: (k, dimensions).
+    vectors: float32 (n, dimensions), of all references; reference i is from starts[i] up to starts[i + 1].
+    query: float32 (k, dimensions).
     """
     k = len(query)
     if not k or k > len(vectors) or not query.any():
@@ -75,11 +76,11 @@ def best_lines(vectors: Floats, starts: NDArray[np.int64], query: Floats) -> lis
         if len(inside):
             at = int(inside.argmax())
             best.append(Answer(track, at * HOP_S, float(inside[at]) / k))
-    return sorted(best, key=lambda answer: -answer.score)[:MAX]
+    return sorted(best, key=lambda answer: -answer.score)[:MAX_ANSWERS]
 
 
 def _ahead(paths: Sequence[Path]) -> Iterator[NDArray[np.int16]]:
-    """Each file's PCM; the next one is decoded on another core meanwhile."""
+    """The PCM of each file, while the next one is decoded in another thread."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(decoded, path) for path in paths[:1]]
         for path in [*paths[1:], None]:
@@ -89,8 +90,8 @@ def _ahead(paths: Sequence[Path]) -> Iterator[NDArray[np.int16]]:
 
 
 def decoded(path: Path) -> NDArray[np.int16]:
-    """A file's 32 kHz mono PCM."""
-    if path.suffix in {".wav", ".flac"}:  # the benchmark's own
+    """Decodes a file to 32 kHz mono PCM, int16 (n_samples,)."""
+    if path.suffix in {".wav", ".flac"}:  # the benchmark's own files
         pcm, rate_hz = soundfile.read(path, dtype="int16")
         if rate_hz == SAMPLE_RATE_HZ and pcm.ndim == 1:
             return pcm

@@ -1,11 +1,12 @@
-"""audfprint (Dan Ellis, Python, MIT), unmodified, in a virtual environment of its own.
+"""audfprint (Dan Ellis, Python, MIT), unmodified, in its own virtual environment.
 
     git clone https://github.com/dpwe/audfprint $AIRTRACE_PEERS/audfprint
     python3 -m venv $AIRTRACE_PEERS/venv
     $AIRTRACE_PEERS/venv/bin/pip install 'numpy<2' scipy docopt joblib psutil
 
-Its code of 2019 uses names that numpy 2 has dropped. Registering goes through its command line. Queries go through
-audfprint_driver.py, which calls its functions: the command line rounds positions to 0.1 s and starts anew each time.
+Its code from 2019 uses names that numpy 2 removed. Registering uses its command line. Queries use
+audfprint_driver.py, which calls its functions, because the command line rounds positions to 0.1 s and starts again for
+each query.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.sources import ffmpeg
-from tests.bench.peers.system import MAX, Answer, checkout
+from tests.bench.peers.system import MAX_ANSWERS, Answer, checkout
 
 DRIVER = Path(__file__).with_name("audfprint_driver.py")
 
 
 class Audfprint:
     name = "audfprint"
-    # Its author's for MIREX's noisy 10 s queries (config.txt), but that times may go beyond 380 s.
+    # Its author's settings for MIREX's noisy 10 s queries (config.txt), except that times may exceed 380 s.
     table = ("--density", "70", "--fanout", "8", "--bucketsize", "500", "--maxtimebits", "16")
     match = ("--density", "70", "--fanout", "8", "--search-depth", "2000")
     settings = (
-        "density 70, fanout 8, bucketsize 500, search depth 2000 (its author's for MIREX's noisy queries), 4 shifts a "
-        "query, 16 time bits; any count of matching hashes is an answer"
+        "density 70, fanout 8, bucketsize 500, search depth 2000 (its author's for MIREX's noisy queries), 4 "
+        "shifts per query, 16 time bits; any count of matching hashes is an answer"
     )
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Audfprint:
     def missing(self) -> str | None:
         needed = (self._folder / "audfprint.py", self._python)
         if absent := [path for path in needed if not path.exists()]:
-            return f"{absent[0]} is not there: see {__name__.replace('.', '/')}.py, and set AIRTRACE_PEERS"
+            return f"{absent[0]} does not exist: see {__name__.replace('.', '/')}.py, and set AIRTRACE_PEERS"
         return None
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
@@ -52,10 +53,10 @@ class Audfprint:
     def answers(self, folder: Path, queries: Sequence[Path]) -> list[list[Answer]]:
         names = {name: i for i, name in enumerate((folder / "references.txt").read_text().splitlines())}
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
-            asked, told = Path(work) / "asked.txt", Path(work) / "told.jsonl"
+            asked, answers = Path(work) / "queries.txt", Path(work) / "answers.jsonl"
             asked.write_text("".join(f"{path}\n" for path in queries))
-            self._run([DRIVER, self._folder, folder / "table.pklz", asked, told, MAX, *self.match])
-            rows = [json.loads(line) for line in told.read_text().splitlines()]
+            self._run([DRIVER, self._folder, folder / "table.pklz", asked, answers, MAX_ANSWERS, *self.match])
+            rows = [json.loads(line) for line in answers.read_text().splitlines()]
         return [[Answer(names[name], position_s, count) for name, position_s, count in row] for row in rows]
 
     def stored_bytes(self, folder: Path) -> int:
@@ -63,7 +64,7 @@ class Audfprint:
 
     def _run(self, arguments: Sequence[object]) -> None:
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as programs:
-            (Path(programs) / "ffmpeg").symlink_to(ffmpeg.binary())  # it calls it by this name
+            (Path(programs) / "ffmpeg").symlink_to(ffmpeg.binary())  # audfprint calls it by this name
             environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
             environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(self._folder), "PYTHONHASHSEED": "0"}
             command = [str(self._python), *map(str, arguments)]
@@ -74,4 +75,4 @@ class AudfprintAsItComes(Audfprint):
     name = "audfprint, as it comes"
     table = ("--maxtimebits", "16")
     match = ()
-    settings = "density 20, fanout 3, bucketsize 100, search depth 100; 4 shifts a query, 16 time bits"
+    settings = "density 20, fanout 3, bucketsize 100, search depth 100; 4 shifts per query, 16 time bits"

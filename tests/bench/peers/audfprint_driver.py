@@ -1,7 +1,7 @@
-"""Asks audfprint: runs in its environment, with its sources on the path, and knows nothing of Airtrace.
+"""Queries audfprint. Runs in its environment, with its sources on the path and without Airtrace.
 
 Usage: audfprint_driver.py CHECKOUT TABLE QUERIES ANSWERS MOST OPTION..
-Writes one line of JSON a query: [[name of the reference, seconds, count of hashes], ..], best first.
+Writes one line of JSON per query: [[name of the reference, seconds, count of hashes], ..], best first.
 """
 
 import json
@@ -19,7 +19,7 @@ import hash_table  # noqa: E402
 options = docopt.docopt(audfprint.USAGE, ["match", *match, "--min-count", "1"])
 analyzer = audfprint.setup_analyzer(options)  # 4 shifts, its default for queries
 matcher: audfprint_match.Matcher = audfprint.setup_matcher(options)
-matcher.max_alignments_per_id = 0  # the best alignment with each reference; with a low count others take seconds
+matcher.max_alignments_per_id = 0  # only the best alignment per reference; with a low count, others take seconds
 matcher.verbose = 0
 known = hash_table.HashTable(table)
 hop_s = analyzer.n_hop / analyzer.target_sr

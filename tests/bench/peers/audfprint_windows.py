@@ -1,8 +1,8 @@
-"""Has audfprint look up every window of recordings: runs in its environment, and knows nothing of Airtrace.
+"""Looks up every window of recordings with audfprint. Runs in its environment and without Airtrace.
 
 Usage: audfprint_windows.py CHECKOUT TABLE RECORDINGS ANSWERS MOST WINDOW_S HOP_S OPTION..
-Writes one line of JSON a window: [recording, window's end in s, [[reference, start and end in s, seconds into the
-reference at its start, count of hashes], ..]]. A recording's hashes are made once, and windows are cut from them.
+Writes one line of JSON per window: [recording, end of the window in s, [[reference, start and end in s, position in the
+reference in s, count of hashes], ..]]. A recording's hashes are computed once, and windows are cut from them.
 """
 
 import json
@@ -20,7 +20,7 @@ import hash_table  # noqa: E402
 options = docopt.docopt(audfprint.USAGE, ["match", *match, "--find-time-range"])
 analyzer = audfprint.setup_analyzer(options)  # 4 shifts, its default for queries
 matcher: audfprint_match.Matcher = audfprint.setup_matcher(options)
-matcher.max_alignments_per_id = 1  # two: a track that is heard twice within a window
+matcher.max_alignments_per_id = 1  # 2: a track that plays twice in a window
 matcher.verbose = 0
 known = hash_table.HashTable(table)
 frame_s = analyzer.n_hop / analyzer.target_sr

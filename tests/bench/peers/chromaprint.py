@@ -1,6 +1,6 @@
 """Chromaprint (Lukáš Lalinský, C, LGPL), through its `fpcalc`: apt-get install libchromaprint-tools
 
-Its service looks whole files up. A part of a file is looked for here by the fewest differing bits along all references,
+Its service looks up whole files. Here a part of a file is found by the fewest differing bits along all references,
 which is the best that its fingerprints can do.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.peers.system import MAX, Answer
+from tests.bench.peers.system import MAX_ANSWERS, Answer
 
-STEP_S = 1365 / 11025  # between two of its 32 bit words
-BLOCK = 1 << 16  # words at a time: they stay in a core's cache
+STEP_S = 1365 / 11025  # between two of its 32-bit words
+BLOCK = 1 << 16  # words per step, which fit a core's cache
 Words = NDArray[np.uint32]
 
 
@@ -28,7 +28,7 @@ class Chromaprint:
     settings = "fpcalc -raw (algorithm 2), fewest differing bits at every alignment with every reference"
 
     def missing(self) -> str | None:
-        return None if shutil.which("fpcalc") else "no fpcalc here: apt-get install libchromaprint-tools"
+        return None if shutil.which("fpcalc") else "fpcalc is not installed: apt-get install libchromaprint-tools"
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
         prints = [fingerprint(path) for path in references]
@@ -45,38 +45,38 @@ class Chromaprint:
 
 
 def fingerprint(path: Path) -> Words:
-    """A file's words; none if it is too short (about 2.7 s) or no audio."""
+    """The words of a file; empty if it is shorter than about 2.7 s or not audio."""
     command = ["fpcalc", "-raw", "-json", "-length", "0", str(path)]
-    told = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout
+    printed = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout
     try:
-        return np.array(json.loads(told)["fingerprint"], np.uint32)
+        return np.array(json.loads(printed)["fingerprint"], np.uint32)
     except (ValueError, KeyError):
         return np.zeros(0, np.uint32)
 
 
-def aligned(words: Words, starts: NDArray[np.int64], query: Words) -> list[Answer]:
-    """The references with the fewest bits that differ from the query's, each at its best alignment.
+def aligned(words: Words, starts: NDArray[np.int64], query: Words, block: int = BLOCK) -> list[Answer]:
+    """The references with the fewest bits that differ from the query, each at its best alignment.
 
-    words: all references behind one another, reference i from starts[i] up to starts[i + 1].
+    words: those of all references, concatenated; reference i is from starts[i] up to starts[i + 1].
     """
     if not len(query) or len(query) > len(words):
         return []
-    wrong = _differing_bits(words, query)
+    wrong = _differing_bits(words, query, block)
     best: list[Answer] = []
     for track, (first, end) in enumerate(pairwise(starts)):
         inside = wrong[first : max(first, end - len(query) + 1)]
         if len(inside):
             at = int(inside.argmin())
             best.append(Answer(track, at * STEP_S, 1 - int(inside[at]) / (32 * len(query))))
-    return sorted(best, key=lambda answer: -answer.score)[:MAX]
+    return sorted(best, key=lambda answer: -answer.score)[:MAX_ANSWERS]
 
 
-def _differing_bits(words: Words, query: Words) -> NDArray[np.uint16]:
-    """At each place of `words` where the whole query fits."""
+def _differing_bits(words: Words, query: Words, block: int) -> NDArray[np.uint16]:
+    """The number of differing bits at each place of `words` where the whole query fits."""
     n = len(words) - len(query) + 1
     wrong = np.zeros(n, np.uint16)
-    for first in range(0, n, BLOCK):
-        end = min(first + BLOCK, n)
+    for first in range(0, n, block):
+        end = min(first + block, n)
         for i, word in enumerate(query):
             wrong[first:end] += np.bitwise_count(words[first + i : end + i] ^ word)
     return wrong

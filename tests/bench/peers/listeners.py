@@ -1,7 +1,7 @@
-"""The peers as monitors: whole recordings in, plays out. Each looks overlapping windows up, as its own tools would.
+"""The other systems as monitors: whole recordings in, plays out. Each looks up overlapping windows, as its tools do.
 
-Of the least scores, only Chromaprint's is about the best of some on an hour of the `tune` programmes; that of audfprint
-as it comes lies near its best there. The others are guesses, or the systems' own.
+Minimum scores: Chromaprint's is about the best of several on an hour of the `tune` programs, and that of audfprint as
+it comes is near its best there. The others are guesses or the systems' own defaults.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from tests.bench.peers import chromaprint
 from tests.bench.peers.audfprint import DRIVER, Audfprint, AudfprintAsItComes
 from tests.bench.peers.chromaprint import STEP_S, Chromaprint, Words
 from tests.bench.peers.olaf import RATE_HZ, Olaf, OlafOverTheAir
-from tests.bench.peers.system import MAX
+from tests.bench.peers.system import MAX_ANSWERS
 
-NAMES = "names.json"  # of the registered files, in their order
+NAMES = "names.json"  # of the registered files, in order
 
 
 class Listener(Protocol):
-    """A fingerprinter that says what was played."""
+    """A system that reports plays."""
 
     name: str
     settings: str
-    kept: bool  # its results do not change, and may be kept for the next run
+    kept: bool  # its results do not change, so they can be reused in the next run
 
     def missing(self) -> str | None:
-        """None where it can run; or else how to get it."""
+        """How to get the system; None if it can run."""
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
-        """Registers audio files into an empty folder; a track goes by its file's name."""
+        """Registers audio files into an empty folder. The name of a file is the name of its track."""
 
     def results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:
-        """The plays in 32 kHz mono recordings."""
+        """Finds the plays in 32 kHz mono recordings."""
 
     def described(self) -> str:
-        """Its settings, with all that decides on results."""
+        """Its settings, including everything that affects the results."""
 
 
 class _Windows:
-    """From hits to plays. length_s, hop_s: of the windows. least: score of a hit; bridge_s: see `hits.plays`."""
+    """Turns hits into plays. length_s, hop_s: of the windows. minimum, bridge_s: see `hits.plays`."""
 
     kept = True
     settings: str
@@ -62,7 +62,7 @@ class _Windows:
     bridge_s: float
 
     def hits(self, folder: Path, recordings: Sequence[Path]) -> list[Hit]:
-        """What every window's lookup gave."""
+        """The hits of the lookups of all windows."""
         raise NotImplementedError
 
     def results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:
@@ -71,7 +71,7 @@ class _Windows:
     def described(self) -> str:
         return (
             f"{self.settings}; the best hit of each window of {self.length_s:g} s every {self.hop_s:g} s, "
-            f"from a score of {self.minimum:g} on, joined over {self.bridge_s:g} s"
+            f"with a score of at least {self.minimum:g}, joined over {self.bridge_s:g} s"
         )
 
 
@@ -80,12 +80,12 @@ class AudfprintListener(_Windows, Audfprint):
 
     def hits(self, folder: Path, recordings: Sequence[Path]) -> list[Hit]:
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
-            asked, told = Path(work) / "asked.txt", Path(work) / "told.jsonl"
+            asked, answers = Path(work) / "queries.txt", Path(work) / "answers.jsonl"
             asked.write_text("".join(f"{path}\n" for path in recordings))
             driver = DRIVER.with_name("audfprint_windows.py")
-            paths = (driver, self._folder, folder / "table.pklz", asked, told)
-            self._run([*paths, MAX, self.length_s, self.hop_s, *self.match])
-            return [hit for line in told.read_text().splitlines() for hit in _audfprints(line)]
+            paths = (driver, self._folder, folder / "table.pklz", asked, answers)
+            self._run([*paths, MAX_ANSWERS, self.length_s, self.hop_s, *self.match])
+            return [hit for line in answers.read_text().splitlines() for hit in _audfprints(line)]
 
 
 def _audfprints(line: str) -> Iterator[Hit]:
@@ -111,7 +111,7 @@ class OlafListener(_Windows, Olaf):
     def hits(self, folder: Path, recordings: Sequence[Path]) -> list[Hit]:
         names = json.loads((folder / NAMES).read_text())
         program = self._program(folder)
-        environment = {**os.environ, "HOME": str(folder)}  # its database lies in the home directory
+        environment = {**os.environ, "HOME": str(folder)}  # its database is in the home directory
         found: list[Hit] = []
         with tempfile.TemporaryDirectory(prefix="airtrace-bench-") as work:
             raw = Path(work) / "query.raw"
@@ -120,14 +120,16 @@ class OlafListener(_Windows, Olaf):
                 for start_s, end_s in hits.windows(len(sound) / RATE_HZ, self.length_s, self.hop_s):
                     sound[round(start_s * RATE_HZ) : round(end_s * RATE_HZ)].tofile(raw)
                     command = [str(program), "query", str(raw), "query"]
-                    told = subprocess.run(command, capture_output=True, check=True, env=environment, text=True).stdout
-                    found += _olafs(told, recording.name, names, start_s, end_s)
+                    printed = subprocess.run(
+                        command, capture_output=True, check=True, env=environment, text=True
+                    ).stdout
+                    found += _olafs(printed, recording.name, names, start_s, end_s)
         return found
 
 
-def _olafs(told: str, recording: str, names: Sequence[str], start_s: float, end_s: float) -> Iterator[Hit]:
-    """Hits from what Olaf prints: count, query start and stop, name, id, reference start and stop."""
-    for row in ([word.strip() for word in line.split(",")] for line in told.splitlines()):
+def _olafs(printed: str, recording: str, names: Sequence[str], start_s: float, end_s: float) -> Iterator[Hit]:
+    """Parses Olaf's output: count, query start and stop, name, id, reference start and stop."""
+    for row in ([word.strip() for word in line.split(",")] for line in printed.splitlines()):
         if len(row) == 7 and row[3]:
             count, first_s, last_s, track_s = (float(row[i]) for i in (0, 1, 2, 5))
             if last_s > first_s:
@@ -140,11 +142,11 @@ class OlafOverTheAirListener(OlafListener, OlafOverTheAir):
 
 
 class ChromaprintListener(_Windows, Chromaprint):
-    """Its hits' scores are words that agree beyond chance: those of the stretch of a window that fits, weighted."""
+    """The score of a hit is the number of words, in the matching stretch of a window, that agree beyond chance."""
 
     length_s, hop_s, minimum, bridge_s = 15.0, 5.0, 32.0, 10.0
-    fits = 0.62  # of equal bits around a word, that it belongs to the stretch; by chance it is 0.5
-    around = 16  # words: as many as one word's own sound lasts, 2 s
+    fits = 0.62  # share of equal bits around a word of the stretch; by chance it is 0.5
+    around = 16  # words, 2 s: the duration of one word's sound
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
         super().index(references, folder)
@@ -173,7 +175,7 @@ class ChromaprintListener(_Windows, Chromaprint):
         return found
 
     def _fitting(self, window: Words, track: Words) -> tuple[int, int, float] | None:
-        """First word and end of the longest stretch in which the two agree, and how many words do beyond chance."""
+        """The first word and the end of the longest matching stretch, and its score."""
         equal = 1 - np.bitwise_count(window ^ track) / 32
         near = np.convolve(equal, np.ones(self.around), "same") / np.convolve(
             np.ones(len(equal)), np.ones(self.around), "same"

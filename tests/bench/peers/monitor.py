@@ -1,4 +1,4 @@
-"""Airtrace as it is installed: tracks are registered, and recordings scanned, with its database and its index."""
+"""Airtrace as installed: registers tracks and scans recordings with its database and its index."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from monitor.storage.records import Metadata
 
 
 class AirtraceListener:
-    """One detector, with its own thresholds. It is made when it is first needed, and may be missing."""
+    """One detector, with its own thresholds. It is loaded when it is first needed, and may be missing."""
 
-    kept = False  # whoever changes Airtrace wants to see what comes of it
+    kept = False  # a run is to show the effect of changes to Airtrace
 
     def __init__(self, name: str, make: Callable[[], Detector]) -> None:
         self.name = name
@@ -32,8 +32,8 @@ class AirtraceListener:
     def missing(self) -> str | None:
         try:
             info = self._make().info
-        except Exception as error:  # whatever keeps it from being made is what to say
-            return f"cannot be made here ({type(error).__name__}: {error})"
+        except Exception as error:  # any reason is worth reporting
+            return f"cannot be loaded ({type(error).__name__}: {error})"
         self.settings = f"{info.version} {info.checksum}: Milvus Lite, PostgreSQL, thresholds as installed"
         return None
 
@@ -51,7 +51,7 @@ class AirtraceListener:
             for path in references:
                 try:
                     await parts.catalog.add(path, Metadata(path.stem, str(path)))
-                except AudioError as error:  # silent, or no audio: such a file is in the corpus
+                except AudioError as error:  # the corpus has silent and unreadable files
                     print(f"{path.name} is not registered: {error}")
 
     async def _results(self, folder: Path, recordings: Sequence[Path]) -> list[Result]:

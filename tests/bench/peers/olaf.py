@@ -1,9 +1,9 @@
-"""Olaf (Joren Six, C, AGPL), its core as `make compile_core` builds it.
+"""Olaf (Joren Six, C, AGPL), with the core built by `make compile_core`.
 
     git clone https://github.com/JorenSix/Olaf $AIRTRACE_PEERS/olaf
     make -C $AIRTRACE_PEERS/olaf compile_core
 
-Its settings are compiled in. OverTheAir links the same objects with the settings that Olaf has for microphones.
+Its settings are compiled in. OlafOverTheAir links the same objects with Olaf's settings for microphones.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 import soundfile
 
 from ingest.sources import ffmpeg
-from tests.bench.peers.system import MAX, Answer, checkout, size_of
+from tests.bench.peers.system import MAX_ANSWERS, Answer, checkout, size_of
 
 RATE_HZ = 16_000
-BATCH = 16  # files that lie uncompressed at a time
-# Two peaks a hash instead of three, each used up to 20 times, 4 hits to a match: olaf_config_esp_32().
+BATCH = 16  # uncompressed files on disk at a time
+# Two peaks per hash instead of three, each used up to 20 times, 4 hits per match: olaf_config_esp_32().
 OVER_THE_AIR = """
 #include "olaf_config.h"
 Olaf_Config *__real_olaf_config_default(void);
@@ -38,7 +38,7 @@ Olaf_Config *__wrap_olaf_config_default(void) {
 
 class Olaf:
     name = "Olaf"
-    settings = "as it comes: three peaks a hash, at least 6 hits to a match"
+    settings = "as it comes: three peaks per hash, at least 6 hits per match"
 
     def __init__(self) -> None:
         self._folder = checkout("olaf")
@@ -46,7 +46,7 @@ class Olaf:
     def missing(self) -> str | None:
         if not (self._folder / "bin" / "olaf_core").exists():
             where = self._folder / "bin" / "olaf_core"
-            return f"{where} is not there: see {__name__.replace('.', '/')}.py, and set AIRTRACE_PEERS"
+            return f"{where} does not exist: see {__name__.replace('.', '/')}.py, and set AIRTRACE_PEERS"
         return None
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
@@ -73,13 +73,13 @@ class Olaf:
 
     def _answers(self, program: Path, folder: Path, path: Path, raw: Path) -> list[Answer]:
         sound, rate_hz = soundfile.read(path, dtype="float32")
-        _halved(sound, rate_hz).tofile(raw)
-        return parsed(_run(program, folder, "query", str(raw), "query"))[:MAX]
+        _resampled(sound, rate_hz).tofile(raw)
+        return parsed(_run(program, folder, "query", str(raw), "query"))[:MAX_ANSWERS]
 
 
 class OlafOverTheAir(Olaf):
     name = "Olaf, over the air"
-    settings = "its settings for microphones: two peaks a hash, 20 uses of a peak, at least 4 hits to a match"
+    settings = "its settings for microphones: two peaks per hash, 20 uses of a peak, at least 4 hits per match"
 
     def _program(self, folder: Path) -> Path:
         program = folder / "olaf_over_the_air"
@@ -93,9 +93,9 @@ class OlafOverTheAir(Olaf):
         return program
 
 
-def parsed(told: str) -> list[Answer]:
-    """Answers from what Olaf prints: count, query start and stop, name, id, reference start and stop; best first."""
-    rows = [[word.strip() for word in line.split(",")] for line in told.splitlines()]
+def parsed(printed: str) -> list[Answer]:
+    """Parses Olaf's output (count, query start and stop, name, id, reference start and stop): answers, best first."""
+    rows = [[word.strip() for word in line.split(",")] for line in printed.splitlines()]
     found = [
         Answer(int(row[3]), float(row[5]) - float(row[1]), float(row[0])) for row in rows if len(row) == 7 and row[3]
     ]
@@ -105,17 +105,17 @@ def parsed(told: str) -> list[Answer]:
 def _decode(path: Path, raw: Path) -> None:
     command = [ffmpeg.binary(), "-v", "error", "-y", "-i", str(path), "-ac", "1", "-ar", str(RATE_HZ), "-f", "f32le"]
     subprocess.run([*command, str(raw)], check=False, stdin=subprocess.DEVNULL)
-    raw.touch()  # a file that ffmpeg cannot read counts as an empty one
+    raw.touch()  # a file that ffmpeg cannot read counts as empty
 
 
-def _halved(sound: np.ndarray, rate_hz: int) -> np.ndarray:
-    """At 16 kHz, through the whole spectrum."""
+def _resampled(sound: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Halves the sample rate to 16 kHz with one FFT."""
     n = len(sound) // 2
     assert rate_hz == 2 * RATE_HZ
     return (np.fft.irfft(np.fft.rfft(sound[: 2 * n])[: n // 2 + 1], n) / 2).astype(np.float32)
 
 
 def _run(program: Path, home: Path, *arguments: str) -> str:
-    environment = {**os.environ, "HOME": str(home)}  # its database lies in the home directory
+    environment = {**os.environ, "HOME": str(home)}  # its database is in the home directory
     done = subprocess.run([str(program), *arguments], capture_output=True, check=True, env=environment, text=True)
     return done.stdout

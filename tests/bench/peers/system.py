@@ -1,4 +1,4 @@
-"""What the benchmark asks of a fingerprinter: to register files and to say where in them a query comes from."""
+"""The interface of a fingerprinting system in the retrieval benchmark: it registers files and locates queries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-MAX = 5  # answers to one query that are kept
+MAX_ANSWERS = 5  # answers kept per query
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Reference number `track` is heard; the query's first sample lies position_s seconds into it."""
+    """A located query: its first sample is position_s seconds into reference number `track`."""
 
     track: int
     position_s: float
@@ -21,29 +21,29 @@ class Answer:
 
 
 class System(Protocol):
-    """A fingerprinter. It answers with its best guess, however weak, if it can do without a threshold."""
+    """A fingerprinting system. It answers with its best guess, however weak, if it can work without a threshold."""
 
     name: str
     settings: str
 
     def missing(self) -> str | None:
-        """None where it can run; or else how to get it."""
+        """How to get the system; None if it can run."""
 
     def index(self, references: Sequence[Path], folder: Path) -> None:
         """Registers audio files, in this order, into an empty folder."""
 
     def answers(self, folder: Path, queries: Sequence[Path]) -> list[list[Answer]]:
-        """Best first, for each query: a mono WAV file of 16 bit at 32 kHz."""
+        """The answers to each query, best first. A query is a 16-bit mono WAV file at 32 kHz."""
 
     def stored_bytes(self, folder: Path) -> int:
-        """What it keeps of the references, as it keeps it on disk."""
+        """The size of its index of the references on disk."""
 
 
 def checkout(name: str) -> Path:
-    """Where a peer's sources would be: a folder of AIRTRACE_PEERS."""
+    """The folder of a system's sources, in AIRTRACE_PEERS."""
     return Path(os.environ.get("AIRTRACE_PEERS", "peers")).expanduser().absolute() / name
 
 
 def size_of(folder: Path, pattern: str) -> int:
-    """Bytes that files of a folder take on disk; holes in them take none."""
+    """The bytes that files in a folder take on disk, without holes in sparse files."""
     return sum(path.stat().st_blocks * 512 for path in folder.glob(pattern))

@@ -1,4 +1,4 @@
-"""The broadcast benchmark's tables, its families, and how the peers' output becomes hits."""
+"""The broadcast benchmark's tables and families, and how the output of other systems becomes hits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRUTH = [
 RESULTS = [Result("p.flac", "t.flac", 10, 20, 5, 15, 1.0, 0.9), Result("q.flac", "u.flac", 0, 5, 0, 5, 1.0, 0.9)]
 
 
-def test_tables_have_a_column_a_system_and_name_who_is_absent() -> None:
+def test_tables_have_a_column_per_system_and_list_missing_systems() -> None:
     report = score(TRUTH, RESULTS, {"p.flac": 60, "q.flac": 3600})
     measured = {name: Measured("as it comes", Speed(9, 3, 3), Speed(9, 1, 3), report) for name in ("A", "B")}
     lines = tables(measured, {"C": "not installed"})
@@ -35,11 +35,11 @@ def test_tables_have_a_column_a_system_and_name_who_is_absent() -> None:
     assert "| plays found | 1 of 2 | 1 of 2 |" in lines
     assert "| false plays in hours of unknown audio | 1 in 1.0 h | 1 in 1.0 h |" in lines
     assert "| recall, music at clear: % (1 plays, 10 s) | 100.0 | 100.0 |" in lines
-    assert lines[-1] == "C: not here: not installed"
+    assert lines[-1] == "C: not available: not installed"
 
 
-def test_nobody_here_is_a_table_too() -> None:
-    assert tables({}, {"C": "not installed"})[-1] == "C: not here: not installed"
+def test_a_table_without_systems_lists_the_missing_ones() -> None:
+    assert tables({}, {"C": "not installed"})[-1] == "C: not available: not installed"
 
 
 def test_versions_of_a_recording_are_a_family() -> None:
@@ -50,32 +50,32 @@ def test_versions_of_a_recording_are_a_family() -> None:
     assert families(catalog) == {"a": "a", "a_fast": "a", "b": "b", "c": "c"}
 
 
-def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
+def test_a_complete_folder_is_not_made_again(tmp_path: Path) -> None:
     made: list[int] = []
     first = once(tmp_path / "index", 60.0, lambda: made.append(1))
     assert once(tmp_path / "index", 60.0, lambda: made.append(2)) == first
     assert made == [1]
 
 
-def test_what_was_left_half_done_is_made_anew(tmp_path: Path) -> None:
+def test_an_incomplete_folder_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "half").touch()
     once(tmp_path / "index", 60.0, lambda: None)
     assert [path.name for path in (tmp_path / "index").iterdir()] == ["complete.json"]
 
 
-def test_audfprints_windows_become_hits() -> None:
+def test_the_output_of_audfprint_becomes_hits() -> None:
     line = json.dumps(["/p/a.flac", 20.0, [["/r/t.flac", 12.0, 18.5, 40.25, 33], ["/r/u.flac", 12.0, 12.0, 1.0, 1]]])
     assert list(listeners._audfprints(line)) == [Hit("a.flac", "t.flac", 12.0, 18.5, 40.25, 33, 20.0)]
 
 
-def test_olafs_lines_become_hits_in_the_recordings_time() -> None:
-    told = "12, 1.50, 9.00, 1, 123, 61.50, 69.00\n0, 0.00, 0.00, , 0, 0.00, 0.00\n"
-    (hit,) = listeners._olafs(told, "a.flac", ["t.flac", "u.flac"], 100.0, 115.0)
+def test_the_output_of_olaf_becomes_hits_in_the_time_of_the_recording() -> None:
+    printed = "12, 1.50, 9.00, 1, 123, 61.50, 69.00\n0, 0.00, 0.00, , 0, 0.00, 0.00\n"
+    (hit,) = listeners._olafs(printed, "a.flac", ["t.flac", "u.flac"], 100.0, 115.0)
     assert hit == Hit("a.flac", "u.flac", 101.5, 109.0, 61.5, 12.0, 115.0)
 
 
-def test_chromaprints_stretch_is_the_part_of_the_window_that_fits() -> None:
+def test_a_chromaprint_hit_covers_the_matching_part_of_the_window() -> None:
     rng = np.random.default_rng(1)
     window, track = (rng.integers(0, 2**32, 120, np.uint32) for _ in range(2))
     track[40:100] = window[40:100]
@@ -89,7 +89,7 @@ def test_chromaprints_stretch_is_the_part_of_the_window_that_fits() -> None:
     assert ChromaprintListener()._fitting(window, rng.integers(0, 2**32, 120, np.uint32)) is None
 
 
-def test_who_is_not_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_system_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRTRACE_PEERS", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
 
@@ -103,7 +103,7 @@ def test_who_is_not_here_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
         assert "/nowhere" in why or "apt-get" in why or "no weights" in why
 
 
-def test_a_listener_describes_all_that_decides_on_its_results() -> None:
-    told = AudfprintListener().described()
-    for fact in (AudfprintListener.settings, "10 s every 5 s", f"score of {AudfprintListener.minimum:g}"):
-        assert fact in told
+def test_the_description_of_a_listener_covers_all_its_settings() -> None:
+    description = AudfprintListener().described()
+    for fact in (AudfprintListener.settings, "10 s every 5 s", f"a score of at least {AudfprintListener.minimum:g}"):
+        assert fact in description

@@ -1,4 +1,4 @@
-"""The truth of programmes is true: tracks are where it says, as loud as it says, and unknown ones stay unknown."""
+"""The truth of programs is correct: plays are at their places and levels, and unregistered music is not in it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from monitor.training.cache import decode
 from monitor.training.conditions import Floats, at_speed, to_sound
 from monitor.training.corpus import AudioFile
 from monitor.training.errors import TrainingError
-from tests.bench import items, programmes
-from tests.bench.items import BANDS_DB, SPOILT, Heard, Item, Studio
-from tests.bench.sources import NOTHING, Catalog, Deck, Reference, Strung, split_catalog
+from tests.bench import items, programs
+from tests.bench.items import BANDS_DB, DEGRADATIONS, Item, PlayedInterval, Studio
+from tests.bench.sources import NOTHING, Catalog, ClipStream, Deck, Reference, split_catalog
 
 TRACK_S = 40
-REACH = SAMPLE_RATE_HZ // 10  # how far a track is looked for from where it should be
-WAVES_CHANGED = ("pitch", "tempo")  # sound for sound they are another recording: their envelopes are compared
+REACH = SAMPLE_RATE_HZ // 10  # how far to search for a track around its place
+WAVES_CHANGED = ("pitch", "tempo")  # waveforms differ, so envelopes are compared
 FRAME = SAMPLE_RATE_HZ // 1000
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Twelve tracks of noise in bursts, each unlike every other; the last four are not registered."""
+    """Twelve different tracks of noise bursts, of which the last four are not registered."""
     folder = tmp_path_factory.mktemp("tracks")
     references = tuple(_reference(folder, i) for i in range(12))
     return Catalog(references[:8], references[8:], ())
@@ -42,7 +42,7 @@ def studio(catalog: Catalog, tmp_path: Path) -> Studio:
 def _studio(catalog: Catalog, folder: Path, seed: int) -> Studio:
     rng = np.random.default_rng(seed)
     clips = [_file(folder / f"clip{i}.wav", _bursts(100 + i, 3), "speech") for i in range(4)]
-    return Studio(catalog, Strung(clips, rng), Strung(clips[:2], rng), rng)
+    return Studio(catalog, ClipStream(clips, rng), ClipStream(clips[:2], rng), rng)
 
 
 def _reference(folder: Path, i: int) -> Reference:
@@ -56,7 +56,7 @@ def _file(path: Path, sound: Floats, kind: corpus.Kind) -> AudioFile:
 
 
 def _bursts(seed: int, seconds: int) -> Floats:
-    """Noise that is loud and soft in turn, some tenths of a second each."""
+    """Noise whose level changes every few tenths of a second."""
     rng = np.random.default_rng(seed)
     n = seconds * SAMPLE_RATE_HZ
     gains = np.repeat(rng.uniform(0.02, 0.3, seconds * 8), rng.integers(2000, 6000, seconds * 8))
@@ -64,21 +64,21 @@ def _bursts(seed: int, seconds: int) -> Floats:
 
 
 def _lag(heard: Floats, expected: Floats, reach: int) -> int:
-    """By how many samples `heard` comes late: where the two are most alike."""
+    """The delay of `heard` in samples, by cross-correlation."""
     n = 1 << (len(heard) + 2 * reach).bit_length()
     both = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(expected, n)), n)
     return int(np.concatenate([both[-reach:], both[: reach + 1]]).argmax()) - reach
 
 
 def _envelope(sound: Floats) -> Floats:
-    """Loudness a millisecond, without its mean."""
+    """The level of every millisecond, without its mean."""
     power = np.square(sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1)
     loudness = np.convolve(np.sqrt(power), np.ones(10) / 10, "same")
     return (loudness - loudness.mean()).astype(np.float32)
 
 
-def _track(catalog: Catalog, heard: Heard, n: int) -> Floats:
-    """What the truth says is heard, at its speed: `n` samples from its start."""
+def _track(catalog: Catalog, heard: PlayedInterval, n: int) -> Floats:
+    """The first `n` samples of what is played according to the truth, at its speed."""
     (reference,) = [known for known in catalog.known if known.name == heard.track]
     start = heard.track_start
     assert start == int(start)
@@ -86,7 +86,7 @@ def _track(catalog: Catalog, heard: Heard, n: int) -> Floats:
     return at_speed(heard.rate)(sound, NOTHING, np.random.default_rng())[:n]
 
 
-def _late_samples(catalog: Catalog, item: Item, heard: Heard) -> float:
+def _late_samples(catalog: Catalog, item: Item, heard: PlayedInterval) -> float:
     n = heard.end - heard.start
     sound, expected = item.sound[heard.start : heard.end], _track(catalog, heard, n)
     if heard.kind in WAVES_CHANGED:
@@ -94,13 +94,13 @@ def _late_samples(catalog: Catalog, item: Item, heard: Heard) -> float:
     return _lag(sound, expected, REACH)
 
 
-@pytest.mark.parametrize("name", sorted(SPOILT))
-def test_spoilt_music_is_where_the_truth_says(catalog: Catalog, studio: Studio, name: str) -> None:
-    studio.spoilt = Deck([name], studio.rng)
-    item = items.spoilt(studio, studio.known)
+@pytest.mark.parametrize("name", sorted(DEGRADATIONS))
+def test_degraded_music_is_where_the_truth_says(catalog: Catalog, studio: Studio, name: str) -> None:
+    studio.degraded = Deck([name], studio.rng)
+    item = items.degraded(studio, studio.known)
     (heard,) = item.heard
     assert heard.kind == name.split()[0]
-    # Stretching moves bursts by some milliseconds; MP3's delay is found to a sample; all else is exact.
+    # Stretching moves bursts by some milliseconds; the delay of MP3 is known to a sample; all others are exact.
     allowed = 5 * FRAME if heard.kind in WAVES_CHANGED else 2 if heard.kind in ("codec", "harsh") else 0
     assert abs(_late_samples(catalog, item, heard)) <= allowed
     assert heard.rate == pytest.approx(
@@ -121,7 +121,7 @@ def test_every_part_of_an_item_is_where_the_truth_says(
     assert all(heard.snr_db == snr_db for heard in item.heard)
 
 
-def test_a_crossfade_overlaps_and_counts_from_where_it_is_heard(catalog: Catalog, studio: Studio) -> None:
+def test_a_crossfade_overlaps_and_counts_where_it_is_audible(catalog: Catalog, studio: Studio) -> None:
     item = items.crossfade(studio, studio.known, None)
     assert [_late_samples(catalog, item, heard) for heard in item.heard] == [0.0] * items.CHAIN
     for before, after in zip(item.heard, item.heard[1:], strict=False):
@@ -130,13 +130,13 @@ def test_a_crossfade_overlaps_and_counts_from_where_it_is_heard(catalog: Catalog
     assert item.heard[-1].end == len(item.sound)
 
 
-def test_the_same_stretch_twice_is_two_plays_that_touch(studio: Studio) -> None:
+def test_the_same_stretch_twice_is_two_adjacent_plays(studio: Studio) -> None:
     first, second = items.twice(studio, studio.known, None).heard
     assert (first.track, first.track_start) == (second.track, second.track_start)
     assert first.end == second.start
 
 
-def test_a_jump_stays_in_its_track_and_is_one(catalog: Catalog, studio: Studio) -> None:
+def test_a_jump_stays_in_its_track_and_is_long_enough(catalog: Catalog, studio: Studio) -> None:
     for _ in range(10):
         first, second = items.jump(studio, studio.known, None).heard
         assert first.track == second.track
@@ -144,7 +144,7 @@ def test_a_jump_stays_in_its_track_and_is_one(catalog: Catalog, studio: Studio) 
         assert abs(second.track_start - goes_on) >= items.MIN_JUMP_S * SAMPLE_RATE_HZ
 
 
-def test_two_tracks_at_once_are_each_as_loud_as_the_truth_says(catalog: Catalog, studio: Studio) -> None:
+def test_simultaneous_tracks_have_the_levels_in_the_truth(catalog: Catalog, studio: Studio) -> None:
     item = items.both(studio, studio.known)
     one, other = item.heard
     assert one.snr_db is not None
@@ -153,7 +153,7 @@ def test_two_tracks_at_once_are_each_as_loud_as_the_truth_says(catalog: Catalog,
 
 
 @pytest.mark.parametrize("band", BANDS_DB)
-def test_music_is_as_far_beneath_the_voice_as_asked(
+def test_music_has_the_requested_level_below_the_voice(
     catalog: Catalog, studio: Studio, band: tuple[float, float]
 ) -> None:
     asked_db = float(np.mean(band))
@@ -162,14 +162,14 @@ def test_music_is_as_far_beneath_the_voice_as_asked(
     assert _heard_db(catalog, item, item.heard[0]) == pytest.approx(asked_db, abs=0.5)
 
 
-def test_effects_are_told_apart_from_a_voice(catalog: Catalog, studio: Studio) -> None:
+def test_music_under_effects_is_a_kind_of_its_own(catalog: Catalog, studio: Studio) -> None:
     item = items.excerpt(studio, studio.known, -3.0, studio.effects)
     assert item.heard[0].kind == "effects"
     assert _heard_db(catalog, item, item.heard[0]) == pytest.approx(-3, abs=0.5)
 
 
-def _heard_db(catalog: Catalog, item: Item, heard: Heard) -> float:
-    """The level of the part of the sound that is the track against the rest of it."""
+def _heard_db(catalog: Catalog, item: Item, heard: PlayedInterval) -> float:
+    """The level of the track in the sound relative to the rest of it, in dB."""
     sound = item.sound[heard.start : heard.end].astype(np.float64)
     track = _track(catalog, heard, heard.end - heard.start).astype(np.float64)
     share = track * (sound @ track) / (track @ track)
@@ -181,12 +181,12 @@ def test_unknown_music_has_no_truth(studio: Studio) -> None:
     assert items.medley(studio, studio.unknown, -3.0).heard == ()
 
 
-# Programmes
+# Programs
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `tune` split with short sounds in the places of some of its own."""
+    """The `tune` split with short synthetic sounds instead of some of its files."""
     folder = tmp_path_factory.mktemp("corpus")
     for i, row in enumerate(row for row in corpus._table("music.tsv") if row["package"] == "flare-game"):
         path = folder / "flare-game" / row["path"]
@@ -200,49 +200,51 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_programme_is_filled_to_its_end_and_its_truth_is_found_in_it(root: Path) -> None:
+def test_a_program_is_full_and_its_truth_is_correct(root: Path) -> None:
     catalog = split_catalog("tune", 3, [root])
-    (programme,) = programmes.programmes(catalog, "tune", [root], 0.1, seed=3)
-    assert len(programme.pcm) == 360 * SAMPLE_RATE_HZ
-    assert programme.plays
-    for play in programme.plays:
+    (program,) = programs.programs(catalog, "tune", [root], 0.1, seed=3)
+    assert len(program.pcm) == 360 * SAMPLE_RATE_HZ
+    assert program.plays
+    for play in program.plays:
         assert 0 <= play.start_s < play.end_s <= 360
         assert play.track_end_s - play.track_start_s == pytest.approx((play.end_s - play.start_s) * play.speed)
         start, end = (round(s * SAMPLE_RATE_HZ) for s in (play.start_s, play.end_s))
-        heard = Heard(play.track, start, end, play.track_start_s * SAMPLE_RATE_HZ, play.speed, play.snr_db, play.kind)
+        heard = PlayedInterval(
+            play.track, start, end, play.track_start_s * SAMPLE_RATE_HZ, play.speed, play.snr_db, play.kind
+        )
         if play.kind not in WAVES_CHANGED:
-            assert abs(_late_samples(catalog, Item(to_sound(programme.pcm)), heard)) <= 2
+            assert abs(_late_samples(catalog, Item(to_sound(program.pcm)), heard)) <= 2
 
 
-def test_the_same_seed_gives_the_same_and_another_gives_another(root: Path) -> None:
+def test_a_program_depends_on_its_seed(root: Path) -> None:
     catalog = split_catalog("tune", 3, [root])
-    first, again, other = (next(programmes.programmes(catalog, "tune", [root], 0.02, seed=seed)) for seed in (3, 3, 4))
+    first, again, other = (next(programs.programs(catalog, "tune", [root], 0.02, seed=seed)) for seed in (3, 3, 4))
     assert np.array_equal(first.pcm, again.pcm)
     assert first.plays == again.plays
     assert not np.array_equal(first.pcm, other.pcm)
 
 
-def test_recordings_of_unknown_audio_have_sound_and_no_truth(root: Path) -> None:
+def test_recordings_of_unregistered_audio_have_sound_and_no_truth(root: Path) -> None:
     catalog = split_catalog("tune", 3, [root])
-    made = list(programmes.unknown_programmes(catalog, "tune", [root], 0.05, seed=3))
+    made = list(programs.unknown_programs(catalog, "tune", [root], 0.05, seed=3))
     assert [(len(one.pcm), one.plays) for one in made] == [(180 * SAMPLE_RATE_HZ, ())]
     assert made[0].pcm.std() > 100
 
 
-def test_all_music_may_be_unknown(root: Path) -> None:
+def test_all_music_may_be_unregistered(root: Path) -> None:
     catalog = split_catalog("tune", 3, [root], unknown_share=1.0)
     assert (len(catalog.known), len(catalog.unknown)) == (0, 12)
-    assert next(programmes.programmes(catalog, "tune", [root], 0.01, seed=3)).plays == ()
+    assert next(programs.programs(catalog, "tune", [root], 0.01, seed=3)).plays == ()
 
 
-def test_written_recordings_are_the_same_samples(root: Path, tmp_path: Path) -> None:
+def test_written_recordings_have_the_same_samples(root: Path, tmp_path: Path) -> None:
     catalog = split_catalog("tune", 3, [root])
     for suffix in (".flac", ".wav"):
-        (programme,) = programmes.programmes(catalog, "tune", [root], 0.01, seed=3, suffix=suffix)
-        assert programmes.write(tmp_path, [programme]) == list(programme.plays)
-        pcm, rate_hz = soundfile.read(tmp_path / programme.recording, dtype="int16")
+        (program,) = programs.programs(catalog, "tune", [root], 0.01, seed=3, suffix=suffix)
+        assert programs.write(tmp_path, [program]) == list(program.plays)
+        pcm, rate_hz = soundfile.read(tmp_path / program.recording, dtype="int16")
         assert rate_hz == SAMPLE_RATE_HZ
-        assert np.array_equal(pcm, programme.pcm)
+        assert np.array_equal(pcm, program.pcm)
 
 
 # The catalog
@@ -250,7 +252,7 @@ def test_written_recordings_are_the_same_samples(root: Path, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every music file of the corpus, empty: only their names count."""
+    """Every music file of the corpus as an empty file, because only the names count."""
     folder = tmp_path_factory.mktemp("listed")
     for row in corpus._table("music.tsv"):
         path = folder / row["package"] / row["path"].split("!/")[0]
@@ -260,7 +262,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_version_of_an_unknown_track_is_in_the_catalog(listed: Path, seed: int) -> None:
+def test_no_version_of_an_unregistered_track_is_in_the_catalog(listed: Path, seed: int) -> None:
     for split in ("test", "tune"):
         catalog = split_catalog(split, seed, [listed])  # type: ignore[arg-type]
         registered = {reference.group for reference in (*catalog.known, *catalog.distractors)}
@@ -278,14 +280,14 @@ def test_versions_are_left_out_together(listed: Path) -> None:
     assert all(left_out[group] % everything[group] == 0 for group in twins)
 
 
-def test_every_file_of_a_catalog_has_a_name_of_its_own(listed: Path) -> None:
+def test_file_names_in_a_catalog_are_unique(listed: Path) -> None:
     catalog = split_catalog("test", 0, [listed])
     names = [reference.name for reference in (*catalog.known, *catalog.unknown, *catalog.distractors)]
     assert len(names) == len(set(names)) > 700
     assert not any("/" in name or "," in name for name in names)
 
 
-def test_distractors_are_the_splits_that_are_not_listened_to(listed: Path) -> None:
+def test_distractors_come_from_other_splits(listed: Path) -> None:
     splits = {
         split: {reference.name for reference in split_catalog(split, 0, [listed], 0.0).known}
         for split in ("test", "tune", "train")
@@ -296,11 +298,11 @@ def test_distractors_are_the_splits_that_are_not_listened_to(listed: Path) -> No
     )
 
 
-def test_a_split_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="name other folders"):
+def test_a_missing_split_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="pass other folders"):
         split_catalog("tune", 0, [tmp_path])
 
 
-def test_no_speech_is_said_before_anything_is_made(catalog: Catalog, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no speech"):
-        next(programmes.programmes(replace(catalog), "tune", [tmp_path], 1.0, seed=1))
+def test_missing_speech_is_an_error_before_the_work(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no clips of speech"):
+        next(programs.programs(replace(catalog), "tune", [tmp_path], 1.0, seed=1))
