@@ -1,4 +1,4 @@
-"""Fails where a file or a function is longer than a reader can hold in mind: `python -m tests.lengths`, in `make check`."""
+"""Fails if a file or a function is too long to hold in mind: `python -m tests.lengths`, part of `make check`."""
 
 from __future__ import annotations
 

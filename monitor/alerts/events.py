@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ingest import timeline
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.storage.outbox import OutboxEvent
+from monitor.storage.tables.outbox import OutboxEvent
 
 VERSION: Literal[1] = 1
 Kind = Literal["match.opened", "match.changed", "match.closed", "alert.raised"]

@@ -15,12 +15,12 @@ from ingest.wire import Encoded
 from monitor import metrics
 from monitor.alerts.events import VERSION, event
 from monitor.errors import DependencyError, with_cause
-from monitor.storage.outbox import Outbox, OutboxEvent
+from monitor.storage.tables.outbox import Outbox, OutboxEvent
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.5  # how late an event may be
-# Brokers that take longer are considered unreachable; see MAX_TURN_S in monitor/storage/outbox.py.
+# Brokers that take longer are considered unreachable; see MAX_TURN_S in monitor/storage/tables/outbox.py.
 SEND_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.5
 MAX_RETRY_S = 10.0

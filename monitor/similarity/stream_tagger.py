@@ -26,8 +26,8 @@ from monitor.settings import PannsSettings
 from monitor.similarity.panns_service import PannsService
 from monitor.similarity.passages import PassageCutter, Pcm
 from monitor.similarity.search import Floats, SimilaritySearch
-from monitor.storage.sounds import TaggedPassage
 from monitor.storage.storage import Storage
+from monitor.storage.tables.sounds import TaggedPassage
 
 log = structlog.get_logger(__name__)
 

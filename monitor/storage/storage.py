@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from monitor.storage.alerts import AlertTable
-from monitor.storage.batches import BatchWriter
-from monitor.storage.calibrations import CalibrationTable
-from monitor.storage.coverage import CoverageTable
 from monitor.storage.database import CONNECT_TIMEOUT_S, IDLE_TRANSACTION_S, Database, open_database
-from monitor.storage.families import FamilyTable
-from monitor.storage.matches import MatchTable
-from monitor.storage.outbox import Outbox
-from monitor.storage.progress import ProgressTable
-from monitor.storage.sounds import SoundTable
-from monitor.storage.streams import StreamTable
-from monitor.storage.tracks import TrackTable
-from monitor.storage.vectors import VectorTable
+from monitor.storage.tables.alerts import AlertTable
+from monitor.storage.tables.batches import BatchWriter
+from monitor.storage.tables.calibrations import CalibrationTable
+from monitor.storage.tables.coverage import CoverageTable
+from monitor.storage.tables.families import FamilyTable
+from monitor.storage.tables.matches import MatchTable
+from monitor.storage.tables.outbox import Outbox
+from monitor.storage.tables.progress import ProgressTable
+from monitor.storage.tables.sounds import SoundTable
+from monitor.storage.tables.streams import StreamTable
+from monitor.storage.tables.tracks import TrackTable
+from monitor.storage.tables.vectors import VectorTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect import audioset
-from monitor.storage import records, sounds
+from monitor.storage import records
+from monitor.storage.tables import sounds
 
 MAX_SAMPLES = 24 * 3600 * SAMPLE_RATE_HZ  # coverage can last for months, at 8,640 passages per day
 

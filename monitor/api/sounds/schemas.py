@@ -14,7 +14,7 @@ from monitor.api.catalog import schemas as catalog_schemas
 from monitor.api.streams import schemas as stream_schemas
 from monitor.detect import audioset, panns
 from monitor.similarity import search
-from monitor.storage import sounds
+from monitor.storage.tables import sounds
 
 Review = Literal["pending", "confirmed", "dismissed"]
 KIND = "What it sounds like overall."

@@ -28,9 +28,9 @@ from monitor.alerts.kafka import EventPublisher, events_topic
 from monitor.core.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import RejectedValue, StaleProgress
-from monitor.storage.outbox import SENDING_LOCK, Outbox, OutboxEvent
 from monitor.storage.records import Batch, Fingerprint, Metadata, Progress
 from monitor.storage.storage import Storage, open_storage
+from monitor.storage.tables.outbox import SENDING_LOCK, Outbox, OutboxEvent
 from tests.broker import Broker, kafka_settings
 
 SCHEMA = Path(__file__).parents[3] / "configs" / "events.schema.json"

@@ -12,9 +12,9 @@ from monitor.core.families import RelatedTrack
 from monitor.core.play import Play
 from monitor.detect.logmel import LogMelDetector
 from monitor.parts import Airtrace
-from monitor.storage.families import FamilyTable
 from monitor.storage.records import Metadata
 from monitor.storage.storage import Storage
+from monitor.storage.tables.families import FamilyTable
 from tests.service.api.http import API, a_track, client_of, iso
 from tests.songs import ANCHOR, SECOND
 

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from monitor.parts import Airtrace
-from monitor.storage.matches import MatchTable
 from monitor.storage.storage import Storage
+from monitor.storage.tables.matches import MatchTable
 from tests.service.api.http import API, LISTS, client_of, n_requests, problem
 
 

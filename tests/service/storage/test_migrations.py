@@ -11,9 +11,9 @@ import pytest
 from monitor.alerts.events import event
 from monitor.core.families import FamilyRelation
 from monitor.storage.database import migrate
-from monitor.storage.outbox import OutboxEvent
 from monitor.storage.sql import migrations
 from monitor.storage.storage import open_storage
+from monitor.storage.tables.outbox import OutboxEvent
 from tests.service.storage.samples import INFO, SECOND, START, vectors
 
 MATCH = uuid.UUID(int=7)

@@ -7,8 +7,8 @@ from monitor.detect.detector import DetectorInfo
 from monitor.errors import StaleProgress
 from monitor.storage import rows
 from monitor.storage.database import Database, QueryRunner
-from monitor.storage.outbox import Outbox
 from monitor.storage.records import Batch, Interval
+from monitor.storage.tables.outbox import Outbox
 
 
 class BatchWriter:
