@@ -19,7 +19,7 @@ def test_every_named_query_is_loaded_once() -> None:
 
 
 def test_the_code_uses_every_query() -> None:
-    code = "".join(file.read_text() for file in STORAGE.glob("*.py"))
+    code = "".join(file.read_text() for file in STORAGE.rglob("*.py"))
     assert {name for name in queries() if f'"{name}"' not in code} == set()
 
 
