@@ -1,1 +1,1 @@
-"""Windows in; matches, alerts, coverage and evidence out."""
+"""Matches windows against the catalog; stores, shows and sends what it finds."""

@@ -16,11 +16,11 @@ from math import exp, hypot, log, sqrt
 
 import numpy as np
 
-from monitor.core.play import PlayId
 from monitor.core.reference import References
 from monitor.core.segments import SAMPLE_RATE_HZ, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
+from monitor.core.tracking.play import PlayId
 from monitor.core.tracking.tracker import advance
 
 # As shares of the detector's own opening LLR: the smallest peak that is recorded, low enough for many of them; the

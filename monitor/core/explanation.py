@@ -20,12 +20,12 @@ from monitor.core.alignment.cross_similarity import best_alignments, cross_simil
 from monitor.core.alignment.fitting import FIRST_FIT_SEGMENTS, fit_alignment
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.likelihood import LlrCurve
-from monitor.core.play import Play
 from monitor.core.reference import Reference, References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.candidates import first_segment, in_any_play
 from monitor.core.tracking.hough_votes import Proposal
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import advance, propose
 
 # The tracker does not examine alignments with so few votes. The best of them are examined here, to say so.

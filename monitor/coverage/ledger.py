@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 
 from ingest.wire import GapReason, Record
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.storage.records import Interval
 
 

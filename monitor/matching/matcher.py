@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from monitor import metrics
 from monitor.core.calibration import Peak, opening_peaks
-from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Hit, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.detector import Detector
 from monitor.matching.reference_cache import ReferenceCache

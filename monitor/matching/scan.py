@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.audio import decode
-from monitor.core.play import Play
 from monitor.core.segmenter import Segmenter
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ
+from monitor.core.tracking.play import Play
 from monitor.matching.matcher import Matcher, Memory
 
 # Segments matched at a time: enough for an efficient search, few enough to report progress often.

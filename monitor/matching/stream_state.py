@@ -15,8 +15,8 @@ import numpy as np
 
 from ingest.bus.port import Delivery
 from ingest.wire import Gap, GapReason, Window
-from monitor.core.play import Play
 from monitor.core.segmenter import Segmenter
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import expire
 from monitor.coverage.ledger import BatchLedger
 from monitor.detect.detector import DetectorInfo

@@ -10,8 +10,8 @@ from datetime import date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.play import Play
 from monitor.core.segments import SAMPLE_RATE_HZ, grid
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import DetectorInfo
 
 
@@ -114,7 +114,7 @@ class StreamStatus:
 class Match:
     """A stored match. starts and ends are stream clock values; track positions are in seconds.
 
-    llr, bridged_s, is_ambiguous: see Play in monitor/core/play.py.
+    llr, bridged_s, is_ambiguous: see Play in monitor/core/tracking/play.py.
     """
 
     id: uuid.UUID

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.play import Play
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.core.similar_runs import Passage, SimilarTrack
+from monitor.core.tracking.play import Play
 from monitor.detect.audioset import Label, SoundSummary
 from monitor.detect.detector import DetectorInfo
 from monitor.storage.records import (

@@ -16,7 +16,7 @@ from monitor.api.dependencies import App
 from monitor.api.matches import schemas
 from monitor.api.ndjson import NDJSON, lines
 from monitor.api.uploads import on_disk
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.matching.scan import scan, seconds
 from monitor.parts import Airtrace
 

@@ -12,11 +12,11 @@ from monitor.core.alignment.alignment import SAME_ALIGNMENT_SAMPLES, Alignment
 from monitor.core.alignment.fitting import fit_alignment
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.arrays import Bools
-from monitor.core.play import Play
 from monitor.core.reference import References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
+from monitor.core.tracking.play import Play
 
 # A play this young may have begun on another repeat of the same music, or as another version: it is examined again.
 YOUNG_SAMPLES = 30 * HOP_SAMPLES

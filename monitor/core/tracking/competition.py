@@ -11,12 +11,12 @@ from monitor.core.alignment.cosines import explained_similarity, track_similarit
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.arrays import Bools, Floats
 from monitor.core.likelihood import LlrCurve, suffix_sums
-from monitor.core.play import Play, PlayId, cut_end, cut_start, is_continued_by
 from monitor.core.reference import References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.candidates import Candidate, first_segment
 from monitor.core.tracking.extension import EDGE_SHARE, extend_plays
+from monitor.core.tracking.play import Play, PlayId, cut_end, cut_start, is_continued_by
 
 MAX_EDGE_SEGMENTS = 2  # that lie partly outside the track
 # The best of a hundred alignments fits by chance as well as one in a hundred does: ln(100).

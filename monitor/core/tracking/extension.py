@@ -14,10 +14,10 @@ from monitor.core.alignment.fitting import FIRST_FIT_SEGMENTS, refine_alignment
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.arrays import Floats
 from monitor.core.likelihood import suffix_sums
-from monitor.core.play import Play, is_continued_by
 from monitor.core.reference import Reference, References
 from monitor.core.segments import SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
+from monitor.core.tracking.play import Play, is_continued_by
 
 # A segment with a quarter outside the track has about this share of the cosine of those within. With more outside, it
 # is no part of the play. Chosen on `tune`: starts and ends are off by 0.2 s (median), in either direction.

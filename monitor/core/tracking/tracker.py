@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.core.alignment.scores import AlignmentScores
-from monitor.core.play import Play, PlayId, cut_end
 from monitor.core.reference import References
 from monitor.core.segments import SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
@@ -24,6 +23,7 @@ from monitor.core.tracking.candidates import CandidateCooldown, find_candidates,
 from monitor.core.tracking.competition import resolve_candidate
 from monitor.core.tracking.extension import extend_plays
 from monitor.core.tracking.hough_votes import WINDOW_SAMPLES, Proposal, VoteAccumulator
+from monitor.core.tracking.play import Play, PlayId, cut_end
 
 
 @dataclass(frozen=True, slots=True)

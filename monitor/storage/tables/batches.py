@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import StaleProgress
 from monitor.storage import rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.storage import rows
 from monitor.storage.database import Database

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.storage.database import Database, QueryRunner
 from monitor.storage.records import Batch
 

@@ -25,7 +25,7 @@ from ingest.settings import KafkaSettings
 from ingest.wire import SAMPLE_RATE_HZ, Encoded
 from monitor.alerts.events import event
 from monitor.alerts.kafka import EventPublisher, events_topic
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import RejectedValue, StaleProgress
 from monitor.storage.records import Batch, Fingerprint, Metadata, Progress

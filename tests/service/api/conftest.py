@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from monitor.catalog.catalog import Catalog
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.logmel import LogMelDetector
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace

@@ -8,7 +8,7 @@ import httpx2
 from prometheus_client.metrics import MetricWrapperBase
 
 from monitor import metrics
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.logmel import LogMelDetector
 from tests.service.api.http import API
 

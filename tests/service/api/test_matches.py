@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from monitor.core.families import RelatedTrack
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.logmel import LogMelDetector
 from monitor.parts import Airtrace
 from monitor.storage.records import Metadata

@@ -8,7 +8,7 @@ import asyncpg
 import numpy as np
 
 from ingest.wire import SAMPLE_RATE_HZ
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import DetectorInfo
 from monitor.storage.records import Batch, Fingerprint, Interval, Metadata, Progress
 from monitor.storage.storage import Storage

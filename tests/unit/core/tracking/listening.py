@@ -6,9 +6,9 @@ import itertools
 import uuid
 from collections.abc import Sequence
 
-from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import Segment
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import track

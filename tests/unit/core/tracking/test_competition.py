@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from monitor.core.alignment.alignment import SAME_ALIGNMENT_SAMPLES
-from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import advance, propose
 from tests.unit.core.broadcasts import broadcast, heard, track
 from tests.unit.core.tracking.listening import CATALOG, FIRST, T, listen, places, play_id, seconds

@@ -10,9 +10,9 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from monitor.core.play import Play
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Hit, Segment
+from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import advance, propose, tracks_needed
 from monitor.detect.fingerprint import NeuralDetector
 from tests.unit.core.broadcasts import broadcast, heard, silence, track, unknown
