@@ -218,7 +218,7 @@ def test_an_invalid_setting_is_named(airtrace: Airtrace, tmp_path: Path) -> None
         ("AIRTRACE_INGEST__WINDOW", "2", "AIRTRACE_INGEST__WINDOW is not a setting"),
         ("AIRTRACE_API__PORT", "99999", "api.port"),
         ("AIRTRACE_LOG__LEVEL", "loud", "log.level"),
-        ("AIRTRACE_CONFIG", str(tmp_path / "missing.yaml"), "no file"),
+        ("AIRTRACE_CONFIG", str(tmp_path / "missing.yaml"), "is not a file"),
         ("AIRTRACE_CONFIG", str(yaml), "api.prot"),
     ):
         airtrace("tracks", "list", exits=None, **{name: value}).complains(words, code=CONFIGURATION)
