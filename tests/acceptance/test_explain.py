@@ -31,7 +31,7 @@ def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
     said = stocked("explain", mixed, "--at", "0:12", "--for", 5, "--png", picture)
     summary, heading, best = said.out.splitlines()[:3]
     assert (summary, said.err) == (f"played: {title}", "")
-    figures = ["speed", "votes", "llr", "left", "cosine", "local_context"]
+    figures = ["speed", "votes", "llr", "left", "cosine", "context"]
     assert heading.split() == ["track", "id", "from", "to", "at", *figures, "why"]
     assert best.split()[:5] == [title, str(number[title]), "0:08", "0:23", "0:20"]
     assert "play: llr" in best

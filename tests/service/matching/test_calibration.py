@@ -128,7 +128,7 @@ async def test_a_calibration_is_in_force_at_once_and_kept_until_it_is_reset(
 ) -> None:
     default = parts.matcher.thresholds
     before = (await client.get(f"{API}/calibration")).json()
-    assert (before["open_llr"], before["default"], before["least"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
+    assert (before["open_llr"], before["default"], before["minimum"]) == (DEFAULT, DEFAULT, DEFAULT / 2)
     assert (before["calibration"], before["tracks"]) == (None, 1)
 
     made = await set_(client, heard(one, 2.0), rate_per_1000_h=2.0)
