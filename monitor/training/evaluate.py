@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, SEGMENT_SAMPLES
 from monitor.detect.detector import Embeddings
 from monitor.detect.spectrum import RATE_HZ
-from monitor.training import cache, conditions, voices
-from monitor.training.conditions import CONDITIONS, Condition, Sounds
+from monitor.training import cache
 from monitor.training.corpus import AudioFile
+from monitor.training.distortions import conditions, voices
+from monitor.training.distortions.conditions import CONDITIONS, Condition, Sounds
 from monitor.training.errors import TrainingError
 
 log = structlog.get_logger(__name__)

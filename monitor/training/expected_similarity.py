@@ -16,9 +16,10 @@ from torch import nn
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.expected_similarity import PREDICTOR_NAME, SimilarityPredictor
 from monitor.detect.fingerprint import read_card, write_card
-from monitor.training import cache, conditions
-from monitor.training.conditions import Pcm, Sounds
+from monitor.training import cache
 from monitor.training.corpus import AudioFile
+from monitor.training.distortions import conditions
+from monitor.training.distortions.conditions import Pcm, Sounds
 from monitor.training.errors import TrainingError
 from monitor.training.evaluate import Embed, sounds_of
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from monitor.detect import spectrum
 from monitor.detect.spectrum import HOP_SAMPLES_16K, RATE_HZ, SEGMENT_SAMPLES_16K
-from monitor.training import augment, responses, voices
-from monitor.training.augment import Floats
 from monitor.training.cache import Cache, Clip
+from monitor.training.distortions import augment, responses, voices
+from monitor.training.distortions.augment import Floats
+from monitor.training.distortions.transforms import irfft, rfft
 from monitor.training.errors import TrainingError
-from monitor.training.transforms import irfft, rfft
 
 Pcm = NDArray[np.int16]
 

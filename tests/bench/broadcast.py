@@ -26,8 +26,8 @@ from monitor.evaluation.files import read_results, read_truth, write_results, wr
 from monitor.evaluation.plays import Truth
 from monitor.evaluation.report import Deviation, Latency, Report, as_json, as_text
 from monitor.evaluation.score import score
-from monitor.training import conditions
 from monitor.training.cache import decode
+from monitor.training.distortions import conditions
 from tests.bench import items, programs, sources
 from tests.bench.peers.listeners import (
     AudfprintAsItComesListener,

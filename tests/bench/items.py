@@ -9,8 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.training import conditions
-from monitor.training.conditions import CONDITIONS, Floats, Sounds
+from monitor.training.distortions import conditions
+from monitor.training.distortions.conditions import CONDITIONS, Floats, Sounds
 from tests.bench.sources import NOTHING, Catalog, ClipStream, Deck, Excerpt, Music
 
 MUSIC_LEVEL = 0.1  # RMS in the clear: -20 dBFS

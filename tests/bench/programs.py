@@ -17,8 +17,8 @@ import soundfile
 
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.evaluation.plays import Truth
-from monitor.training.conditions import Pcm
 from monitor.training.corpus import Split
+from monitor.training.distortions.conditions import Pcm
 from tests.bench import items
 from tests.bench.items import BANDS_DB, DEGRADATIONS, Item, PlayedInterval, Studio
 from tests.bench.sources import Catalog, ClipStream, Music, files_of

@@ -19,10 +19,11 @@ import numpy as np
 import soundfile
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.training import conditions, corpus
+from monitor.training import corpus
 from monitor.training.cache import decode
-from monitor.training.conditions import CONDITIONS, Condition, Pcm, Sounds
 from monitor.training.corpus import AudioFile, Split
+from monitor.training.distortions import conditions
+from monitor.training.distortions.conditions import CONDITIONS, Condition, Pcm, Sounds
 from monitor.training.errors import TrainingError
 
 LENGTHS_S = (1, 2, 3, 5, 10)

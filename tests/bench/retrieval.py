@@ -22,7 +22,7 @@ from pathlib import Path
 from monitor.demo.music import cache_folder
 from monitor.detect.detector import Detector
 from monitor.detect.logmel import LogMelDetector
-from monitor.training.conditions import CONDITIONS
+from monitor.training.distortions.conditions import CONDITIONS
 from tests.bench import queries as cached
 from tests.bench.peers.airtrace import Airtrace
 from tests.bench.peers.audfprint import Audfprint, AudfprintAsItComes

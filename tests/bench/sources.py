@@ -15,10 +15,11 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.training import corpus, voices
+from monitor.training import corpus
 from monitor.training.cache import decode
-from monitor.training.conditions import SILENT_RMS, Condition, Floats, Pcm, Sounds, clean, to_sound
 from monitor.training.corpus import AudioFile, Split
+from monitor.training.distortions import voices
+from monitor.training.distortions.conditions import SILENT_RMS, Condition, Floats, Pcm, Sounds, clean, to_sound
 from monitor.training.errors import TrainingError
 
 T = TypeVar("T")

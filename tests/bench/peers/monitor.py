@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-from monitor.core.play import Play
+from monitor.core.tracking.play import Play
 from monitor.detect.detector import Detector
 from monitor.errors import AudioError
 from monitor.evaluation.plays import Result

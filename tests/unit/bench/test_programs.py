@@ -13,8 +13,8 @@ import soundfile
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.training import corpus
 from monitor.training.cache import decode
-from monitor.training.conditions import Floats, at_speed, to_sound
 from monitor.training.corpus import AudioFile
+from monitor.training.distortions.conditions import Floats, at_speed, to_sound
 from monitor.training.errors import TrainingError
 from tests.bench import items, programs
 from tests.bench.items import BANDS_DB, DEGRADATIONS, Item, PlayedInterval, Studio

@@ -8,7 +8,7 @@ import pytest
 from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, count_segments
 from monitor.detect.detector import Embeddings
 from monitor.training import evaluate
-from monitor.training.conditions import Sounds
+from monitor.training.distortions.conditions import Sounds
 from monitor.training.evaluate import Index, Track, segments_of, wilson
 
 

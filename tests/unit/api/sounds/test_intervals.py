@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from monitor.api.sounds.intervals import MAX_SAMPLES, sounds_of
 from monitor.storage.records import Coverage
-from monitor.storage.sounds import StreamInterval
+from monitor.storage.tables.sounds import StreamInterval
 
 SECOND = 32_000
 

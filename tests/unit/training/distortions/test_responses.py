@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.training import responses
+from monitor.training.distortions import responses
 
 SAMPLES = 24_000
 

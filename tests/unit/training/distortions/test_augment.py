@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from monitor.training import augment
-from monitor.training.augment import Floats
+from monitor.training.distortions import augment
+from monitor.training.distortions.augment import Floats
 
 ROWS, SAMPLES, RATE_HZ = 6, 24_000, 16_000
 WHOLE = slice(None)

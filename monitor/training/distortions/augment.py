@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.detect.spectrum import RATE_HZ
-from monitor.training.transforms import irfft, rfft
+from monitor.training.distortions.transforms import irfft, rfft
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.training.cache import resample, run_ffmpeg, through_codec
-from monitor.training.responses import Box, box_response
+from monitor.training.distortions.responses import Box, box_response
 
 Floats = NDArray[np.float32]
 Pcm = NDArray[np.int16]

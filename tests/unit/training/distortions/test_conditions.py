@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.training import conditions
-from monitor.training.conditions import CONDITIONS, Condition, Sounds
+from monitor.training.distortions import conditions
+from monitor.training.distortions.conditions import CONDITIONS, Condition, Sounds
 
 CLICK_S = 7.0
 MUSIC = [condition for condition in CONDITIONS if condition.of == "music"]
