@@ -15,7 +15,7 @@ from monitor.api.alerts import alerts
 from monitor.api.catalog import catalog, tracks
 from monitor.api.matches import calibration, explain, identify, matches
 from monitor.api.security import KnownHosts, SameOrigin, in_host_header
-from monitor.api.sounds import similar, sounds
+from monitor.api.similarity import similar, sounds
 from monitor.api.streams import coverage, streams
 from monitor.api.timing import RequestTimer
 from monitor.api.uploads import SizeLimit

@@ -19,8 +19,8 @@ from ingest.wire import GapReason
 from monitor.api.alerts import schemas as alert_schemas
 from monitor.api.dependencies import App
 from monitor.api.matches import schemas as match_schemas
-from monitor.api.sounds import schemas as sound_schemas
-from monitor.api.sounds.intervals import sounds_of
+from monitor.api.similarity import schemas as sound_schemas
+from monitor.api.similarity.intervals import sounds_of
 from monitor.api.streams import schemas as stream_schemas
 from monitor.core.segments import SAMPLE_RATE_HZ
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from ingest import timeline
 from monitor.api.dependencies import App, Limit, Since, StreamName
 from monitor.api.matches import schemas
-from monitor.api.sounds.intervals import sounds_of
+from monitor.api.similarity.intervals import sounds_of
 from monitor.errors import NotFound
 
 router = APIRouter(prefix="/matches", tags=["matches"])

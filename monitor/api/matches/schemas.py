@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from ingest import timeline
 from monitor.api.catalog.schemas import Alternatives, Families, FamilyMember, PlayedTrack
-from monitor.api.sounds.intervals import IntervalSound, OptionalSound
+from monitor.api.similarity.intervals import IntervalSound, OptionalSound
 from monitor.api.streams.schemas import StreamName
 from monitor.storage import records
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from ingest import timeline
 from monitor.api.dependencies import App, Limit, Since, StreamName
-from monitor.api.sounds.intervals import sounds_of
+from monitor.api.similarity.intervals import sounds_of
 from monitor.api.streams import schemas
 
 router = APIRouter(prefix="/coverage", tags=["coverage"])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from ingest import timeline
 from ingest.redact import redact
-from monitor.api.sounds.intervals import IntervalSound, OptionalSound
+from monitor.api.similarity.intervals import IntervalSound, OptionalSound
 from monitor.storage import records
 
 # Audio at most this old is live: two windows, a batch and a slow transaction.

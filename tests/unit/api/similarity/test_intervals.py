@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.api.sounds.intervals import MAX_SAMPLES, sounds_of
+from monitor.api.similarity.intervals import MAX_SAMPLES, sounds_of
 from monitor.storage.records import Coverage
 from monitor.storage.tables.sounds import StreamInterval
 

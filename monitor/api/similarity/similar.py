@@ -7,7 +7,7 @@ import uuid
 from fastapi import APIRouter
 
 from monitor.api.dependencies import App, Limit, StreamName
-from monitor.api.sounds import schemas
+from monitor.api.similarity import schemas
 from monitor.errors import NotFound
 
 router = APIRouter(prefix="/similar", tags=["similar"])

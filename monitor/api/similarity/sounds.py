@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from ingest import timeline
 from monitor.api.dependencies import App, Limit, Since, StreamName
 from monitor.api.ndjson import lines
-from monitor.api.sounds import schemas
+from monitor.api.similarity import schemas
 from monitor.api.uploads import on_disk
 from monitor.errors import ModelUnavailable
 from monitor.similarity.enrollment import Enrollment
