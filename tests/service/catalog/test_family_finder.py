@@ -23,7 +23,7 @@ from monitor.errors import DependencyError
 from monitor.storage.milvus import Index
 from monitor.storage.records import Fingerprint, Metadata
 from monitor.storage.storage import Storage
-from tests.service.storage.test_families import named
+from tests.service.storage.tables.test_families import named
 from tests.songs import Songs, seconds, written
 
 
