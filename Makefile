@@ -19,7 +19,7 @@ KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
 .PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-sounds clean
 
-demo: $(STAMP)  ## put a station on the air and watch Airtrace recognise what it plays
+demo: $(STAMP)  ## put a station on the air and watch Airtrace recognize what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
 
 full: $(STAMP_FULL)  ## every part and every server as a process of its own, to try the full mode by hand until Ctrl-C

@@ -1,1 +1,1 @@
-"""Live audio in, windows out. Knows nothing of matching."""
+"""Live audio in, windows out. Knows nothing about matching."""

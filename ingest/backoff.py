@@ -34,7 +34,7 @@ class Backoff:
         return wait_s
 
     def reset(self) -> None:
-        """Makes the next wait a first one again, after a success."""
+        """Makes the next wait start at `first_s` again, after a success."""
         self._full_s = self._first_s
 
 
@@ -70,11 +70,11 @@ async def retry(
 ) -> T | None:
     """Runs `action` until it succeeds, and returns its result; None once `stop` is set, without another attempt.
 
-    There is no limit on attempts. Not stamina: its waits end only by cancellation, not on an event, it waits for a
-    bounded jitter on top of the backoff, and its backoff cannot be shared or reset from within the action.
+    There is no limit on attempts. The library stamina does not fit: only cancellation ends its waits, not an event, and
+    it adds a bounded jitter on top of the backoff. Its backoff cannot be shared, or reset from within the action.
 
     backoff: gives the waits; reset on success. An action that makes progress before it fails may reset it, too.
-    retry_on: the exceptions to try again after, as types or as a predicate; any other one is raised at once.
+    retry_on: the exceptions after which to retry, as types or as a predicate; any other exception is raised at once.
     on_error: called once for each failure, inside the `except` block, with the error and the wait in seconds that
         follows. To give up, it raises.
     stop: ends a wait at once. The action itself is not interrupted.

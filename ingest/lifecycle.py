@@ -32,7 +32,7 @@ def stop_event() -> asyncio.Event:
 
 
 async def is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
-    """Waits for the event for at most `timeout_s` seconds; whether it is set."""
+    """Waits for the event for at most `timeout_s` seconds; returns whether it is set."""
     try:
         async with asyncio.timeout(timeout_s):
             await event.wait()

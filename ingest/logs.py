@@ -1,4 +1,4 @@
-"""Logging of the whole process, ours and that of the libraries, to standard error."""
+"""Logging for the whole process, including the libraries, to standard error."""
 
 from __future__ import annotations
 

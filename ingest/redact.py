@@ -40,7 +40,7 @@ def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url.strip())
         is_whole = bool(parts.scheme and parts.hostname)
-        _ = parts.port  # raises if it is no number: then the apparent host may be part of a password
+        _ = parts.port  # raises if it is not a number: then the apparent host may be part of a password
     except ValueError:
         return None
     return parts if is_whole else None

@@ -17,7 +17,7 @@ from ingest.errors import WireError
 # 2: the value may be FLAC, which a reader of version 1 would take for PCM. All other records are still written as 1.
 WIRE_VERSIONS = (b"1", b"2")
 
-# The only PCM format of the system. PANNs' Cnn14 was trained at 32 kHz, evidence clips sound well at it, and it is
+# The only PCM format of the system. PANNs' Cnn14 was trained at 32 kHz, evidence clips sound good at it, and it is
 # twice the fingerprint's 16 kHz.
 SAMPLE_RATE_HZ = 32_000
 BYTES_PER_SAMPLE = 2  # signed 16 bit little endian, mono

@@ -1,7 +1,7 @@
 """Past windows of a stream, read from the bus's log without affecting its consumers. Commits nothing.
 
-From Kafka a consumer without a group reads; from the spool its files are read, which only grow at their end until they
-are removed as a whole.
+Kafka is read by a consumer without a group. The spool is read from its files, which only grow at the end until they are
+removed as a whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ingest.wire import Window
 
 @dataclass(frozen=True, slots=True)
 class HistorySlice:
-    """Windows of one stream, in the order of the log.
+    """Windows of one stream, in log order.
 
     oldest, newest: the stream clock values between which the log has windows of the stream. None if it has none, or if
     the whole log would have to be read to find out.

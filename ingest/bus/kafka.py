@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 STOP_TIMEOUT_S = 5.0  # an idempotent producer would wait for absent brokers forever
 MAX_WINDOW_S = 10.0  # the longest that the settings allow
 # An idempotent producer that gave up a batch while brokers were away has a hole in its sequence numbers: brokers refuse
-# all that follows. A new producer starts over. It may send records twice; the worker uses them once.
+# everything that follows. A new producer starts over. It may send records twice; the worker uses them once.
 BROKEN = (OutOfOrderSequenceNumber, UnknownProducerId, InvalidProducerEpoch, ProducerFenced)
 MAX_ERROR_CHARACTERS = 2000  # of an error in a dead letter
 
@@ -46,7 +46,7 @@ MAX_ERROR_CHARACTERS = 2000  # of an error in a dead letter
 class KafkaBus:
     """The bus of the full mode.
 
-    `publish` waits for as long as the brokers are away: its callers decide what to drop meanwhile.
+    `publish` waits while the brokers are unreachable; its callers decide what to drop in the meantime.
     """
 
     can_send = True
@@ -64,7 +64,7 @@ class KafkaBus:
     ) -> None:
         """The bus on the brokers and topics of the settings.
 
-        idempotent: False for brokers without producer ids; those may keep a record twice.
+        idempotent: False for brokers without producer ids; those may store a record twice.
         window_s: length of the longest window that must fit.
         others: the topics that `send` will be used for.
         hold_s, max_poll_s: see `GroupConsumer`.
@@ -133,7 +133,7 @@ class KafkaBus:
     async def send(self, topic: str, message: Encoded) -> None:
         """See `Bus`."""
         producer = await self._started_producer()
-        with translating_errors(self._brokers, f"does not take a record of {len(message.value)} bytes into {topic}"):
+        with translating_errors(self._brokers, f"does not accept a record of {len(message.value)} bytes into {topic}"):
             try:
                 await producer.send_and_wait(topic, message.value, key=message.key, headers=list(message.headers))
             except BROKEN:
@@ -158,7 +158,7 @@ class KafkaBus:
         metrics.REJECTED.inc()
 
     async def _give_up(self, producer: AIOKafkaProducer) -> None:
-        """Makes the next record use a new producer. What this one has not sent fails, and is published again."""
+        """Makes the next record use a new producer. Records that this one has not sent fail and are published again."""
         if self._producer is not producer:
             return
         self._producer = None

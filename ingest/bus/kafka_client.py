@@ -1,4 +1,4 @@
-"""What all our Kafka clients share: addresses, limits, and errors that say what to do. Opens no connection itself."""
+"""Shared by all our Kafka clients: addresses, limits, and errors that say what to do. Opens no connection itself."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAX_HEADERS_BYTES = 2**16  # that a dead letter has in addition to its record
 
 
 def addresses(settings: KafkaSettings) -> str:
-    """The brokers' addresses, without credentials: Kafka takes none there, and aiokafka would log them."""
+    """The brokers' addresses, without credentials: Kafka accepts none there, and aiokafka would log them."""
     return ",".join(server.rpartition("@")[2] for server in (settings.bootstrap or "").split(","))
 
 
 @asynccontextmanager
 async def connecting(brokers: str, timeout_s: float = CONNECT_TIMEOUT_S) -> AsyncIterator[None]:
-    """Translates errors of the block, which connects to the brokers.
+    """Translates errors raised in the block, which connects to the brokers.
 
     Raises:
         BusError: the block failed, or took longer than `timeout_s` seconds.

@@ -6,7 +6,7 @@ to process it again. A batch that takes longer is abandoned: its offsets are not
 writes is refused (`StaleProgress`).
 
 A batch that cannot be processed, because PostgreSQL or Milvus is unreachable, is held: its partitions are paused, so
-that no more records come in, while the consumer keeps polling, so that the group keeps it as a member.
+that no more records come in. The consumer keeps polling, so that the group keeps it as a member.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class GroupConsumer:
             self._count_lag(consumer)
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """See `Bus`. Leaves out partitions that have gone to another worker."""
+        """See `Bus`. Leaves out partitions that have moved to another worker."""
         ahead: dict[TopicPartition, int] = {}
         for number, offset in offsets.items():
             partition = TopicPartition(self._settings.windows_topic, number)
@@ -149,7 +149,7 @@ class GroupConsumer:
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         begun = self._assignment.begun
         consumer = await self._started_consumer()
-        with translating_errors(self._brokers, "takes no commits"):
+        with translating_errors(self._brokers, "does not accept commits"):
             try:
                 await consumer.commit(offsets)
             except (CommitFailedError, IllegalStateError):
@@ -171,7 +171,7 @@ class GroupConsumer:
         until_s = clock() + WAKE_S
         while len(batch) < maximum and (left_s := until_s - clock()) > 0:
             is_first = not batch
-            with translating_errors(self._brokers, "gives no records"):
+            with translating_errors(self._brokers, "does not deliver records"):
                 fetched = await consumer.getmany(
                     timeout_ms=max(1, round(left_s * 1000)), max_records=maximum - len(batch)
                 )
@@ -201,7 +201,7 @@ class GroupConsumer:
             self._assignment.idle.set()
 
     async def _hold(self, consumer: AIOKafkaConsumer) -> None:
-        """Once a batch takes long, pauses our partitions and keeps polling, which keeps us in the group."""
+        """If a batch takes long, pauses our partitions and keeps polling, which keeps us in the group."""
         await asyncio.sleep(self._hold_s)
         log.info("kafka.paused", partitions=sorted(partition.partition for partition in self._assignment.begun))
         metrics.PAUSED.set(1)

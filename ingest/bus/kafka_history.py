@@ -1,4 +1,4 @@
-"""Past windows from Kafka: each call reads through a consumer without a group, which workers do not notice."""
+"""Past windows from Kafka: each call reads through a consumer without a group, which does not affect the workers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KafkaHistory:
             is_slow = isinstance(error, TimeoutError)
             reason = f"no answer within {READ_TIMEOUT_S:.0f} s" if is_slow else str(error)
             raise BusError(
-                f"Kafka at {self._brokers} does not give past windows: {reason}: check that it is running"
+                f"Kafka at {self._brokers} does not return past windows: {reason}: check that it is running"
             ) from error
 
     async def _read(self, topic: TopicPartition, key: bytes, begin: int, end: int) -> HistorySlice:
@@ -64,7 +64,7 @@ class KafkaHistory:
                 fetched = await consumer.getmany(topic, timeout_ms=WAKE_MS, max_records=self._settings.batch_records)
                 for message in fetched.get(topic, ()):
                     window = self._window(message, key)
-                    if window is None or window.epoch < epoch:  # an older epoch: of a process that had lost the stream
+                    if window is None or window.epoch < epoch:  # of a process that had lost the stream
                         continue
                     epoch = window.epoch
                     if window.start >= end:

@@ -13,7 +13,7 @@ from ingest.settings import KafkaSettings
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ
 
 PCM_BYTES_PER_S = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE
-# FLAC of noise is slightly larger than its PCM. Records have headers, and so has the request around a record.
+# FLAC of noise is slightly larger than its PCM. Records have headers, and so does the request around a record.
 MAX_FLAC, RECORD_OVERHEAD_BYTES = 1.02, 4096
 HOUR_MS = 3_600_000
 # A worker that takes over reads the last minute again, and a restart of everything takes longer.
@@ -60,7 +60,7 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A limit that is not as it must be.
+    """A limit with a wrong value.
 
     loses_data: windows or events would be lost; otherwise it only differs from the settings.
     """
@@ -82,7 +82,7 @@ def window_bytes(window_s: float) -> int:
 
 
 def topics(settings: KafkaSettings, window_s: float, others: Sequence[Topic] = ()) -> tuple[Topic, ...]:
-    """The topics of windows and of dead letters as the settings ask for them, and `others`."""
+    """The topics for windows and dead letters that the settings ask for, and `others`."""
     windows_ms, events_ms = round(settings.retention_h * HOUR_MS), round(settings.events_retention_h * HOUR_MS)
     window = window_bytes(window_s)
     letter = MAX_RECORD_BYTES + MAX_HEADERS_BYTES

@@ -28,16 +28,16 @@ class Bus(Protocol):
 
     @property
     def can_send(self) -> bool:
-        """Whether the bus has other topics than that of the windows, so that `send` works."""
+        """Whether the bus has topics other than the one for windows, so that `send` works."""
 
     async def publish(self, record: Record) -> None:
-        """Returns once the record is safe; raises BusError if it could not be made so."""
+        """Returns once the record is stored safely; raises BusError if it could not be stored."""
 
     async def send(self, topic: str, message: Encoded) -> None:
-        """Puts a message into another topic, and returns once it is safe.
+        """Puts a message into another topic, and returns once it is stored safely.
 
         Raises:
-            BusError: it could not be made safe, or the bus has no other topics (see `can_send`).
+            BusError: it could not be stored, or the bus has no other topics (see `can_send`).
         """
 
     def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
@@ -53,7 +53,7 @@ class Bus(Protocol):
         """Whether the partition is still assigned to us: records of any other are another worker's."""
 
     async def drain(self, timeout_s: float) -> int:
-        """Waits until every record is committed that only this process can work off, for at most `timeout_s` seconds.
+        """Waits until all records that only this process can handle are committed, for at most `timeout_s` seconds.
 
         Returns how many are still left; they come again at the next start. 0 if other workers can take them.
         """

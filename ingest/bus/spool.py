@@ -3,7 +3,7 @@
 committed      the next offset to read            rejected/   the dead letters, each after its error
 <offset>.log   records in order, starting with this offset
 
-All file access happens in one thread of its own: the event loop never waits for the disk, and calls cannot overtake
+All file access happens in one dedicated thread: the event loop never waits for the disk, and calls cannot overtake
 each other, even if their caller was cancelled. Files are not fsynced. A kill loses nothing; a power cut loses what the
 system had not written yet, and the worker accounts for it as lost.
 """
@@ -252,7 +252,7 @@ class Spool:
 
 
 def encode_frame(encoded: Encoded) -> bytes:
-    """The frame of a record, as it is kept on disk."""
+    """The frame of a record, as it is stored on disk."""
     headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
     head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
     prefix = PREFIX.pack(0, len(head), len(encoded.value))
@@ -279,7 +279,7 @@ def decode_frame(frame: bytes) -> Record:
 
 
 def _recover(path: Path, *, is_last: bool) -> _LogFile:
-    """A file as it was left. Only the last file can end within a record; the remains are cut off."""
+    """Opens an existing file. Only the last file can end within a record; the incomplete record is cut off."""
     size, bounds = path.stat().st_size, [0]
     with path.open("rb") as file:
         while bounds[-1] + PREFIX.size <= size:

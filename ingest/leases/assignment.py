@@ -22,7 +22,7 @@ class Stream:
 
 
 class StreamAssignment(Protocol):
-    """Says which streams to read. The supervisor calls `read` at least every `turn_s` seconds."""
+    """Decides which streams to read. The supervisor calls `read` at least every `turn_s` seconds."""
 
     turn_s: float
 
@@ -33,7 +33,7 @@ class StreamAssignment(Protocol):
         """
 
     def close(self) -> None:
-        """Closes the connection. Leases are not given up here but by `read(..., is_leaving=True)`."""
+        """Closes the connection. Leases are given up by `read(..., is_leaving=True)`, not here."""
 
 
 class AllStreams:

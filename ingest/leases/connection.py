@@ -50,7 +50,7 @@ class Connection:
         return result
 
     def close(self) -> None:
-        """Closes at once, without a farewell to a server that may not be there."""
+        """Closes at once, without waiting for a server that may be unreachable."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None

@@ -2,7 +2,7 @@
 
 A lease is a row in PostgreSQL (`postgres.py`) that expires unless it is renewed. Its holder measures it by its own
 monotonic clock, starting before it sends the request, so that it always stops before the row expires. Records that a
-paused process or a broker's buffer still sends after that carry an older epoch than the next holder's: workers drop
+paused process or a broker's buffer still sends after that carry an older epoch than the next holder's; workers drop
 them.
 """
 

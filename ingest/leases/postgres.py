@@ -1,4 +1,4 @@
-"""Leases in PostgreSQL: every process takes turns to renew its own, claim free ones, and read what it holds.
+"""Leases in PostgreSQL: in each turn, a process renews its own, claims free ones, and reads which ones it holds.
 
 A turn is one transaction:
     1. seen      record that this process is alive (or that it leaves)
@@ -6,7 +6,7 @@ A turn is one transaction:
     3. renew     extend the leases that have not expired
     4. regain    take back expired leases that nobody has claimed since: the database was unreachable
     5. claim     take what is free or expired, up to the fair share; or choose what to give up
-The database's clock decides who holds a lease, this process's own clock how long it makes use of it (`lease.py`).
+The database's clock decides who holds a lease; this process's own clock decides how long it uses it (`lease.py`).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class LeasedStreams:
         return _Turn(_epochs(renewed), _epochs(regained), _epochs(claimed), before, gone, share, tuple(streams))
 
     def _may_take_over(self) -> bool:
-        """Whether this process could have renewed leases of its own all the while: then others could have, too."""
+        """Whether this process could have renewed its own leases all this time: then others could have, too."""
         since_s = self._watching_since_s
         return since_s is not None and self._clock() - since_s >= self._timing.length_s
 
@@ -139,7 +139,7 @@ class LeasedStreams:
             _report(change, stream, epoch=lease.epoch)
 
     def _give_up_excess(self, enabled: Collection[int], share: int) -> None:
-        """Marks what exceeds the share to be given up, the newest first: those have the least to lose."""
+        """Marks the streams beyond the fair share to be given up, newest first: those have the least to lose."""
         staying = [stream for stream in self._leases if stream in enabled and stream not in self._giving_up]
         self._giving_up.update(staying[share:])
 

@@ -1,4 +1,4 @@
-"""Accounts for one stream's time: up to where it is covered, and why the rest is missing. Pure."""
+"""Accounts for one stream's time: how far it is covered, and why the rest is missing. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import pairwise
 from ingest import timeline
 from ingest.wire import Gap, GapReason
 
-# In samples: a gap in progress grows in steps of this, often enough for the live page, seldom enough for the database.
+# In samples: a gap in progress grows in steps of this, often enough for the live page, rarely enough for the database.
 GAP_STEP = timeline.samples(5)
 
 
 class GapLedger:
-    """Keeps up to where windows and gaps account for one stream's time. All instants are stream clock values."""
+    """Tracks how far windows and gaps account for one stream's time. All instants are stream clock values."""
 
     def __init__(self, stream_id: int, heard_until: int, step: int = GAP_STEP) -> None:
         """`heard_until`: where the account starts. `step`: samples by which a gap in progress grows."""
@@ -50,7 +50,7 @@ class GapLedger:
         return gaps
 
     def gaps_in_progress(self, until: int) -> list[Gap]:
-        """Does the same as `gaps`, but only once the gap is long enough for a record of its own."""
+        """Same as `gaps`, but only once the gap is long enough for a record of its own."""
         return self.gaps(until) if until - self.heard_until >= self._step else []
 
     def heard(self, until: int) -> None:

@@ -23,7 +23,7 @@ class LiveEdge:
     """Finds the stream clock of a session's sample 0.
 
     Servers send up to 40 s of past audio on connect, as fast as possible. No sample can arrive before it sounded, so
-    each arrival bounds the anchor from above. The least bound, once the burst is over, is the anchor: `value`, which is
+    each arrival bounds the anchor from above. Once the burst is over, the lowest bound is the anchor: `value`, which is
     None until then.
     """
 
@@ -35,7 +35,7 @@ class LiveEdge:
         self._marks: deque[tuple[int, int]] = deque()
 
     def feed(self, now: int, received: int) -> None:
-        """Takes the number of samples received so far. Call it a few times a second, also while nothing arrives."""
+        """Takes the number of samples received so far. Call it a few times a second, even while nothing arrives."""
         if received == 0 or self.value is not None:
             return
         self._bound = now - received if self._bound is None else min(self._bound, now - received)
@@ -63,7 +63,7 @@ class LostAudioDetector:
         )  # (now, lag), ascending: the first is the minimum of the watched time
 
     def feed(self, now: int, lag: int) -> int:
-        """Takes the present lag; returns how many samples the source lost for good, 0 while all is well."""
+        """Takes the current lag; returns how many samples the source has permanently lost, 0 if none."""
         if self._since is None:
             self._since = now
         while self._lows and self._lows[-1][1] >= lag:

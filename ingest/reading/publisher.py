@@ -1,6 +1,6 @@
 """Publishes one stream's records while this process holds the stream's lease.
 
-Never makes the reader wait: audio that the bus cannot take in time is dropped, oldest first, and a gap with the exact
+Never makes the reader wait: audio that the bus cannot accept in time is dropped, oldest first, and a gap with the exact
 times takes its place.
 """
 
@@ -23,7 +23,7 @@ from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Gap, GapReason, Record
 
 log = structlog.get_logger(__name__)
 
-# In samples; the default of AIRTRACE_INGEST__BUFFER_S. A broker's restart or election takes some tens of seconds, and a
+# In samples; the default of AIRTRACE_INGEST__BUFFER_S. A broker's restart or election takes tens of seconds, and a
 # minute of PCM is 3.8 MB, which hundreds of streams can afford. Anything that waits longer would come too late.
 MAX_WAITING = timeline.samples(60)
 
@@ -49,7 +49,7 @@ class Publisher:
 
     @property
     def waiting_s(self) -> float:
-        """Audio that the bus has not taken yet, in seconds."""
+        """Audio that the bus has not accepted yet, in seconds."""
         sending = _audio(self._sending) if self._sending else 0
         return (self._waiting + sending) / SAMPLE_RATE_HZ
 
@@ -62,11 +62,11 @@ class Publisher:
         self._changed.set()
 
     def open(self) -> None:
-        """Allows more records: call it before a `run` that follows a failed one."""
+        """Accepts records again: call it before a `run` that follows a failed one."""
         self._is_closed = False
 
     def close(self) -> None:
-        """Allows no more records: `run` returns once all are published."""
+        """Accepts no more records: `run` returns once all are published."""
         self._is_closed = True
         self._changed.set()
 

@@ -2,7 +2,7 @@
 
     LiveEdge           finds when the session's sample 0 sounded, despite the burst of past audio
     LostAudioDetector  detects that the source lost audio without breaking the connection
-    GapLedger          one stream: up to where its time is accounted for, and why what follows is missing
+    GapLedger          one stream: how far its time is accounted for, and why the rest is missing
     Session            one connection: windows and gaps that tile the timeline without overlap or hole
 
 All instants are stream clock values (`ingest.timeline`), all durations are samples.

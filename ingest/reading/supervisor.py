@@ -1,7 +1,7 @@
 """All readers of this process: one for each stream assigned to it, added and removed while it runs.
 
-Owns the readers' tasks. A reader that crashes is restarted; no other reader notices. A reader whose stream has gone to
-another process ends without publishing its rest.
+Owns the readers' tasks. A reader that crashes is restarted; no other reader notices. A reader whose stream has moved to
+another process ends without publishing the rest of its audio.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs ffmpeg: a stream or a file in, PCM out (signed 16 bit little endian, mono, 32 kHz).
 
-The caller that enters `open_stream` or iterates `decode` owns the process; it is ended and reaped on every way out.
+The caller that enters `open_stream` or iterates `decode` owns the process, which is ended and reaped in every case.
 """
 
 from __future__ import annotations

@@ -203,6 +203,6 @@ async def test_kafka_is_read_starting_at_the_time_of_the_interval(
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "someone:hunter2@127.0.0.1:9"])
 async def test_an_unreachable_kafka_is_an_error_without_secrets(address: str) -> None:
     history = window_history(Settings(home=Path("/nowhere"), kafka=KafkaSettings(bootstrap=address)))
-    with pytest.raises(BusError, match=r"Kafka at 127\.0\.0\.1:9 does not give past windows") as raised:
+    with pytest.raises(BusError, match=r"Kafka at 127\.0\.0\.1:9 does not return past windows") as raised:
         await history.windows(1, 0, clock(0), clock(1))
     assert "hunter2" not in str(raised.value)

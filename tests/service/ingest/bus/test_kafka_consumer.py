@@ -339,7 +339,7 @@ async def test_a_record_that_is_too_large_for_the_topic_is_a_bus_error(kafka: st
     noise = random.Random(1).randbytes(MAX_RECORD_BYTES)  # FLAC makes it no smaller
     too_large = Window(1, uuid.UUID(int=1), 0, 0, 0, noise)
     async with KafkaBus(settings) as bus:
-        with pytest.raises(BusError, match=r"does not take a record of 2\d{6} bytes"):
+        with pytest.raises(BusError, match=r"does not accept a record of 2\d{6} bytes"):
             await bus.publish(too_large)
         await bus.publish(window(1, 0))
 
