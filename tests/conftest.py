@@ -8,27 +8,49 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import broker, panns, shared
 
-# What takes longest starts first, so that no worker is left with it at the end.
+# A busy machine is slow, not wrong: pytest's own timeout bounds a test that hangs.
+settings.register_profile("airtrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("airtrace")
+
+# Acceptance tests that share servers or a long preparation. What takes longest starts first, so that no worker is left
+# with it at the end.
+GROUPS = {
+    "acceptance/test_worker_deaths.py": "cluster",
+    "acceptance/test_events.py": "cluster",
+    "acceptance/test_servers_away.py": "cluster-outages",
+    "acceptance/test_whole_chain.py": "cluster-outages",
+    "acceptance/test_demo.py": "demo",
+}
 ORDER = ("cluster", "cluster-outages", "demo", "acceptance", "service")
 
 # Work units
 
 
+class Units(LoadScopeScheduling):
+    """A unit stays on one worker: a file, or a group. Each other acceptance test may go to any worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return GROUPS.get(file) or (nodeid if file.startswith("acceptance/") else file)
+
+
+# Not by the mark xdist_group: pytest-xdist 3.8 gives it to tests by an attribute that pytest 9.2 does not have any more.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
+    return Units(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file stay on one worker, as does a named group; each acceptance test may go anywhere."""
-    for item in items:
-        file = item.path.relative_to(Path(__file__).parent).as_posix()
-        if item.get_closest_marker("xdist_group") is None and not file.startswith("acceptance/"):
-            item.add_marker(pytest.mark.xdist_group(file))
     items.sort(key=_place)
 
 
 def _place(item: pytest.Item) -> int:
-    group = item.get_closest_marker("xdist_group")
-    names = (group.args[0] if group else "", item.path.relative_to(Path(__file__).parent).parts[0])
+    file = item.path.relative_to(Path(__file__).parent)
+    names = (GROUPS.get(file.as_posix(), ""), file.parts[0])
     return min(ORDER.index(name) if name in ORDER else len(ORDER) for name in names)
 
 
