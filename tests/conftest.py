@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import broker, panns, shared
 
@@ -38,7 +39,7 @@ class Units(LoadScopeScheduling):
         return GROUPS.get(file) or (nodeid if file.startswith("acceptance/") else file)
 
 
-# Not by the mark xdist_group: pytest-xdist 3.8 gives it to tests by an attribute that pytest 9.2 does not have any more.
+# Instead of the mark xdist_group, which pytest-xdist 3.8 stores in an attribute that pytest 9.2 does not have.
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Units:
     return Units(config, log)

@@ -17,7 +17,7 @@ from monitor.demo.program import Recording
 from tests.acceptance.command import CONTROL, Airtrace, Running
 
 # It registers an hour of music, then broadcasts for a minute.
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.timeout(1200)
 
 NEAR_S = 1.0
 WHOLE_S = 900.0

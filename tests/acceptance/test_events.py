@@ -16,7 +16,7 @@ from tests.acceptance.cluster import Broadcast, Stage
 from tests.acceptance.command import until
 from tests.broker import messages
 
-pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.timeout(full.TIMEOUT_S)
 WAITING = "select count(*) from outbox"
 
 

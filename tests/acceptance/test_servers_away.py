@@ -11,7 +11,7 @@ from monitor.local.servers import Server
 from tests.acceptance import cluster as full
 from tests.acceptance.cluster import AWAY_S, Broadcast, Found, Stage, check
 
-pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("cluster-outages")]
+pytestmark = pytest.mark.timeout(full.TIMEOUT_S)
 
 HOW = [pytest.param("stopped", marks=pytest.mark.deep), "killed"]
 

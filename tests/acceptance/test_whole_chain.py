@@ -18,7 +18,7 @@ from tests.acceptance.command import PATIENCE, Running
 from tests.acceptance.sound import excerpt, on_air
 from tests.broker import published_records
 
-pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("cluster-outages")]
+pytestmark = pytest.mark.timeout(full.TIMEOUT_S)
 
 STREAMS = 3
 LEASE_S = 4.0

@@ -12,7 +12,7 @@ from tests.acceptance import cluster as full
 from tests.acceptance.cluster import ANCHOR, SECOND, SESSION_S, Broadcast, Found, Stage, check
 from tests.acceptance.command import STOP_S, Running, until
 
-pytestmark = [pytest.mark.timeout(full.TIMEOUT_S), pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.timeout(full.TIMEOUT_S)
 
 
 def test_an_undisturbed_run_finds_what_was_played(broadcast: Broadcast, undisturbed: Found) -> None:
