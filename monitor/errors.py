@@ -72,7 +72,7 @@ class DependencyError(AirtraceError):
 
 
 class QueryFailed(DependencyError):
-    """PostgreSQL could not run a query: for lack of a privilege, say, or because of a deadlock. A retry may succeed."""
+    """PostgreSQL could not run a query, such as for a missing privilege or a deadlock. A retry may succeed."""
 
     status = 500
     title = "Something went wrong"

@@ -45,7 +45,7 @@ EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs an
 class Airtrace:
     """The opened parts that the worker, the API and the commands share.
 
-    panns, tagger: None only where nothing asks for them.
+    panns, tagger: None only if nothing asks for them.
     """
 
     settings: Settings

@@ -23,7 +23,7 @@ from ingest.settings import IngestSettings, KafkaSettings
 from monitor.errors import SettingsError
 
 PREFIX = "AIRTRACE_"
-# Read before the settings are, or only by tests, benchmarks, the demo and `make full`.
+# Read before the settings are loaded, or only by tests, benchmarks, the demo and `make full`.
 NOT_SETTINGS = (
     *("AIRTRACE_CONFIG", "AIRTRACE_SECRETS", "AIRTRACE_TEST_", "AIRTRACE_MUSIC_CACHE"),
     *("AIRTRACE_PEERS", "AIRTRACE_CORPUS", "AIRTRACE_BENCH_", "AIRTRACE_FULL_"),
@@ -78,7 +78,7 @@ class MatchingSettings(_Section):
         BacklogPolicy.CATCH_UP,
         description="What a worker does with a stream that is too far behind: catch_up, or skip to the newest window.",
     )
-    max_backlog_s: float = Field(60, ge=5, le=86_400, description="How far behind real time is too far, in seconds.")
+    max_backlog_s: float = Field(60, ge=5, le=86_400, description="Delay behind real time that is too far, in seconds.")
     memory_s: float = Field(
         60, ge=20, le=600, description="Audio that a worker keeps in memory per stream, in seconds."
     )
@@ -87,13 +87,13 @@ class MatchingSettings(_Section):
 class PannsSettings(_Section):
     """PANNs, the second detector: similar sound, and kinds of sound. Needs `airtrace models fetch`."""
 
-    enabled: bool = Field(True, description="Whether to use PANNs if its checkpoint is there.")
-    model: Literal["panns", "panns-16k"] = Field("panns", description="Which published checkpoint.")
+    enabled: bool = Field(True, description="Whether to use PANNs if its checkpoint is present.")
+    model: Literal["panns", "panns-16k"] = Field("panns", description="The published checkpoint to use.")
     checkpoint: Path | None = Field(
         None, description="Your own weights for that model; empty: the fetched ones, in the home."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one.")
-    threads: int = Field(1, ge=1, le=64, description="CPU threads of the network.")
+    threads: int = Field(1, ge=1, le=64, description="CPU threads for the network.")
     register_tracks: bool = Field(True, description="Whether to compute PANNs vectors when a track is registered.")
     listen: bool = Field(
         True, description="Whether workers label streams by kind of sound, and search for similar sound."

@@ -47,7 +47,7 @@ class Track(_Part):
 
 
 class Match(_Part):
-    """One play of a track, as far as it was known when the event was written."""
+    """One play of a track, as known when the event was written."""
 
     id: uuid.UUID
     stream: Stream

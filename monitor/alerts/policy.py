@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# "This recording was played" is a fact to act on; "this sounds alike" is for a person to judge.
+# "This recording was played" is a fact to act on; "this sounds similar" is for a person to judge.
 SEVERITIES = {"fingerprint": "warning", "panns": "info"}
 
 

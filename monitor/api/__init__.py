@@ -1,1 +1,1 @@
-"""The HTTP API: one router per noun. `app.py` puts them together."""
+"""The HTTP API: one router per noun. `monitor/processes/http_app.py` puts them together."""

@@ -21,4 +21,4 @@ Limit = Annotated[int, Query(ge=1, le=10_000, description="Maximum number of row
 Id = Annotated[int, Query(ge=1, le=2**63 - 1)]
 
 StreamName = Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only this stream.")]
-Since = Annotated[AwareDatetime | None, Query(description="Only what ended later than this instant, with a time zone.")]
+Since = Annotated[AwareDatetime | None, Query(description="Only what ended after this instant, with a time zone.")]

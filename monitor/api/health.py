@@ -26,7 +26,7 @@ class Health(BaseModel):
 
 @router.get("/healthz")
 async def healthz(airtrace: App) -> Health:
-    """Returns 200 if PostgreSQL answers, and 503 if not."""
+    """Returns 200 if PostgreSQL answers, otherwise 503."""
     tracks = await airtrace.storage.tracks.count()
     metrics.TRACKS.set(tracks)  # other processes register tracks too
     info = airtrace.matcher.detector.info

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json documents, of one shape on every path."""
+"""Errors as RFC 9457 problem+json documents, in the same form on every path."""
 
 from __future__ import annotations
 

@@ -64,4 +64,4 @@ def in_host_header(address: str) -> str:
 
 
 async def _ignore(message: Message) -> None:
-    """Takes Starlette's own refusal."""
+    """Discards Starlette's own refusal."""

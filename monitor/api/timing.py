@@ -15,7 +15,7 @@ METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 class RequestTimer:
     """Middleware that observes the duration of each request. It must be the outermost one.
 
-    Labels stay bounded: the route's pattern instead of the path, and no method that a caller made up.
+    Labels stay bounded: the route's pattern instead of the path, and no method that a caller invented.
     """
 
     def __init__(self, app: ASGIApp, clock_s: Callable[[], float] = time.perf_counter) -> None:

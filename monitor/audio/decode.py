@@ -34,9 +34,9 @@ MPEG_SUFFIXES = frozenset({".mp1", ".mp2", ".mp3"})
 
 
 def check_same(path: Path, n_samples: int, duration_s: float) -> None:
-    """Checks that a track's file still has the recording that was registered, by its length in samples.
+    """Checks by its length in samples that a track's file still contains the recording that was registered.
 
-    A hash would not do: another version of ffmpeg decodes the same file to other bits.
+    A hash would not work: another version of ffmpeg decodes the same file to different bits.
 
     Raises:
         AudioError: the length differs by more than SAME_LENGTH_S.
@@ -120,7 +120,7 @@ def check(path: Path) -> None:
 
 
 async def _in_blocks(path: Path, stall_s: float) -> AsyncGenerator[NDArray[np.int16], None]:
-    """What ffmpeg decodes, in blocks of BLOCK_SAMPLES."""
+    """Yields what ffmpeg decodes, in blocks of BLOCK_SAMPLES."""
     waiting = bytearray()
     async with aclosing(ffmpeg.decode(path)) as pieces:
         while piece := await _next(pieces, path, stall_s):

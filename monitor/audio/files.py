@@ -1,4 +1,4 @@
-"""Audio files through libsndfile. The only place of `monitor` that imports soundfile, and only when a file needs it."""
+"""Audio files through libsndfile. The only module of `monitor` that imports soundfile, and only if needed."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Catalog:
         max_s: float = MAX_TRACK_S,
         family_batch_tracks: int = BATCH_TRACKS,
     ) -> None:
-        """Keeps the parts; opens nothing.
+        """Stores the parts; opens nothing.
 
         Args:
             storage: the tables.
@@ -93,7 +93,7 @@ class Catalog:
         self._family_batch_tracks = family_batch_tracks
         self._second_detector = second_detector
         self._adding = 0
-        self._without_family: list[int] = []  # added tracks whose families have not been looked for
+        self._without_family: list[int] = []  # added tracks whose families have not been searched yet
         self.index_sync = IndexSync(storage, index, detector.info)
 
     async def add(self, path: Path, metadata: Metadata) -> Registered:
@@ -170,7 +170,7 @@ class Catalog:
         return await self._existing(track)
 
     async def import_(self, exported: ExportedTrack) -> Registered:
-        """Adds a track from another catalog's export. The caller has its family found, see `find_families`.
+        """Adds a track from another catalog's export. The caller must find its family: see `find_families`.
 
         Raises:
             TransferError: the track has no vectors of the model in use.
@@ -303,7 +303,7 @@ class Catalog:
         """Re-embeds the tracks of other models from their files, then rebuilds the index from the stored vectors.
 
         Meanwhile, processes with the other model keep using its vectors. Tracks that cannot be re-embedded end as
-        failed. Families that are not known yet are found last.
+        failed. Unknown families are found last.
         """
         failed: list[tuple[Track, str]] = []
         for track in await self._storage.vectors.tracks_of_other_models(self._info, failed=True):

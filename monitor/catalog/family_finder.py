@@ -1,6 +1,7 @@
 """Finds the families of tracks: which other tracks of the catalog they are near-identical to.
 
-Families are optional. A failure is logged, and costs neither the registration of a track nor the families of others.
+Families are optional. A failure is logged. It prevents neither the registration of a track nor finding the families of
+others.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _with_hits(samples: Sequence[Segment], mates: Mapping[int, Reference]) -> li
 
 @contextmanager
 def log_and_continue(tracks: Sequence[int]) -> Iterator[None]:
-    """Logs every exception of its body and goes on. A rebuild looks for the families of these tracks again."""
+    """Logs every exception of its body and continues. A rebuild looks for the families of these tracks again."""
     try:
         yield
     except Exception:

@@ -67,7 +67,7 @@ class IndexCheck:
     async def run(self, *, repair: bool) -> AsyncIterator[Difference | CheckProgress]:
         """Compares all tracks, and repairs what differs if `repair` is true.
 
-        Searches go on meanwhile; changes of the catalog wait for one batch at a time.
+        Searches continue meanwhile; changes to the catalog wait for one batch at a time.
 
         Raises:
             DependencyError: PostgreSQL or Milvus is unreachable.

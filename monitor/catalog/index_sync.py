@@ -1,4 +1,4 @@
-"""Brings the index in sync with PostgreSQL, which is the source of truth. Every step can be repeated after a crash."""
+"""Keeps the index in sync with PostgreSQL, which is the source of truth. Every step can be repeated after a crash."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The valid ones of the tags title, artist, album, label, isrc and upc. Never fails."""
+    """The valid values among the tags title, artist, album, label, isrc and upc. Never fails."""
     found: dict[str, Any] = {}
     for name, text in _texts(path).items():
         try:
             found |= {name: value for name, value in validate_metadata({name: text}).given().items() if value}
-        except MetadataError as error:  # nobody entered it, so nobody needs to hear of it
+        except MetadataError as error:  # nobody entered it, so nobody needs to know
             log.debug("tags.invalid", file=path.name, tag=name, reason=str(error))
     return found
 

@@ -1,8 +1,8 @@
 """Exports and imports a catalog as one file, without its audio.
 
 The file has one JSON object per line: a header, then the tracks with their fingerprints, and a trailer with their
-number and the SHA-256 of all lines before. A file with another checksum is refused. Tracks are recognized by the hash
-of their audio, so a file can be imported twice, or again after an interrupted attempt.
+number and the SHA-256 of all preceding lines. A file with another checksum is refused. Tracks are recognized by the
+hash of their audio, so a file can be imported twice, or again after an interrupted attempt.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from monitor.storage.storage import Storage
 
 FORMAT = 1
 PAGE_TRACKS = 32
-MAX_LINE_BYTES = 256_000_000  # a day of audio with three models takes 150 MB
+MAX_LINE_BYTES = 256_000_000  # a day of audio in three models takes 150 MB
 LENGTH_TOLERANCE = 0.02  # half precision changes the length of a unit vector by 0.001
 
 
@@ -167,7 +167,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
 
 
 def pack_lines(tracks: list[bytes]) -> bytes:
-    """Makes a file of its own from lines of tracks, so that a large file can be sent in several."""
+    """Makes a separate file from some of the tracks' lines, so that a large file can be sent in parts."""
     digest = hashlib.sha256()
     header = _hashed_line({"airtrace_catalog": FORMAT, "made_by": version("airtrace")}, digest)
     for line in tracks:

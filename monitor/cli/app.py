@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from monitor.settings import Settings
 
 FULL_MODE = "Full mode: separate processes that share Kafka, PostgreSQL and Milvus"
-# The order in which `airtrace --help` lists the commands: from the first command one types to the last.
+# The order in which `airtrace --help` lists the commands: from the command that a user types first to the last one.
 ORDER = (
     *("run", "demo", "tracks", "catalog", "streams", "matches", "coverage", "alerts"),
     *("scan", "explain", "calibrate", "evaluate", "similar", "review", "sounds", "models", "model", "version"),

@@ -16,7 +16,7 @@ def demo(
     context: typer.Context,
     music: Annotated[Path | None, typer.Option(help="Directory of your own music, instead of the demo's.")] = None,
     seconds: Annotated[int, typer.Option(min=45, max=3600, help="Length of the program.")] = 180,
-    seed: Annotated[int, typer.Option(help="Random seed; another seed makes another program.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed; another seed gives another program.")] = 1,
     json: Json = False,
 ) -> None:
     """Broadcast a radio program on this machine and watch Airtrace recognize it."""

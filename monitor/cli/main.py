@@ -70,7 +70,7 @@ def report_usage_error(error: typer.TyperException) -> int:
 
 
 def report_error(error: Exception) -> int:
-    """Prints an error, with a traceback if it is a bug; returns the exit code. Of a group, the first error counts."""
+    """Prints an error, with a traceback if it is a bug; returns the exit code. For a group, the first error counts."""
     from ingest.errors import IngestError
     from monitor.errors import AirtraceError
 

@@ -67,7 +67,7 @@ def calibrate(
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the threshold without setting it.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Show the threshold in force and where it comes from.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Go back to the detector's default threshold.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Restore the detector's default threshold.")] = False,
     json: Json = False,
 ) -> None:
     """Set the detection threshold from recordings that contain no catalog track."""
@@ -95,7 +95,7 @@ def evaluate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Score the plays found in recordings against the truth, in seconds and in plays."""
+    """Score the plays found in recordings against the ground truth, in seconds and in plays."""
     from monitor.commands.matching import evaluate as commands
 
     finish(

@@ -1,4 +1,4 @@
-"""How a command reaches the API: that of the running `airtrace run`, or one that it serves itself meanwhile.
+"""How a command reaches the API: that of the running `airtrace run`, or one that it serves itself for the time being.
 
 Either way a command speaks HTTP, so there is only one way in.
 """
@@ -114,7 +114,7 @@ async def at(url: str) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connect(settings: Settings, *, recover: bool = True) -> AsyncIterator[Client]:
-    """A client of the process that owns the home: the running monitor, or else this process, meanwhile.
+    """A client of the process that owns the home: the running monitor, or else this process.
 
     Raises:
         HomeBusy: another command owned the home for BUSY_S.

@@ -43,7 +43,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, a cl
 
 
 async def demo(settings: Settings, music: Path | None, seconds: int, seed: int, *, as_json: bool) -> int:
-    """Runs the demo, prints its report. A signal stops the demo and all it started; the exit code is 128 + signal."""
+    """Runs the demo and prints its report. A signal stops everything; the exit code is then 128 + signal."""
     return await _until_signalled(_demo(settings, music, seconds, seed, as_json=as_json))
 
 

@@ -26,7 +26,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: names come from files and the network, and must not control a terminal."""
+    """The text without control characters: names come from files and the network, which must not control a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -89,7 +89,7 @@ def kind(name: str) -> str:
 
 
 def print_summary(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints how many of a job's rows have which status."""
+    """Prints how many of a job's rows have each status."""
     counts = {
         status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
     }

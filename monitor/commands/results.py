@@ -61,7 +61,7 @@ async def alerts(settings: Settings, state: str | None, limit: int, *, as_json: 
 def _table(
     columns: Sequence[str], found: Sequence[dict[str, Any]], rows: Sequence[tuple[object, ...]], empty: str
 ) -> None:
-    """Prints rows; with what they sound like, if PANNs has tagged any of them."""
+    """Prints rows, with what they sound like if PANNs has tagged any of them."""
     if any(each["sound"] for each in found):
         columns = (*columns, "sounds like")
         rows = [(*row, _sound(each["sound"])) for row, each in zip(rows, found, strict=True)]

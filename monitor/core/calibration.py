@@ -1,8 +1,9 @@
-"""Calibration: the LLR that a play needs if unknown audio may open one only so often.
+"""Calibration: the LLR that a play needs so that unknown audio opens one only at a given rate.
 
-It measures what a monitor decides by: the LLR with which a play could open at each segment, if none had opened before.
-Its largest value over consecutive openings is a peak. Peaks of Page's cumulative sums have an exponential tail
-(Siegmund 1985, Sequential Analysis, chapter 2). So above a level u, which n_above peaks exceed by b on average,
+It measures what a monitor compares with its threshold: the LLR with which a play could open at each segment, if none
+had opened before. Its largest value over consecutive openings is a peak. Peaks of Page's cumulative sums have an
+exponential tail (Siegmund 1985, Sequential Analysis, chapter 2). So above a level u, which n_above peaks exceed by b
+on average,
 
     false plays per hour at threshold T = n_above / hours * exp(-(T - u) / b)
 """
@@ -24,18 +25,19 @@ from monitor.core.tracking.play import PlayId
 from monitor.core.tracking.tracker import advance
 
 # As shares of the detector's own opening LLR: the smallest peak that is recorded, low enough for many of them; the
-# lowest threshold that a calibration may set; and what no unknown audio reaches, so that it must be a catalog track.
+# lowest threshold that a calibration may set. The last is one that no unknown audio reaches: such a peak must be a
+# catalog track.
 MIN_PEAK_SHARE, MIN_THRESHOLD_SHARE, CATALOG_PLAY_SHARE = 1 / 3, 1 / 2, 4.0
-# The tail: more of the peaks would not be exponential yet, and fewer give the mean excess too inexactly (+-44 %).
+# The tail: with more of the peaks, it is not exponential yet; with fewer, the mean excess is too inexact (+-44 %).
 TAIL_SHARE, MIN_TAIL = 0.1, 20
 MIN_SOUND_S = 3600.0
 NORMAL_95 = 1.96
-# By how many standard deviations the spread of the excesses may exceed that of an exponential tail.
+# How many standard deviations the spread of the excesses may exceed that of an exponential tail.
 MAX_SPREAD_DEVIATIONS = 2.0
 
 
 class InsufficientAudio(ValueError):
-    """The audio does not determine the tail; the message says what to add."""
+    """There is too little audio to determine the tail; the message says what to add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def opening_peaks(
 
 
 def merge_peaks(found: Iterable[Peak], max_gap_samples: int) -> list[Peak]:
-    """Merges the openings of a track that would be one play, as they are no more than a gap apart, to one peak.
+    """Merges the openings of a track that would be one play, as they are no more than a gap apart, into one peak.
 
     Args:
         found: in the order of their ends.
@@ -94,7 +96,7 @@ class PeakSplit:
 
     real: peaks that must be plays of catalog tracks.
     unknown: the others, largest first. Of peaks that overlap, only the largest: near-identical tracks share their
-        peaks, and a monitor reports one play of them. None overlaps a real play.
+        peaks, and a monitor reports only one play. None overlaps a real play.
     sound_s: seconds of sound outside real plays.
     """
 
@@ -163,7 +165,7 @@ class Tail:
         """Fits the tail to the LLRs of all peaks that have at least `min_llr`.
 
         Raises:
-            InsufficientAudio: There are too few peaks, there is too little sound, or the largest peaks are all equal.
+            InsufficientAudio: there are too few peaks, there is too little sound, or the largest peaks are all equal.
         """
         if sound_s < MIN_SOUND_S:
             raise InsufficientAudio(

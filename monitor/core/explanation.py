@@ -1,7 +1,7 @@
 """Explains a moment of a stream: which alignments with tracks were in question, and what became of each.
 
-The plays are the tracker's own. An alignment that became none is judged as the tracker judges it, when its LLR is
-largest, but without the tracker's limits, to show by how much it was refused.
+The plays are the tracker's own. Any other alignment is judged as the tracker judges it, at the moment when its LLR is
+largest. The tracker's limits do not apply here, to show by how much the alignment was refused.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import advance, propose
 
-# The tracker does not examine alignments with so few votes. The best of them are examined here, to say so.
+# The tracker does not examine alignments with so few votes. The best of them are examined here, to report that.
 MIN_VOTES = 0.05
 MAX_WEAK_PROPOSALS = 40
 MAX_HYPOTHESES = 8
-MAX_POSITIONS = 2  # in one track, unless it was asked for: a track that repeats itself would hide the others
-# A track that is asked for is searched for at all positions, with the newest eight seconds, every four seconds.
+MAX_POSITIONS = 2  # in one track, unless it was requested: a track that repeats itself would hide the others
+# A requested track is searched for at all positions, with the newest eight seconds, every four seconds.
 SEARCH_EVERY_SEGMENTS = FIRST_FIT_SEGMENTS // 2
 
 
 class Verdict(StrEnum):
-    """What became of a hypothesis: the first thing that stood against it."""
+    """The outcome of a hypothesis: the first reason against it."""
 
     PLAY = "play"
     LLR_TOO_LOW = "llr_too_low"
@@ -49,7 +49,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """An alignment with a track, and how much speaks for it.
+    """An alignment with a track, and how strongly it is supported.
 
     start, end: stream clock of the interval with the largest LLR; of a play, its own interval.
     votes: largest votes of the hits along the alignment at any moment.
@@ -79,7 +79,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What was in question in the interval [begin, end) of a stream clock.
+    """The hypotheses considered in the interval [begin, end) of a stream clock.
 
     n_segments: segments that lie in it, at least partly.
     n_silent: of these, silent ones, which are never searched.
@@ -183,7 +183,7 @@ def _play_id(track: int, start: int) -> uuid.UUID:
 def _proposed(
     segments: Sequence[Segment], thresholds: Thresholds, begin: int, track: int | None
 ) -> list[tuple[int, Proposal]]:
-    """Proposals of the segments starting at `begin`, each with the segment's index; of weak ones, the best only."""
+    """Proposals of the segments starting at `begin`, each with the segment's index; only the best of the weak ones."""
     if track is not None:
         segments = [replace(one, hits=tuple(hit for hit in one.hits if hit.track == track)) for one in segments]
     first = _first_reaching(segments, begin)
@@ -219,7 +219,7 @@ def _moments(
 def _search(
     segments: Sequence[Segment], reference: Reference, track: int, curve: LlrCurve, begin: int, end: int
 ) -> Iterator[tuple[int, Proposal]]:
-    """The alignments with one track that fit best in the interval [begin, end), whatever the hits say."""
+    """The alignments with one track that fit best in the interval [begin, end), regardless of the hits."""
     first = _first_reaching(segments, begin)
     last = bisect_left(segments, end, key=lambda segment: segment.start) - 1
     for newest in range(min(last + SEARCH_EVERY_SEGMENTS, len(segments) - 1), first - 1, -SEARCH_EVERY_SEGMENTS):

@@ -1,8 +1,8 @@
 """Families: which tracks are near-identical to one another, in whole or in part.
 
 Hits of some of a track's segments propose alignments with other tracks. The exact cosines along these show how much of
-the two is alike. Both are clean recordings, so that weak similarity over a whole track is not enough: music of one kind
-has that.
+the two is alike. Both are clean recordings, so weak similarity over a whole track is not enough: music of the same kind
+has that, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 SAMPLE_EVERY = 10  # audible segments: the shortest common part that counts has four of them
 MIN_SAMPLES = 16  # of a jingle, if it has so many segments
 MAX_HITS = 8  # of a segment in one other track, in a search without the index
-MAX_CANDIDATES = 16  # other tracks that are compared with one: those with most votes
+MAX_CANDIDATES = 16  # other tracks that are compared with one: those with the most votes
 MIN_VOTERS = 3  # segments along one alignment, and their votes: fewer occur by chance
 
 # Editors stretch music to fit a slot, and the vectors tolerate it: 7 of 7 tracks were found at 60 % of their speed, and
@@ -138,9 +138,9 @@ def find_related(
 def group_families(relations: Iterable[FamilyRelation]) -> list[tuple[int, ...]]:
     """The families of two tracks or more, each in the order of its tracks; those of the lowest track first.
 
-    Tracks that are related in whole, directly or through others, are one family. A part belongs to the family of what
-    it is a part of, and vice versa, but joins no families: an hour's mix does not make one family of all that is in it.
-    So a track may be in several families.
+    Tracks that are related in whole, directly or through others, are one family. A part and the whole that contains it
+    belong to each other's family, but a part joins no families: an hour's mix does not make one family of all tracks in
+    it. So a track may be in several families.
     """
     whole: defaultdict[int, set[int]] = defaultdict(set)
     part: defaultdict[int, set[int]] = defaultdict(set)
@@ -205,7 +205,7 @@ def _related(
 
 
 def _most_voted(hits: Floats, curve: LlrCurve) -> tuple[Alignment, Floats] | None:
-    """The alignment with most votes, and the starts of the segments that vote for it: a Hough transform."""
+    """The alignment with the most votes, and the starts of the segments that vote for it: a Hough transform."""
     if len(hits) < MIN_VOTERS:
         return None
     starts, positions = hits[:, 0], hits[:, 1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 TYPICAL_NEIGHBOR_COSINE = 0.5
 MIN_DISTINCTIVENESS = 0.1
 # The local context of a segment: from the nearest segments that share no sound with it to as far as music of one kind
-# goes on. Chosen on `tune`: contexts up to 4, 5, 8 and 16 s found fewer plays at the same rate of false plays.
+# lasts. Chosen on `tune`: contexts up to 4, 5, 8 and 16 s found fewer plays at the same rate of false plays.
 MIN_CONTEXT_HOPS, MAX_CONTEXT_HOPS = 2, 6
 # The prior: a segment's typical cosine with its local context (median in the corpus), and its weight in segments, which
 # counts where the context has few.
@@ -27,7 +27,7 @@ class Reference:
     vectors: (k, dimensions), unit length; zero where silent.
     steps: cosine of each vector with the next one, (k,); 0 for the last. For interpolation between vectors.
     is_sound: 1 for sound, 0 for silence, (k,). For interpolation as well.
-    distinctiveness: how much each segment says that its neighbors do not, MIN_DISTINCTIVENESS to 1, (k,).
+    distinctiveness: how much each segment says that its neighbors do not say, MIN_DISTINCTIVENESS to 1, (k,).
     local_context, context_prior: (k, dimensions) and (k,). A query's inner product with the former, plus the latter, is
         its similarity to the local context of each segment.
     """

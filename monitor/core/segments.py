@@ -19,7 +19,7 @@ def count_segments(n_samples: int) -> int:
 
 
 def frames(pcm: NDArray[np.int16]) -> NDArray[np.int16]:
-    """A read-only view of the whole segments of PCM, int16 (n,): int16 (k, SEGMENT_SAMPLES)."""
+    """A read-only view of the whole segments in PCM, int16 (n,): int16 (k, SEGMENT_SAMPLES)."""
     if count_segments(len(pcm)) == 0:
         return np.empty((0, SEGMENT_SAMPLES), np.int16)
     return np.lib.stride_tricks.sliding_window_view(pcm, SEGMENT_SAMPLES)[::HOP_SAMPLES]
@@ -44,8 +44,8 @@ class Segment:
 
     start: stream clock of its first sample.
     vector: float32 (dimensions,), unit length; None for silence, which is never searched and has no hits.
-    expected_similarity: the cosine that the vector should have with the music's own recording, estimated from how much
-        else is heard; NaN if the detector has no estimate.
+    expected_similarity: the cosine that the vector should have with the music's own recording. The detector estimates
+        it from how much other sound is heard; NaN if it has no estimate.
     """
 
     start: int

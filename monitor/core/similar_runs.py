@@ -1,4 +1,4 @@
-"""Runs of passages that resemble a track for so long that somebody should listen."""
+"""Runs of passages that resemble a track for long enough that somebody should listen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monitor.core.segments import PASSAGE_SAMPLES
 
 Vectors = NDArray[np.float32]
 
-MAX_GAP_SAMPLES = PASSAGE_SAMPLES  # one passage that is lost, or does not resemble the track, ends no run
+MAX_GAP_SAMPLES = PASSAGE_SAMPLES  # a single passage that is lost, or does not resemble the track, does not end a run
 MAX_TRACKS = 3  # that one passage may resemble: more would mean that it resembles none in particular
 
 

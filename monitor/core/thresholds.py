@@ -14,7 +14,7 @@ class Thresholds:
 
     tracking_curve: LLR of a segment by its cosine along an alignment, against sound unrelated to the track. A play that
         has opened continues by it.
-    opening_curve: the same, against music that resembles the track. A play must stand up to it to open.
+    opening_curve: the same, against music that resembles the track. A play must also pass it to open.
     contrast_curve: the same, by how far a cosine exceeds the similarity to the local context. Its mean with
         `opening_curve` opens a play. None: `opening_curve` alone does.
     faint_curve: LLR by the same quantity for a track below something much louder, on the same scale. It opens a play as
@@ -22,7 +22,7 @@ class Thresholds:
     deficit_cost: LLR that a segment loses for each 1.0 of its similarity deficit. Music heard in the clear is either
         the recording itself or another one.
     open_llr: needed to open a play.
-    resume_llr: needed after a gap for what follows to belong to the play before it.
+    resume_llr: needed after a gap so that what follows belongs to the play before it.
     vote_llr: needed from the hits along one alignment before it is examined.
     max_gap_samples: longest gap within a play.
     drop_llr: how far the LLR may fall within a play, counted backward from its end.

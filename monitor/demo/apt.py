@@ -1,4 +1,4 @@
-"""Downloads Debian packages without root rights and without changing the system's package state."""
+"""Downloads Debian packages without root privileges and without changing the system's package state."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def common(some: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
-    """The seconds that are in both."""
+    """The seconds that are in both lists."""
     others = union(others)
     return union((max(a, c), min(b, d)) for a, b in union(some) for c, d in others)
 

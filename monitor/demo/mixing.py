@@ -12,7 +12,7 @@ from monitor.demo import media
 from monitor.demo.media import BYTE_RATE, CHANNELS, RATE_HZ, Pcm
 from monitor.demo.program import MUSIC_OVER_SPEECH_DB, Excerpt, Item, Program
 
-MUSIC_DBFS = -20.0  # RMS of an excerpt without its pauses
+MUSIC_DBFS = -20.0  # RMS of an excerpt, excluding its pauses
 SPEECH_DBFS = -20.0
 MAX_PEAK = 0.9  # an item with higher peaks is attenuated as a whole
 GATE_DB = -35.0  # blocks this far below the loudest one are pauses and do not count for the level

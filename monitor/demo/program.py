@@ -194,7 +194,7 @@ def _fitting(pattern: Sequence[Slot], total_s: float) -> list[Slot]:
 
 
 def _stretch(slots: Sequence[Slot], total_s: float) -> float:
-    """The items' lengths that fill the total, from their shortest (0) to their longest (1)."""
+    """The items' lengths that fill the total, between their shortest (0) and their longest (1)."""
     min_s = sum(slot.gains_s[0] for slot in slots)
     max_s = sum(slot.gains_s[1] for slot in slots)
     return (total_s - min_s) / (max_s - min_s)

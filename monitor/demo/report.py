@@ -21,7 +21,7 @@ from monitor.demo.intervals import Interval, common, measure
 from monitor.demo.program import Item, Kind, Play, Program
 from monitor.demo.reported import Reported, minutes, parse, printable
 
-MAX_POSITION_S = 2.0  # beyond it, the report says so: a track that repeats itself may be found one loop away
+MAX_POSITION_S = 2.0  # beyond it, the report says so: a track that repeats itself may be found one repetition away
 
 
 @dataclass(frozen=True, slots=True)

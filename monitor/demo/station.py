@@ -160,7 +160,7 @@ class Station:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     async def _play(self, writer: asyncio.StreamWriter, chunked: bool) -> None:
-        """Sends this listener what has been on the air since its last tick, until the program ends."""
+        """Sends this listener everything that has been on the air since its last tick, until the program ends."""
         _limit_kernel_buffer(writer)
         self.begin()
         sent = max(0, self._aired() - int(BURST_S * self._byte_rate))

@@ -13,7 +13,9 @@ from monitor.core.thresholds import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
-    """The model that made a vector. Collections, blobs and matches carry it; vectors of different models never meet."""
+    """The model that made a vector. Collections, blobs and matches carry it; vectors of different models are never
+    compared.
+    """
 
     name: str
     version: str

@@ -37,7 +37,7 @@ SPECTRA = (SEGMENT_SAMPLES_16K - LOW_DECIMATION * WINDOW_LOW_SAMPLES) // STEP_SA
 FIRST_SAMPLE = (SEGMENT_SAMPLES_16K - LOW_DECIMATION * WINDOW_LOW_SAMPLES - (SPECTRA - 1) * STEP_SAMPLES) // 2
 LOW_BANDS, HIGH_BANDS = 128, 32
 BANDS = LOW_BANDS + HIGH_BANDS
-# A telephone's band; above it the range with little energy of voices, up to where many recordings of voices end.
+# A telephone's band; above it the range in which voices have little energy, up to where many voice recordings end.
 LOW_HZ, SPLIT_HZ, HIGH_HZ = 250.0, 3700.0, 7200.0
 FLOOR = 1e-4  # of the loudest band's power: more than 40 dB below it, noise and codec artifacts prevail
 FLOOR_HIGH = 1e-7  # of the loudest low band's power, for the high bands: 16-bit audio has little below

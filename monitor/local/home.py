@@ -103,7 +103,7 @@ def _is_locked(path: Path) -> bool:
     if not (path / "lock").exists():
         return False
     announced = _announced(path)
-    # If no living process announces itself, the lock may be one of the instants in which another command asks this.
+    # If no live process announces itself, another command may hold the lock for an instant, to ask the same question.
     timeout_s = 0.0 if announced is not None and _is_alive(announced) else LOCK_TIMEOUT_S
     try:
         with FileLock(path / "lock").acquire(timeout_s, LOCK_POLL_S):
@@ -123,7 +123,9 @@ def _is_alive(announced: dict[str, Any]) -> bool:
 
 
 def _announced(path: Path) -> dict[str, Any] | None:
-    """What `airtrace run` wrote about itself; valid only while the home is locked, for a kill leaves it behind."""
+    """What `airtrace run` wrote about itself; valid only while the home is locked, because a killed process leaves it
+    behind.
+    """
     try:
         announced: dict[str, Any] = json.loads((path / RUN).read_text())
     except (FileNotFoundError, ValueError):

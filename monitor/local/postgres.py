@@ -51,7 +51,7 @@ async def embedded(folder: Path) -> AsyncIterator[str]:
 
 
 async def prepare(folder: Path, port: int) -> tuple[list[str], str]:
-    """The command that runs the server on `folder`, created if necessary, and a port of loopback; and its DSN.
+    """The command that runs the server on `folder` (created if necessary) and a loopback port; and its DSN.
 
     Raises:
         DependencyError: the server is not installed, or cannot create the database.
@@ -114,7 +114,7 @@ async def _create(folder: Path, data: Path, password_file: Path) -> None:
         *_unprivileged(),
         *(_program("initdb"), "-D", str(unfinished), "-U", USER, "-A", "scram-sha-256"),
         *(f"--pwfile={password_file}", "-E", "UTF8", "--no-sync"),
-        # No locale of this machine, so that a home can move; plain C does not know that Ö and ö are one letter.
+        # Not a locale of this machine, so that a home can move; plain C does not know that Ö and ö are the same letter.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     process = await _run(command, folder / "server.log")
@@ -207,7 +207,7 @@ def _is_alive_without_proc(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of loopback that is free now."""
+    """A loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

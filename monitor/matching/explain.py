@@ -1,4 +1,4 @@
-"""Explains a moment of a recording, or of a stream as far as the log still has it. Decides and stores nothing."""
+"""Explains a moment of a recording, or of a stream as long as the log has it. Decides and stores nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExplainQuery:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An explanation, and the data that it was made from.
+    """An explanation, and the data it is based on.
 
     examined: the interval of the stream clock that was examined, which is longer than the one in question. A play at
         either end of it may go on; infinite where the recording itself begins or ends.
@@ -78,7 +78,7 @@ class _Run:
 
 
 class Explainer:
-    """Repeats the matching of a moment, and returns what it was decided by."""
+    """Repeats the matching of a moment, and returns the data behind its decisions."""
 
     def __init__(self, matcher: Matcher, storage: Storage, executor: Executor) -> None:
         self._matcher = matcher
@@ -106,7 +106,7 @@ class Explainer:
         """Explains a moment of a stream from the windows that the log still has.
 
         Raises:
-            NotFound: the log does not have that moment any more, or not yet; or the track does not exist.
+            NotFound: the log no longer has that moment, or does not have it yet; or the track does not exist.
             DependencyError: the log, PostgreSQL or Milvus is unreachable.
         """
         progress = await self._storage.progress.get(stream.id)
@@ -153,7 +153,7 @@ class Explainer:
 
 
 async def _decoded(path: Path, begin: int, end: int) -> Pcm:
-    """The samples [begin, end) of a file, or fewer if it ends before. Reads from its start: no seeking is exact."""
+    """The samples [begin, end) of a file, or fewer if it ends before. Reads from its start: no seek is exact."""
     parts: list[Pcm] = []
     n_samples = 0
     async with aclosing(decode.blocks(path)) as blocks:

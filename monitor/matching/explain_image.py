@@ -1,4 +1,4 @@
-"""Draws the similarity of a stream and a track: stream to the right, track upwards, and a hypothesis' alignment.
+"""Draws the similarity of a stream and a track: stream to the right, track upward, and a hypothesis' alignment.
 
 Dark means similar. The line is one pixel wide, so that the dark diagonal it was fitted to shows on both sides.
 """
@@ -119,9 +119,9 @@ def _plot(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference:
     across_segments = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
     cosines = np.flipud(cross_similarity(shown, across_segments))
     share = np.clip((np.nan_to_num(cosines) - WHITE_COSINE) / (BLACK_COSINE - WHITE_COSINE), 0, 1)
-    grey = np.repeat(np.round(255 * (1 - share)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
-    grey[np.isnan(cosines)] = FAINT
-    cells: Pixels = grey.repeat(across.cell_px, axis=0).repeat(across.cell_px, axis=1)
+    gray = np.repeat(np.round(255 * (1 - share)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+    gray[np.isnan(cosines)] = FAINT
+    cells: Pixels = gray.repeat(across.cell_px, axis=0).repeat(across.cell_px, axis=1)
     return cells
 
 
@@ -152,7 +152,7 @@ class _Pen:
             self.text((LEFT_PX - TICK_PX - 3, y), _minutes(position), "rm")
         self.text(
             (LEFT_PX, bottom + BOTTOM_PX - 4),
-            "across: stream, upwards: track; dark: similar; pale blue: silence; bar: interval in question",
+            "across: stream, upward: track; dark: similar; pale blue: silence; bar: interval in question",
             "ld",
         )
         for y, text in ((6, labels.title), (24, labels.note)):

@@ -82,7 +82,7 @@ class Matcher:
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds that `match` decides by."""
+        """The thresholds that `match` uses."""
         return self._thresholds
 
     def set_open_threshold(self, open_llr: float) -> None:

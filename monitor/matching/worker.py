@@ -2,7 +2,7 @@
 
 A stream's state is a pure function of the last minute of records and of what is stored. After a crash or a rebalance
 the worker replays that minute without deciding anything (`Matcher.replay`), then continues. If it gets a partition back
-that no other worker has had in between, it continues at once: it wrote itself what is stored.
+that no other worker has had in between, it continues at once, because it wrote the stored state itself.
 
 The steps of a batch, for each stream in it, several streams at a time:
     1. recall    the stream's state; on the first batch, its position and its open plays come from PostgreSQL
@@ -13,10 +13,11 @@ The steps of a batch, for each stream in it, several streams at a time:
 then, for all streams of the batch together:
     6. commit    the offsets; records that are read again lie before the stored progress and change nothing
 
-What fails for a reason that will pass is retried, for the streams that are not done, while the bus reads nothing more.
-What can never succeed is retried record by record, and the record at fault is rejected: the ledger accounts it as lost.
-Records of partitions that went to another worker are left to it. If two workers write the same stream, the second finds
-that the stored position is not the one it started from (`StaleProgress`), reads it again and continues from there.
+Temporary failures are retried, for the streams that are not done, while the bus reads nothing more.
+After a permanent failure, records are retried one by one, and the one at fault is rejected: the ledger accounts for it
+as lost. Records of partitions that went to another worker are left to it. If two workers write the same stream, the
+second finds that the stored position is not the one it started from (`StaleProgress`), reads it again and continues
+from there.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Worker:
             await retry(lambda: self._consume(backoff), backoff=backoff, retry_on=BusError, on_error=log_failure)
 
     async def drain(self) -> None:
-        """Starts no other batch; returns when the current one is written and committed."""
+        """Starts no further batch; returns when the current one is written and committed."""
         self._is_stopping = True
         await self._idle.wait()
 
@@ -122,7 +123,9 @@ class Worker:
                     log.warning("worker.not_closed", stream=stream, error=with_cause(error))
 
     async def _start_at(self, partition: int) -> int | None:
-        """Where to start a partition: its last minute is replayed, unless no other worker has had it since we had."""
+        """Where to start a partition: its last minute is replayed, unless no other worker has had it since we last had
+        it.
+        """
         stored = await self._until_done(lambda: self._storage.progress.in_partition(partition))
         known = self._in_partition(partition)
         if stored and all(known.get(stream) == progress for stream, progress in stored.items()):
@@ -169,7 +172,7 @@ class Worker:
             if result is None:
                 del waiting[stream]
         failed = [result for result in results if result is not None]
-        for error in sorted(failed, key=_is_passing):  # a bug is not hidden behind a database that is away
+        for error in sorted(failed, key=_is_passing):  # a bug is not hidden behind an unreachable database
             raise error
 
     async def _process_owned(self, stream: int, deliveries: Sequence[Delivery]) -> None:
@@ -283,7 +286,7 @@ class Worker:
             metric.remove(stream)
 
     async def _until_done(self, action: Callable[[], Awaitable[T]]) -> T:
-        """The action's result, retried while it fails for a reason that will pass: nothing is skipped."""
+        """The action's result. The action is retried after temporary failures, so nothing is skipped."""
         backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
         return await retry(action, backoff=backoff, retry_on=PASSING, on_error=_log_retry)
 

@@ -130,7 +130,7 @@ async def _stopped_or_ended(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> 
 
 
 async def _parent_ended(parent: int) -> None:
-    """Waits until the process that started this one has ended, however that happened: nobody else would stop it."""
+    """Waits until the process that started this one has ended, for any reason: nothing else would stop this one."""
     while os.getppid() == parent:  # noqa: ASYNC110 - another process's end has no event to wait for
         await asyncio.sleep(PARENT_POLL_S)
     log.warning("airtrace.parent_gone", parent=parent)

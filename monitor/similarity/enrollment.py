@@ -43,7 +43,8 @@ class Enrollment:
         self._storage = storage
 
     async def enroll_new(self, track: Track, path: Path) -> None:
-        """Enrolls a new track if the settings ask for it and PANNs is available. Never fails: the track stays without.
+        """Enrolls a new track if the settings ask for it and PANNs is available. Never fails: at worst, the track has
+        no PANNs vectors.
 
         `path` is the track's file.
         """

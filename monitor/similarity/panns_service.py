@@ -39,7 +39,7 @@ class LoadedPanns:
 
 
 class PannsService:
-    """PANNs for one process. The network runs in its own thread, one batch after the other."""
+    """PANNs for one process. The network runs in its own thread, one batch after another."""
 
     def __init__(
         self,

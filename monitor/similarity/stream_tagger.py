@@ -138,7 +138,7 @@ class StreamTagger:
             self._idle.set()
 
     async def _load(self) -> bool:
-        """Loads PANNs; False if that is impossible. Whatever fails, the worker goes on."""
+        """Loads PANNs; False if that is impossible. Whatever fails, the worker continues."""
         try:
             await retry(
                 self._panns.loaded,
@@ -178,7 +178,7 @@ class StreamTagger:
                 self._is_behind = False
 
     async def _tag_next(self) -> None:
-        """Tags the oldest passages. They wait again if that fails for now, and are dropped if it fails for good."""
+        """Tags the oldest passages. They wait again after a temporary failure; a permanent one drops them."""
         batch = [self._waiting.popleft() for _ in range(min(BATCH_PASSAGES, len(self._waiting)))]
         try:
             await self._tag(batch)
@@ -186,7 +186,7 @@ class StreamTagger:
             self._waiting.extendleft(reversed(batch))
             metrics.PANNS_WAITING.set(len(self._waiting))
             raise
-        except Exception as error:  # the worker goes on, whatever it was
+        except Exception as error:  # the worker continues, whatever it was
             log.exception("panns.failed", passages=len(batch), exc_info=error)
             metrics.PANNS_DROPPED.inc(len(batch) * PASSAGE_SAMPLES / SAMPLE_RATE_HZ)
 
@@ -211,7 +211,7 @@ class StreamTagger:
     async def _similar(self, vectors: Sequence[Floats]) -> list[tuple[SimilarTrack, ...]]:
         """The tracks that each passage resembles."""
         found: list[tuple[SimilarTrack, ...]] = []
-        for vector in vectors:  # one after the other, so that the exact vectors of few tracks are in memory at once
+        for vector in vectors:  # one after another, so that the exact vectors of few tracks are in memory at once
             tracks = await self._search.candidates(vector[None], TOP_K)
             found.append(similar_tracks(vector, await self._search.references(tracks), self._settings.similar_score))
         return found

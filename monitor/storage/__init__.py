@@ -1,1 +1,1 @@
-"""Keeps the index in step with the catalog, finds where it is not, and carries a catalog elsewhere."""
+"""Stores and finds everything: the adapters to PostgreSQL and Milvus, and the tables."""

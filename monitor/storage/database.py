@@ -126,7 +126,7 @@ class Database(QueryRunner):
 
 @contextmanager
 def translating_errors() -> Iterator[None]:
-    """Raises what the rest of Airtrace knows in place of asyncpg's errors, which stay as the cause."""
+    """Replaces asyncpg's errors with Airtrace's own; the originals remain as the cause."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:

@@ -198,7 +198,7 @@ class Index:
             await asyncio.sleep(INDEXED_POLL_S)
 
     def suggest_kind(self, n_vectors: int) -> None:
-        """Logs it if a rebuild would choose another kind of index for this number of vectors."""
+        """Logs a suggestion if a rebuild would choose another kind of index for this number of vectors."""
         if self.kind != (better := self._choose(n_vectors)):
             log.info("index.other_kind", there=self.kind, better=better, next="airtrace catalog rebuild")
 

@@ -26,7 +26,7 @@ os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", "2000000")
 
 
 class MilvusConnection:
-    """A pymilvus client whose calls run one after the other in a thread of their own, so that none blocks the loop."""
+    """A pymilvus client whose calls run one after another in a dedicated thread, so that none blocks the event loop."""
 
     def __init__(self, client: Any, executor: Executor, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
         self._client = client
@@ -107,8 +107,8 @@ def _connect(uri: str, token: str | None, timeout_s: float) -> Any:
     if is_file(uri):
         _require_lite()
 
-    # These log a traceback for every failed call, which we raise as an error anyway, and Milvus Lite's server also for
-    # each call that it does not implement and pymilvus can do without.
+    # These log a traceback for every failed call, which we raise as an error anyway. Milvus Lite's server also logs one
+    # for each call that it does not implement and that pymilvus does not need.
     for name in ("pymilvus", "grpc._server", "milvus_lite.server_manager"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")  # on systems without a runtime directory
@@ -116,7 +116,7 @@ def _connect(uri: str, token: str | None, timeout_s: float) -> Any:
         return MilvusClient(uri, token=token or "", timeout=timeout_s)
     except MilvusException as error:
         if is_file(uri):
-            raise DependencyError(f"{uri} cannot be opened: another process has it, or it is damaged") from error
+            raise DependencyError(f"{uri} cannot be opened: another process has opened it, or it is damaged") from error
         raise DependencyError(
             f"Milvus at {redact(uri)} cannot be reached: check that it is running, or set AIRTRACE_MILVUS__URI"
         ) from error

@@ -21,8 +21,8 @@ class IndexKind:
 # Measured by `make bench-index` (deploy/README.md has the table).
 KINDS: dict[str, IndexKind] = {
     "FLAT": IndexKind({}, {}),
-    # With ef 64, a search misses one in 15 segments with a cosine of .6, as below a voice; with 256, one in 250, for
-    # half a millisecond of processor time each.
+    # With ef 64, a search misses one in 15 segments with a cosine of .6, as below a voice. With 256 it misses one in
+    # 250, and takes half a millisecond of processor time for each.
     "HNSW": IndexKind({"M": 16, "efConstruction": 100}, {"ef": 256}, "ef"),
     "IVF_FLAT": IndexKind({"nlist": 1024}, {"nprobe": 128}),
     "IVF_SQ8": IndexKind({"nlist": 1024}, {"nprobe": 128}),
@@ -43,5 +43,5 @@ def choose_kind(setting: str, uri: str, n_vectors: int) -> str:
 
 
 def is_file(uri: str) -> bool:
-    """Whether pymilvus takes the URI for a Milvus Lite file."""
+    """Whether pymilvus treats the URI as a Milvus Lite file."""
     return uri.endswith(".db")

@@ -49,7 +49,7 @@ def _metadata(
         Form(max_length=200_000, description="A JSON object whose values are strings.", examples=['{"genre": "Jazz"}']),
     ] = None,
 ) -> MetadataFields:
-    """The metadata in a form; empty fields are not given."""
+    """The metadata in a form; empty fields count as not given."""
     given = {
         "title": title,
         "artist": artist,

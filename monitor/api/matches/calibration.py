@@ -56,7 +56,7 @@ async def read(airtrace: App) -> schemas.CalibrationStatus:
 
 @router.put("/calibration")
 async def put(airtrace: App, request: schemas.CalibrationRequest) -> schemas.CalibrationResult:
-    """Sets the threshold from recordings. It takes effect in this process at once, in others when they restart."""
+    """Sets the threshold from recordings. It takes effect at once in this process, and in others when they restart."""
     default, before = airtrace.matcher.detector.thresholds, airtrace.matcher.thresholds.open_llr
     found = _Peaks.of(request.recordings, default.open_llr)
     try:
@@ -81,7 +81,7 @@ async def put(airtrace: App, request: schemas.CalibrationRequest) -> schemas.Cal
 
 @router.delete("/calibration", status_code=204)
 async def delete(airtrace: App) -> None:
-    """Goes back to the detector's default threshold: in this process at once, in others when they restart."""
+    """Restores the detector's default threshold: at once in this process, and in others when they restart."""
     detector = airtrace.matcher.detector
     await airtrace.storage.calibrations.delete(detector.info)
     airtrace.matcher.set_open_threshold(detector.thresholds.open_llr)

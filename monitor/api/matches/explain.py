@@ -22,7 +22,7 @@ from monitor.storage.records import StreamStatus
 
 router = APIRouter(tags=["explain"])
 
-MAX_S = 60.0  # the cost grows with it, and an image of more would show nothing
+MAX_S = 60.0  # the cost grows with it, and an image of a longer interval would show nothing
 DEFAULT_S = 10.0
 AtS = Annotated[float, Form(ge=0, le=10_000_000, description="Start, in seconds since the start of the recording.")]
 ForS = Annotated[float, Form(ge=0.1, le=MAX_S, description="Length of the interval, in seconds.")]

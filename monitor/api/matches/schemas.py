@@ -16,7 +16,7 @@ from monitor.storage import records
 
 
 class MatchScores(BaseModel):
-    """The figures that a match was decided by."""
+    """The figures on which the decision for a match is based."""
 
     speed: float = Field(description="Playback speed relative to the catalog's recording.")
     score: float = Field(description="Mean cosine similarity of stream and track, where the track was detected.")

@@ -13,7 +13,7 @@ from monitor.settings import Settings
 
 # The false match rate grows with the catalog: unknown audio resembles more of it.
 MAX_GROWTH = 1.5
-MAX_SHOWN = 5  # of the largest peaks, which decide most: someone should check what they are
+MAX_SHOWN = 5  # of the largest peaks, which matter most: someone should check what they are
 COLUMNS = ("file", "at", "length", "track", "llr")
 
 
@@ -52,7 +52,7 @@ async def show(settings: Settings, *, as_json: bool) -> int:
 
 
 async def reset(settings: Settings) -> int:
-    """Goes back to the detector's default threshold."""
+    """Restores the detector's default threshold."""
     async with connect(settings) as client:
         await client.delete("/calibration")
         found = await client.get("/calibration")

@@ -38,7 +38,7 @@ async def evaluate(
     families: Path | None,
     as_json: bool,
 ) -> int:
-    """Prints the report; scans the recordings unless there are results.
+    """Prints the report; scans the recordings unless results are given.
 
     The exit code is 1 if any recording was left out because it could not be used.
 

@@ -98,7 +98,7 @@ class _Registration:
     async def _update_known(
         self, client: Client, files: Sequence[FileToAdd], answers: dict[int, dict[str, Any]]
     ) -> None:
-        """Sets the manifest's metadata for audio that was known. Of rows with the same audio, the first counts."""
+        """Sets the manifest's metadata for audio that was known. Among rows with the same audio, the first counts."""
         first: dict[int, int] = {}  # place of the first row, by track
         for place, answer in sorted(answers.items()):
             file, track = files[place], answer["track"]["id"]
@@ -134,7 +134,7 @@ class _Registration:
             raise _FileFailed("unreadable", f"{file.path.name}: {error.strerror}") from error
 
     async def _update(self, client: Client, file: FileToAdd, track: dict[str, Any]) -> dict[str, Any]:
-        """Sets what the manifest says about audio that was known, unless the catalog says the same."""
+        """Sets the manifest's metadata for known audio, unless the catalog has the same already."""
         assert file.metadata is not None  # noqa: S101 - only called for a manifest's rows
         dumped = file.metadata.model_dump(mode="json", exclude_unset=True)
         given = {name: value for name, value in dumped.items() if value}

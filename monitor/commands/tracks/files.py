@@ -73,7 +73,7 @@ def _named(path: Path) -> FileToAdd:
 
 
 class UnchangedFile(io.RawIOBase):
-    """A file that fails to read if it changes meanwhile, so that nothing is registered that was never one file.
+    """A file that fails to read if it changes meanwhile, so that no mixture of two versions is registered.
 
     It has no fileno(): the HTTP client would look up the length again, which may have changed by then.
     """

@@ -30,7 +30,7 @@ class Report:
             self._csv.writeheader()
 
     def write(self, row: dict[str, Any]) -> None:
-        """Appends a row, at once on disk."""
+        """Appends a row and writes it to disk at once."""
         if self._is_json:
             shown = {name: row[name] for name in COLUMNS}
             self._file.write(("," if self._n_rows else "") + "\n" + orjson.dumps(shown).decode())
@@ -47,7 +47,7 @@ class Report:
 
 @contextmanager
 def open_report(path: Path | None) -> Iterator[Report | None]:
-    """The report at `path`, if there is to be one.
+    """The report at `path`, if one is wanted.
 
     Raises:
         AirtraceError: the file cannot be written.

@@ -12,7 +12,7 @@ from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 
 # Stations play music up to 6 % faster; this leaves some room.
 MAX_SPEED_DEVIATION = 0.08
-# A reconnect places the stream on its clock again, by network timing. An alignment this near is still the same one.
+# After a reconnect, network timing places the stream on its clock again. An alignment this near is still the same one.
 SAME_ALIGNMENT_SAMPLES = 2 * HOP_SAMPLES
 
 

@@ -1,6 +1,6 @@
 """Exact cosines along alignments: of a stream's segments with a track, and of two tracks with each other.
 
-Hits of the index only propose alignments. What decides are these cosines with the track's own vectors.
+Hits of the index only propose alignments. These cosines with the track's own vectors decide.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cosines(reference: Reference, segments: Sequence[Segment], alignments: Seque
 def cosines_and_distinctiveness(
     reference: Reference, segments: Sequence[Segment], alignments: Sequence[Alignment]
 ) -> tuple[Floats, Floats]:
-    """Cosines as in `cosines`, and the distinctiveness of the track's segments that they are with.
+    """Cosines as in `cosines`, and the distinctiveness of the track's segments that they compare with.
 
     Returns:
         Two float32 arrays (len(alignments), len(segments)). The distinctiveness is 0 for silent segments.

@@ -14,16 +14,16 @@ from monitor.core.likelihood import LlrCurve, suffix_sums
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Segment
 
-# A stream's segments lie anywhere between two of the track's, so that positions are tried in eighths of a hop.
+# A stream's segments lie anywhere between two of the track's, so positions are tried in eighths of a hop.
 POSITION_STEP_SAMPLES = HOP_SAMPLES // 8
 # The first search uses the newest 8 s, in which 2 % of speed are 0.16 s.
 SPEEDS = tuple(1 + percent / 100 for percent in (0, -2, 2, -4, 4, -6, 6, -8, 8))
 FIRST_FIT_SEGMENTS = 16
 COARSE_STEPS = range(-8, 9, 2)
-# The second search uses all that is remembered. Over 60 s, 0.25 % are 0.07 s at either end, seen from the middle.
+# The second search uses all remembered segments. Over 60 s, 0.25 % are 0.07 s at either end, seen from the middle.
 SPEED_CHANGES = (0.0, -0.0025, 0.0025, -0.005, 0.005, -0.01, 0.01, -0.02, 0.02)
-# LLR by which an alignment at another speed than 1 must fit better, and what every 100 % of speed add to it (1 for
-# 5 %): most stations do not change the speed.
+# LLR by which an alignment at a speed other than 1 must fit better, plus the LLR for each 100 % of speed (1 for 5 %):
+# most stations do not change the speed.
 SPEED_COST_LLR, SPEED_COST_SLOPE_LLR = 0.3, 20.0
 # Mean gain in cosine that moves the alignment of an open play: less is noise, and would make it wander.
 MIN_REFINEMENT_GAIN = 0.01

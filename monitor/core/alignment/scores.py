@@ -29,9 +29,9 @@ class AlignmentScores:
     cosines: float32, exact cosines; NaN where there is nothing to compare.
     local_context: float32, similarity to the surroundings of each segment's position in the track.
     distinctiveness: float32, of the track's segments (`Reference.distinctiveness`).
-    ages: float64, hops before the newest segment. Lost audio leaves no segments, so that ages may skip values.
-    similarity_deficit: float32, how far the cosines around each segment stay below the ones that the detector expects
-        of the recording itself, beyond TOLERATED_DEFICIT.
+    ages: float64, hops before the newest segment. Lost audio leaves no segments, so ages may skip values.
+    similarity_deficit: float32, how far the cosines around each segment stay below those that the detector expects for
+        the recording itself, beyond TOLERATED_DEFICIT.
     """
 
     alignment: Alignment
@@ -83,7 +83,7 @@ class AlignmentScores:
         return best_suffix(self.llrs(curve), self.ages, thresholds.drop_llr, thresholds.max_gap_segments)
 
     def subtract(self, explained: Floats) -> AlignmentScores:
-        """Takes away from each cosine what something else explains, (n,)."""
+        """Subtracts from each cosine the part that something else explains, (n,)."""
         return replace(self, cosines=self.cosines - explained)
 
     def mask(self, is_masked: Bools) -> AlignmentScores:

@@ -20,18 +20,18 @@ from monitor.core.tracking.play import Play
 
 # A play this young may have begun on another repeat of the same music, or as another version: it is examined again.
 YOUNG_SAMPLES = 30 * HOP_SAMPLES
-# While a play is on air, proposals are examined every so many segments only. A second track is found some tenths of a
+# While a play is on air, proposals are examined only every so many segments. A second track is found a few tenths of a
 # second later, and half of the work is saved.
 EXAMINE_EVERY_SEGMENTS = 4
 # A newest segment this similar to a play's track leaves no room for a track whose hit is lower by the lead: of two
 # tracks that are mixed, each is less similar to the mixture.
 CLEAR_COSINE, CLEAR_LEAD = 0.8, 0.2
-# Of two positions in one track of which one has this share of the other's LLR, neither is more than a guess.
+# If one of two positions in a track has this share of the other's LLR, neither is more than a guess.
 AMBIGUOUS_SHARE = 0.9
 
 
 class CandidateCooldown:
-    """Skips an alignment that had too little LLR until it can have enough, as a segment adds a limited amount.
+    """Skips an alignment that had too little LLR until it can have enough: each segment adds only a limited amount.
 
     It only saves work. The wait is one segment shorter, as another alignment may be the best one by then.
     """

@@ -127,10 +127,10 @@ class CompetingPlay:
 
 
 def replace_plays(new: Play, weaker: Sequence[Play], open_: tuple[Play, ...]) -> tuple[tuple[Play, ...], list[Play]]:
-    """Puts a new play in the place of the weaker plays whose sound it explains.
+    """Replaces the weaker plays whose sound a new play explains.
 
-    If some of these began with it, it takes over the ID of one: of one of its own track, as both cannot have been
-    heard, or else of the last. Weaker plays that began earlier end where it starts.
+    If some of these began with it, it takes over the ID of one of them: of a play of its own track, as both cannot have
+    been heard, or else of the last one. Weaker plays that began earlier end where it starts.
 
     Returns:
         The plays on air afterward, and the plays that ended.

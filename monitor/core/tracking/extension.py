@@ -20,7 +20,7 @@ from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.play import Play, is_continued_by
 
 # A segment with a quarter outside the track has about this share of the cosine of those within. With more outside, it
-# is no part of the play. Chosen on `tune`: starts and ends are off by 0.2 s (median), in either direction.
+# is not part of the play. Chosen on `tune`: starts and ends are off by 0.2 s (median), in either direction.
 EDGE_SHARE = 0.72
 # An alignment is refined every so many segments: a quarter of a percent of speed takes some seconds to show.
 REFINE_EVERY_SEGMENTS = 4
@@ -83,7 +83,7 @@ def _extend(
     references: References,
     thresholds: Thresholds,
 ) -> Play:
-    """Extends a play to the newest segment if that agrees with it; returns it as it is otherwise.
+    """Extends a play to the newest segment if that agrees with it; otherwise returns it unchanged.
 
     Args:
         tail: the segments since the play's end.

@@ -50,7 +50,7 @@ class VoteAccumulator:
             self._hits[hit.track].append((segment.start, hit.position, max(0.0, llr)))
 
     def proposals(self, newest: Segment, min_votes: float) -> list[Proposal]:
-        """Alignments through the hits of the newest segment that have at least so many votes, most votes first."""
+        """Alignments through the hits of the newest segment that have at least this many votes, most votes first."""
         found: list[Proposal] = []
         for hit in newest.hits:
             if any(_is_near(hit, other) for other in found):

@@ -3,7 +3,7 @@
 Every segment is decided on its own and in order, so that a stream gives the same plays however it is cut into batches:
     1. extend    each play on air, if the segment agrees with the track along the play's alignment
     2. examine   each alignment that the segment's hits propose, by the exact cosines of the remembered segments
-    3. compare   its LLR with what other plays of the same sound leave of it
+    3. compare   it with the plays that explain the same sound, by the LLR that is left
     4. open      a play, or move one to the alignment or track that fits all of its sound better
     5. close     plays that no segment has agreed with for too long
 """
@@ -44,7 +44,7 @@ class TrackerUpdate:
 
 
 def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> list[list[Proposal]]:
-    """The alignments that each of the last `n_new` segments proposes, together with the segments before it."""
+    """The alignments that each of the last `n_new` segments proposes, together with the preceding segments."""
     if n_new == 0:
         return []
     votes, proposals = VoteAccumulator(thresholds.tracking_curve), []

@@ -1,1 +1,1 @@
-"""One table object for each noun: what is stored, and the questions asked about it."""
+"""One table object for each noun: what is stored, and the queries on it."""

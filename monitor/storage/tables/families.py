@@ -11,7 +11,7 @@ from monitor.storage import rows
 from monitor.storage.database import Database
 from monitor.storage.records import FamilyMember
 
-MAX_FAMILY = 50  # members listed for a track; whoever has more versions of one recording knows it
+MAX_FAMILY = 50  # members listed for a track; an owner of more versions knows of them
 
 
 class FamilyTable:
@@ -21,7 +21,7 @@ class FamilyTable:
         self._database = database
 
     async def tracks_without_known_family(self, info: DetectorInfo, limit: int | None = None) -> list[int]:
-        """Ids of ready tracks whose relations have not been searched for, at most `limit`."""
+        """Ids of ready tracks whose relations have not been searched yet, at most `limit`."""
         found = await self._database.fetch("tracks_without_known_family", info.name, info.checksum, limit)
         return [row["id"] for row in found]
 
@@ -52,6 +52,6 @@ class FamilyTable:
         return dict(found)
 
     async def as_members(self, tracks: Collection[int]) -> dict[int, FamilyMember]:
-        """Tracks by their ids, as members of a family are described; those that exist."""
+        """Tracks by their ids, in the form of family members; only those that exist."""
         found = await self._database.fetch("tracks_by_id", list(tracks))
         return {row["id"]: rows.to_family_member(row) for row in found}

@@ -49,5 +49,5 @@ class MatchTable:
         return tuple(rows.to_play(row) for row in found)
 
     async def close_orphans(self) -> None:
-        """Closes open matches that no worker will come back to: those of removed streams and deleted tracks."""
+        """Closes open matches that no worker will return to: those of removed streams and deleted tracks."""
         await self._database.execute("close_orphans", self._with_events)

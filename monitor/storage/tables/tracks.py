@@ -122,7 +122,7 @@ class TrackTable:
             raise SameAudio(await self._database.fetchval("track_id_by_audio_hash", sha256)) from error
 
     async def set_excluded(self, track: int, excluded: Sequence[Excluded]) -> None:
-        """Replaces the intervals that never match. The index must be updated, and relations searched for again."""
+        """Replaces the intervals that never match. The index must be updated, and relations searched again."""
         async with self._database.transaction() as connection:
             await connection.execute("exclusions_delete", track)
             await self._insert_excluded(connection, track, excluded)
@@ -145,7 +145,7 @@ class TrackTable:
 
     @asynccontextmanager
     async def catalog_lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AsyncIterator[None]:
-        """Held while the index is brought into step with the catalog: one process at a time."""
+        """Held while the index is synchronized with the catalog, by one process at a time."""
         async with self._database.connection() as connection:  # releasing it releases the lock, whatever happened
             await connection.execute("lock_session", CATALOG_LOCK, timeout_s=timeout_s)
             yield

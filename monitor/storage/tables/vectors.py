@@ -20,7 +20,7 @@ class VectorTable:
     async def replace(self, track: int, fingerprint: Fingerprint) -> None:
         """Stores a model's vectors of a track beside those of other models.
 
-        The track must be indexed, and its relations searched for, again. A failed track becomes pending.
+        The track must be indexed again, and its relations searched again. A failed track becomes pending.
         """
         async with self._database.transaction() as connection:
             await connection.execute("family_relations_delete", track)

@@ -1,1 +1,1 @@
-"""What a broadcast does to music, made for training and for measuring: voices, rooms, codecs, speed."""
+"""Simulates what a broadcast does to music, for training and for measuring: voices, rooms, codecs, speed."""

@@ -1,7 +1,7 @@
 """Batch augmentations: what happens to a recording on its way to a listener. Pure: numpy and a random generator.
 
 Sounds are float32 (batch, samples) at 16 kHz. `chosen`, bool (batch,), marks the rows to change. A call takes a few
-milliseconds for 200 rows, mostly for FFTs: less than the network's own training step.
+milliseconds for 200 rows, mostly for FFTs: less time than the network's own training step.
 """
 
 from __future__ import annotations

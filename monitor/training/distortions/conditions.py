@@ -1,8 +1,8 @@
 """The conditions a fingerprint is measured under: queries cut from tracks and degraded, with numpy and ffmpeg only.
 
 Airtrace's own evaluation and the benchmark against other systems share this code. Noises and processing chains differ
-from those of training, so that no system is measured on the very distortions that it learned. Half of training's rooms
-are boxes like these, but of other sizes and with other walls.
+from those of training, so that no system is measured on exactly the distortions that it learned. Half of training's
+rooms are boxes like these, but of other sizes and with other walls.
 """
 
 from __future__ import annotations

@@ -324,7 +324,7 @@ async def test_a_second_process_on_the_same_file_prints_one_clear_line(tmp_path:
         await first.insert(1, vectors(20))
         refused = await asyncio.to_thread(opened_elsewhere, path)
     assert refused.returncode == 1
-    assert refused.stderr == f"airtrace: {path} cannot be opened: another process has it, or it is damaged\n"
+    assert refused.stderr == f"airtrace: {path} cannot be opened: another process has opened it, or it is damaged\n"
     # Closing releases the file at once, not when the process ends.
     after = await asyncio.to_thread(opened_elsewhere, path)
     assert (after.returncode, after.stdout, after.stderr) == (0, "20\n", "")
