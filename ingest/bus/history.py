@@ -29,7 +29,7 @@ class WindowHistory(Protocol):
     """Reads the windows that the log still keeps."""
 
     async def windows(self, stream_id: int, partition: int, begin: int, end: int) -> HistorySlice:
-        """The windows that overlap [begin, end) of the stream clock; none if the log has none (any more).
+        """The windows that overlap [begin, end) of the stream clock; none if the log has none, or no longer has them.
 
         Raises:
             BusError: the log cannot be read.

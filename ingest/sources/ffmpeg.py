@@ -30,7 +30,7 @@ KEPT_LINES = 20  # the last ones of stderr
 
 QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error")
 
-# PCM in pieces of 0.1 s, flushed at once: low latency without a wake-up for every frame of the codec.
+# PCM in pieces of 0.1 s, flushed at once: low latency without a wakeup for every frame of the codec.
 LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={SAMPLE_RATE_HZ // 10}:p=0", "flush_packets": 1}
 
 # Files that name other files: ffmpeg would open whatever they name.

@@ -43,7 +43,7 @@ def catalog_rebuild(context: typer.Context, json: Json = False) -> None:
 
 @catalog.command("prune")
 def catalog_prune(context: typer.Context, json: Json = False) -> None:
-    """Delete the vectors of previous models. Run it when no process uses them any more."""
+    """Delete the vectors of previous models. Run it once no process uses them anymore."""
     from monitor.commands import catalog as commands
 
     finish(commands.prune(load_settings(context), as_json=json))

@@ -218,7 +218,7 @@ def _too_few(n_peaks: int, sound_s: float, min_llr: float) -> str:
 
 
 def _ratio_limits(count: int) -> tuple[float, float]:
-    """The 95 % limits of the ratio of a count, or of a mean of so many exponential draws, to its expectation.
+    """The 95 % limits of the ratio of a count, or of a mean of that many exponential draws, to its expectation.
 
     From the nearly normal distribution of the cube root (Wilson and Hilferty 1931).
     """

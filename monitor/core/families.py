@@ -24,7 +24,7 @@ from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
 SAMPLE_EVERY = 10  # audible segments: the shortest common part that counts has four of them
-MIN_SAMPLES = 16  # of a jingle, if it has so many segments
+MIN_SAMPLES = 16  # of a jingle, if it has that many segments
 MAX_HITS = 8  # of a segment in one other track, in a search without the index
 MAX_CANDIDATES = 16  # other tracks that are compared with one: those with the most votes
 MIN_VOTERS = 3  # segments along one alignment, and their votes: fewer occur by chance
@@ -139,8 +139,8 @@ def group_families(relations: Iterable[FamilyRelation]) -> list[tuple[int, ...]]
     """The families of two tracks or more, each in the order of its tracks; those of the lowest track first.
 
     Tracks that are related in whole, directly or through others, are one family. A part and the whole that contains it
-    belong to each other's family, but a part joins no families: an hour's mix does not make one family of all tracks in
-    it. So a track may be in several families.
+    belong to each other's family, but a part joins no families. So an hour's mix does not make one family of all tracks
+    in it. A track may therefore be in several families.
     """
     whole: defaultdict[int, set[int]] = defaultdict(set)
     part: defaultdict[int, set[int]] = defaultdict(set)

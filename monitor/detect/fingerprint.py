@@ -53,9 +53,9 @@ class NeuralDetector:
     """The neural fingerprint. A vector depends only on the weights and its segment's samples, not on level or DC."""
 
     # Fitted on the `tune` split, as CARD.md explains: cosines along true alignments, over all of the benchmark's
-    # conditions down to music 18 dB below speech, against cosines along random alignments (first curve) and along
-    # alignments that music outside the catalog proposes (second curve). Both curves are flatter than the measured
-    # likelihoods, because neighboring segments share sound.
+    # conditions down to music 18 dB below speech. The first curve compares them with random alignments, the second one
+    # with alignments that music outside the catalog proposes. Both curves are flatter than the measured likelihoods,
+    # because neighboring segments share sound.
     thresholds = Thresholds(
         LlrCurve(
             (0.0, 0.1, 0.2, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0),

@@ -44,7 +44,7 @@ class Explained:
     """An explanation, and the data it is based on.
 
     examined: the interval of the stream clock that was examined, which is longer than the one in question. A play at
-        either end of it may go on; infinite where the recording itself begins or ends.
+        either end of it may continue; infinite where the recording itself begins or ends.
     missing_samples: samples of the interval in question without audio.
     best: vectors of the first hypothesis' track.
     """

@@ -261,7 +261,7 @@ class Worker:
         _report(batch, result)
 
     async def _close_orphans(self) -> None:
-        """Closes plays that no worker extends any more, and forgets streams that were removed."""
+        """Closes plays that no worker will extend, and forgets streams that were removed."""
         while True:
             try:
                 await self._storage.matches.close_orphans()

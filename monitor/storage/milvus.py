@@ -54,7 +54,7 @@ class Index:
     """The vectors of one model.
 
     Searches use an alias. It stands for one of two collections: a new index is built in the other one, which then takes
-    its place while searches go on. All methods raise DependencyError if Milvus refuses a call or does not answer.
+    its place while searches continue. All methods raise DependencyError if Milvus refuses a call or does not answer.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Index:
             yield new
             await new.wait_until_indexed(stalled_s)
         except DependencyError:
-            with suppress(DependencyError):  # otherwise a server goes on building it
+            with suppress(DependencyError):  # otherwise a server continues to build it
                 await self._milvus.call("drop_collection", name)
             raise
         await self._milvus.call("alter_alias", name, self._alias)

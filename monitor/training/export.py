@@ -129,7 +129,7 @@ def quantize(network: bytes, images: Floats) -> bytes:
         )
         small = after.read_bytes()
     cosines = np.einsum("ij,ij->i", _run(network, images), _run(small, images))
-    log.info("export.quantised", bytes=len(small), min_cosine=float(cosines.min()), cosine_mean=float(cosines.mean()))
+    log.info("export.quantized", bytes=len(small), min_cosine=float(cosines.min()), cosine_mean=float(cosines.mean()))
     minimum = float(np.quantile(cosines, OUTLIER_SHARE))
     if minimum < MIN_COSINE:
         raise TrainingError(

@@ -15,7 +15,7 @@ from monitor.storage import records
 # Audio at most this old is live: two windows, a batch and a slow transaction.
 FRESH_S = 15
 # A gap in progress is recorded only when the next connection's burst of past audio (`max_burst_s`, 45 s by default)
-# cannot cover it any more, and then every few seconds. If both are exceeded, nothing reads the stream.
+# can no longer cover it, and then every few seconds. If both are exceeded, nothing reads the stream.
 GAP_DELAY_S = 60
 
 

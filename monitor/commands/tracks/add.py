@@ -149,7 +149,7 @@ class _Registration:
 
 
 class _FileFailed(AirtraceError):
-    """A file could not be registered; the others go on."""
+    """A file could not be registered; the others continue."""
 
     def __init__(self, reason: str | None, message: str) -> None:
         super().__init__(message)

@@ -23,8 +23,8 @@ YOUNG_SAMPLES = 30 * HOP_SAMPLES
 # While a play is on air, proposals are examined only every so many segments. A second track is found a few tenths of a
 # second later, and half of the work is saved.
 EXAMINE_EVERY_SEGMENTS = 4
-# A newest segment this similar to a play's track leaves no room for a track whose hit is lower by the lead: of two
-# tracks that are mixed, each is less similar to the mixture.
+# If the newest segment is this similar to a play's track, a track whose hit is lower by the lead cannot be heard, too.
+# Of two tracks that are mixed, each is less similar to the mixture.
 CLEAR_COSINE, CLEAR_LEAD = 0.8, 0.2
 # If one of two positions in a track has this share of the other's LLR, neither is more than a guess.
 AMBIGUOUS_SHARE = 0.9
@@ -149,8 +149,8 @@ def is_redundant(
     """Whether a play on air makes it unnecessary to examine a proposal.
 
     It does for all but every fourth segment. It also does if the proposal is the play's own alignment, or another
-    position in the track of a play that is no longer young; or if the newest segment is clearly the play's and far less
-    similar to what is proposed.
+    position in the track of a play that is no longer young. The last case is a newest segment that is clearly the
+    play's and far less similar to the proposal.
 
     Args:
         newest: cosine of the newest segment along each open play's alignment, by play.

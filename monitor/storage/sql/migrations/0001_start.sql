@@ -37,7 +37,7 @@ create table streams (
 );
 create unique index streams_name on streams (name) where removed_at is null;
 
--- Up to where a stream has been processed, and from where a worker must re-read to have its last minute again.
+-- How far a stream has been processed, and where a worker must start to re-read its last minute.
 create table progress (
     stream_id     bigint primary key references streams (id),
     position      bigint not null,

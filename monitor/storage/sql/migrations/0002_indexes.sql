@@ -1,4 +1,4 @@
--- Without these a deletion of a track, and each look at the live page, reads every match there ever was.
+-- Without these, deleting a track, and each view of the live page, reads every match ever stored.
 
 create index matches_track on matches (track_id);
 create index matches_starts on matches (starts desc, id);

@@ -1,4 +1,4 @@
--- A play has a speed, so that its place in the track is known at both of its ends; and what it was decided by.
+-- A play has a speed, so that its place in the track is known at both of its ends; and the figures behind the decision.
 
 alter table matches
     add column track_starts bigint,  -- positions in samples

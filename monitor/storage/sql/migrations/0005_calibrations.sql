@@ -1,4 +1,4 @@
--- Thresholds that were set by unknown audio (core/calibration.py), for the very weights that heard it; the newest counts.
+-- Thresholds that were set by unknown audio (core/calibration.py), for the weights that analyzed it; the newest counts.
 
 create table calibrations (
     id              bigint generated always as identity primary key,

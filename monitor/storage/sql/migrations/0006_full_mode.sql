@@ -1,7 +1,7 @@
--- Many processes over Kafka: who reads which stream, what a worker has seen of that, and what is to be told to others.
+-- Many processes over Kafka: who reads which stream, what a worker has seen of it, and events for other systems.
 
 -- A stream is read by the process that holds its lease, until it runs out. The epoch grows with every claim and never
--- falls: windows carry it, and what is older than what was seen comes from a process that has lost the stream.
+-- falls: windows carry it, and an older epoch than the newest seen is of a process that has lost the stream.
 create table leases (
     stream_id  bigint primary key references streams (id),
     epoch      bigint not null default 0 check (epoch >= 0),
@@ -10,7 +10,7 @@ create table leases (
 );
 create index leases_holder on leases (holder);
 
--- The ingest processes that live, so that each knows its share.
+-- The live ingest processes, so that each knows its share.
 create table ingest_processes (
     id         uuid primary key,
     name       text not null,  -- host and process id, for people
@@ -19,7 +19,7 @@ create table ingest_processes (
 
 alter table progress add column epoch bigint not null default 0;
 
--- Events for other systems, written with what they are about and deleted once they are sent.
+-- Events for other systems, written with the rows they describe and deleted once they are sent.
 create table outbox (
     id         bigint generated always as identity primary key,
     event      uuid not null unique,

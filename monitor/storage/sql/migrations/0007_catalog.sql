@@ -1,9 +1,9 @@
--- A track is its audio (audio_sha256). What is known beside it, where it stands, and what of it never matches.
+-- A track is its audio (audio_sha256). Its metadata, its status, and the parts that never match.
 
 alter table tracks
     drop constraint tracks_status_check,
     -- failed: its audio could not be embedded by the weights in use (error says why). retiring: its vectors are on
-    -- their way out of the index; retired: they are, and all else stays.
+    -- their way out of the index; retired: they are out of it, and all else stays.
     add constraint tracks_status_check check (status in ('pending', 'ready', 'failed', 'retiring', 'retired')),
     add column label         text,
     add column rights_holder text,
@@ -17,14 +17,14 @@ alter table tracks
     add column error         text,
     add column revision      integer not null default 1,  -- of what is matched: another audio, other exclusions
     add constraint tracks_valid check (valid_until >= valid_from),
-    -- What a search looks into; made once, not for every row of every search.
+    -- The text that a search reads; computed once, not for every row of every search.
     add column searched text generated always as (
         lower(title || ' ' || coalesce(artist, '') || ' ' || coalesce(album, '') || ' ' || coalesce(isrc, '') || ' '
               || coalesce(label, '') || ' ' || coalesce(rights_holder, '') || ' ' || coalesce(iswc, '') || ' '
               || coalesce(upc, '') || ' ' || coalesce(own_id, ''))
     ) stored;
 create unique index tracks_own_id on tracks (own_id);
--- Few are not ready, and each start looks for them.
+-- Few tracks are not ready, and each start looks for them.
 create index tracks_unfinished on tracks (id) where status in ('pending', 'retiring', 'failed');
 
 -- Intervals of a track, in samples, that never match: a sample library's intro, a news sting.
@@ -44,7 +44,7 @@ create table files (
 );
 create index files_track on files (track_id);
 
--- Vectors of a new model stand beside the old one's until the old ones are pruned.
+-- Vectors of a new model are stored beside the old one's until those are pruned.
 alter table fingerprints
     drop constraint fingerprints_pkey,
     add primary key (track_id, detector, checksum),

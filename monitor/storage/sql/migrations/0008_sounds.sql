@@ -1,6 +1,6 @@
--- What streams sound like and what of the catalog they resemble, by PANNs. Apart from matches, which say what was played.
+-- What streams sound like and which tracks they resemble, by PANNs. Separate from matches, which say what was played.
 
--- Ten seconds of a stream. music, speech: the most that any of AudioSet's classes of that kind has.
+-- Ten seconds of a stream. music, speech: the highest probability of any of AudioSet's classes of that kind.
 create table passages (
     stream_id bigint not null references streams (id),
     starts    bigint not null,
@@ -17,7 +17,7 @@ create table passages (
 );
 create index passages_starts on passages (starts);
 
--- Passages in a row that resemble one track: a cover, another recording, a sound-alike. Somebody must listen to say.
+-- Passages in a row that resemble one track: a cover, another recording, a sound-alike. Somebody must listen to decide.
 create table similars (
     id          uuid primary key,
     stream_id   bigint not null references streams (id),
