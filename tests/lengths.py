@@ -26,7 +26,7 @@ LONG_FUNCTIONS: dict[str, str] = {
 
 
 def main() -> int:
-    """Prints what is too long, and every exception that is not needed any more; the exit code."""
+    """Prints what is too long, and every exception that is no longer needed; returns the exit code."""
     problems = [*_long_files(), *_long_functions()]
     for problem in problems:
         print(problem)

@@ -1,6 +1,6 @@
 """A PANNs checkpoint of the true shape and size for tests: seeded, untrained, and fitted to three kinds of sound.
 
-The convolutions are random. The embedding is centred, so that different sounds have different vectors, and the rows of
+The convolutions are random. The embedding is centered, so that different sounds have different vectors, and the rows of
 the classes Music and Speech are fitted to the tunes and the babble below.
 """
 

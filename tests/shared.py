@@ -25,7 +25,7 @@ def run_folder(factory: pytest.TempPathFactory) -> Path:
 
 
 def made_once(path: Path, make: Callable[[Path], object]) -> Path:
-    """A file or folder that `make` writes to the path it is given. Nobody changes it afterwards."""
+    """A file or folder that `make` writes to the path it is given. Nothing changes it afterward."""
     with FileLock(f"{path}.lock"):
         if not path.exists():
             unfinished = path.with_name(f"{path.name}.unfinished")
@@ -59,7 +59,7 @@ def _server(folder: Path, name: str, running: Running) -> Iterator[dict[str, Any
         yield facts
         fcntl.flock(users, fcntl.LOCK_UN)
         if is_ours:
-            fcntl.flock(users, fcntl.LOCK_EX)  # until nobody else uses it; who comes later waits, and starts another
+            fcntl.flock(users, fcntl.LOCK_EX)  # until no other process uses it; a later one waits, and starts another
             facts_file.unlink()
             stack.close()
 

@@ -135,7 +135,7 @@ class Terminal:
         while True:
             try:
                 data = os.read(self.descriptor, 65536)
-            except OSError:  # how Linux says that nobody writes any more
+            except OSError:  # how Linux says that no process writes to it anymore
                 return
             if not data:
                 return

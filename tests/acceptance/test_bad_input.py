@@ -239,7 +239,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(airtrace: Airtrace) -> 
         ("tracks", "delete", "first"): "ID",
         ("matches", "--state", "ended"): "--state",
         ("matches", "--limit", "0"): "--limit",
-        ("matches", "--colour"): "--colour",
+        ("matches", "--color"): "--color",
     }.items():
         airtrace(*arguments, exits=None).complains(words, code=USAGE)
     assert "Usage: airtrace" in airtrace("--help").out

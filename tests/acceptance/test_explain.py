@@ -22,7 +22,7 @@ def mixed(tmp_path: Path, catalog: tuple[Recording, ...], unknown: Recording) ->
     return write_wav(tmp_path / "mixed.wav", *parts)
 
 
-def test_a_moment_of_a_recording_is_explained_in_words_figures_and_a_picture(
+def test_a_moment_of_a_recording_is_explained_in_words_figures_and_an_image(
     stocked: Airtrace, mixed: Path, catalog: tuple[Recording, ...], tmp_path: Path
 ) -> None:
     title, picture = catalog[2].path.stem, tmp_path / "why.png"

@@ -1,4 +1,4 @@
-"""While Kafka, PostgreSQL or Milvus is away, workers wait; afterwards nothing is lost and nothing is duplicated."""
+"""While Kafka, PostgreSQL or Milvus is away, workers wait. After that, nothing is lost and nothing is duplicated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ HOW = [pytest.param("stopped", marks=pytest.mark.deep), "killed"]
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_kafka(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
+def test_nothing_is_lost_while_kafka_is_away(
+    stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str
+) -> None:
     if stage.cluster.broker is None:
         pytest.skip("the broker that AIRTRACE_TEST_KAFKA names is not ours to stop")
     _away(stage, stage.cluster.broker, broadcast, chance, how)
@@ -25,13 +27,17 @@ def test_kafka(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: r
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_postgresql(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str) -> None:
+def test_nothing_is_lost_while_postgresql_is_away(
+    stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random, how: str
+) -> None:
     _away(stage, stage.cluster.postgres, broadcast, chance, how)
     assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"
     check(stage.found(), broadcast, undisturbed)
 
 
-def test_milvus(stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random) -> None:
+def test_nothing_is_lost_while_milvus_is_away(
+    stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
+) -> None:
     _away(stage, stage.cluster.milvus, broadcast, chance, "stopped")
     assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"
     check(stage.found(), broadcast, undisturbed)

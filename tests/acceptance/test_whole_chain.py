@@ -98,7 +98,8 @@ def _coverage(stage: Stage) -> dict[int, list[tuple[int, int, str | None]]]:
 def _accounted(records: Iterable[Record]) -> list[tuple[int, int, str | None]]:
     """The coverage that a stream's records must give, in the order of the log; records of older epochs do not count.
 
-    Who takes over a stream of which nothing was worked off yet begins at its own now: what lies before that is lost.
+    A process that takes over a stream without any processed records begins at its own present: what lies before is
+    lost.
     """
     ledger: list[tuple[int, int, str | None]] = []
     epoch = 0

@@ -57,7 +57,7 @@ def test_a_worker_that_is_killed_beside_another(
     check(stage.found(), broadcast, undisturbed)
 
 
-def test_a_worker_that_is_told_to_stop_beside_another(
+def test_a_worker_that_is_asked_to_stop_beside_another(
     stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
 ) -> None:
     first, second = two_workers(stage)

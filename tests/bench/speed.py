@@ -1,4 +1,4 @@
-"""Measures registering, scanning and start-up through the installed command. Run by `make bench`.
+"""Measures registering, scanning and startup through the installed command. Run by `make bench`.
 
 Absolute times depend on the machine and its load. The figure to compare is the ratio to ffmpeg's decoding of the same
 files in the same run.

@@ -27,7 +27,7 @@ from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
 from monitor.storage import records
-from monitor.storage.sounds import Similar, StreamInterval
+from monitor.storage.tables.sounds import Similar, StreamInterval
 from monitor.web import live
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
@@ -230,7 +230,7 @@ async def test_similar_matches_stand_apart_until_somebody_has_listened() -> None
     assert "Cover" not in html.replace(html[html.index('labelledby="similar"') : html.index('labelledby="recent"')], "")
 
 
-async def test_where_nothing_is_similar_or_labelled_the_page_does_not_speak_of_it() -> None:
+async def test_where_nothing_is_similar_or_labeled_the_page_does_not_speak_of_it() -> None:
     seen = await _seen(_full())
     assert "to review" not in seen.text
     assert "Sounds like" not in seen.text
@@ -374,7 +374,7 @@ async def test_every_file_that_the_page_names_is_served_from_here() -> None:
             assert (await client.get(file)).status_code == 200, file
 
 
-def test_vendored_scripts_have_their_licence_beside_them() -> None:
+def test_vendored_scripts_have_their_license_beside_them() -> None:
     vendored = list(STATIC.glob("htmx-*.js"))
     assert vendored
     for script in vendored:

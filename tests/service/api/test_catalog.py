@@ -104,7 +104,7 @@ async def test_a_track_is_edited_excluded_replaced_retired_and_restored(
     path = f"/tracks/{track['id']}"
     edited = (await client.patch(path, json={"title": "Night", "territories": ["DE"], "artist": ""})).json()
     assert (edited["title"], edited["territories"], edited["artist"]) == ("Night", ["DE"], None)
-    problem(await client.patch(path, json={"colour": "red"}), 422)
+    problem(await client.patch(path, json={"color": "red"}), 422)
     problem(await client.patch(path, json={"isrc": "x"}), 422)
     problem(await client.patch("/tracks/999", json={"title": "x"}), 404)
 

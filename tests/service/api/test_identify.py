@@ -78,7 +78,7 @@ async def test_a_scan_that_fails_midway_ends_with_a_problem(
     assert [entry["event"] for entry in logs] == ["api.bug"]
 
 
-async def test_unknown_audio_is_no_match(
+async def test_unknown_audio_is_not_a_match(
     indexed_client: httpx2.AsyncClient, song: Path, songs: Songs, tmp_path: Path
 ) -> None:
     await indexed_client.post(f"{API}/tracks", files=file(song))

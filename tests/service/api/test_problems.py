@@ -28,8 +28,8 @@ from tests.service.api.http import API, LISTS, client_of, n_requests, problem
         ("DELETE", f"{API}/streams/none"),
         ("DELETE", f"{API}/streams/%00"),
         ("GET", f"{API}/streams/%ff%fe"),
-        ("GET", "/static/../pages.py"),
-        ("GET", "/static/%2e%2e/pages.py"),
+        ("GET", "/static/../live.py"),
+        ("GET", "/static/%2e%2e/live.py"),
         ("GET", "/static/none.js"),
     ],
 )

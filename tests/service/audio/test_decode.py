@@ -130,7 +130,7 @@ async def test_a_copy_for_ffmpeg_does_not_fill_the_disk(songs: Songs, tmp_path: 
     assert caught.value.reason == "too_long"
 
 
-async def test_a_file_that_ffmpeg_does_not_decode_in_time_is_given_up(song: Path) -> None:
+async def test_a_file_that_ffmpeg_does_not_decode_in_time_is_abandoned(song: Path) -> None:
     with pytest.raises(AudioError) as caught:
         _ = [block async for block in decode.blocks(song, stall_s=0.0)]
     assert caught.value.reason == "stalled"

@@ -126,7 +126,7 @@ async def test_a_file_that_libsndfile_reads_and_ffmpeg_does_not(
         sound *= 1.5 / np.abs(sound).max()
     path = tmp_path / name
     soundfile.write(path, sound, 32_000, subtype=subtype, format="MAT5" if path.suffix == ".mat" else None)
-    with pytest.raises(Exception, match="Invalid data"):  # else this tests nothing
+    with pytest.raises(Exception, match="Invalid data"):  # otherwise this tests nothing
         _ = [piece async for piece in ffmpeg.decode(path)]
     track = await added(catalog, path)
     assert await tracks_in(matcher, written(tmp_path / "same.wav", songs.one[: seconds(20)])) == [track]
@@ -378,7 +378,7 @@ async def test_a_rebuild_embeds_tracks_of_another_model_again(
 
 
 @pytest.mark.parametrize("what", ["gone", "another"])
-async def test_a_rebuild_reports_an_unusable_file_and_goes_on(
+async def test_a_rebuild_reports_an_unusable_file_and_continues(
     catalog: Catalog,
     old_track: int,
     song: Path,

@@ -90,14 +90,14 @@ def test_silence_stays_silence():
     assert not leveled(np.zeros((1000, 2), np.float32), -20.0).any()
 
 
-async def test_a_file_that_is_no_audio_is_named(tmp_path):
+async def test_a_file_without_audio_is_named(tmp_path):
     (tmp_path / "bad.ogg").write_bytes(b"no audio")
     item = Item(Kind.KNOWN, 0.0, 5.0, Excerpt(tmp_path / "bad.ogg", 0.0, 5.0))
     with pytest.raises(DemoError, match=r"bad\.ogg cannot be decoded"):
         await mixed(Program((), (), (item, item), 5.0))
 
 
-async def test_a_directory_of_ones_own_music_becomes_a_program(tmp_path):
+async def test_a_directory_of_a_users_own_music_becomes_a_program(tmp_path):
     tone(tmp_path / "a.wav", 440, 45)
     tone(tmp_path / "b.wav", 660, 41)
     (tmp_path / "cover.jpg").write_bytes(b"picture")
@@ -108,7 +108,7 @@ async def test_a_directory_of_ones_own_music_becomes_a_program(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["missing", "empty"])
-async def test_a_directory_without_music_is_said_so(tmp_path, what):
+async def test_a_directory_without_music_is_reported(tmp_path, what):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DemoError, match=what):
         await from_directory(tmp_path / what)

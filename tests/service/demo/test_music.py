@@ -76,7 +76,7 @@ async def test_files_are_sorted_into_music_speech_and_effects(tmp_path, archive)
     assert steps == [(p, s) for p in ("one", "two") for s in ("downloading", "unpacking", "ready")]
 
 
-async def test_a_second_run_asks_nobody(tmp_path, archive):
+async def test_a_second_run_downloads_nothing(tmp_path, archive):
     (archive / "lists").touch()
     first, _ = await fetched(tmp_path)
     (archive / "calls").unlink()
@@ -112,7 +112,7 @@ async def test_no_network_is_one_line_that_says_what_to_do(tmp_path, archive, wi
     assert "\n" not in str(caught.value)
 
 
-async def test_what_was_fetched_before_a_failure_is_kept(tmp_path, archive):
+async def test_packages_fetched_before_a_failure_are_kept(tmp_path, archive):
     (archive / "lists").touch()
     await fetched(tmp_path, (ONE,))
     (archive / "offline").touch()

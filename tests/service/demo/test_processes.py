@@ -10,7 +10,7 @@ from monitor.demo.processes import run
 from tests.waiting import until
 
 
-async def test_what_a_program_leaves_is_returned():
+async def test_a_programs_status_and_output_are_returned():
     done = await run(["sh", "-c", "cat; echo no >&2; exit 3"], given=b"sound")
     assert (done.status, done.out, done.err) == (3, b"sound", "no\n")
 

@@ -56,7 +56,7 @@ async def service(
 
 @pytest.fixture
 async def unavailable(tmp_path: Path, storage: Storage, index: Index) -> AsyncIterator[PannsService]:
-    """Nobody has fetched the checkpoint."""
+    """The checkpoint has not been fetched."""
     async with open_panns(settings_of(tmp_path, None), storage, index) as service:
         yield service
 

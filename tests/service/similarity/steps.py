@@ -71,5 +71,5 @@ class Substitute:
 
 
 def substituted(service: PannsService, **methods: Any) -> PannsService:
-    """A PannsService with other methods in the places of some of its own."""
+    """A PannsService with some of its methods replaced."""
     return cast(PannsService, Substitute(service, **methods))

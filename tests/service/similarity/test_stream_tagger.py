@@ -46,14 +46,14 @@ async def kinds(storage: Storage) -> list[str]:
 
 async def test_every_ten_seconds_of_a_stream_are_labeled(tagger: StreamTagger, storage: Storage, stream: int) -> None:
     air = Air(stream)
-    programme = [
+    program = [
         panns.babble(51),
         panns.over(panns.tune(51), panns.babble(52)),
         panns.tune(52),
         np.zeros(seconds(10), np.int16),
         panns.hiss(51),
     ]
-    tagger.feed(stream, delivered(air.play(np.concatenate(programme))))
+    tagger.feed(stream, delivered(air.play(np.concatenate(program))))
     await tagger.idle()
     assert await kinds(storage) == ["speech", "music_under_speech", "music", "silence", "other"]
     newest, *_, oldest = await storage.sounds.list_passages()
@@ -69,8 +69,8 @@ async def test_audio_that_resembles_a_track_for_twenty_seconds_is_one_similar_ma
     air = Air(stream)
     before = REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) or 0
     start = air.clock
-    programme = [panns.hiss(1), panns.tune(61), panns.tune(62), panns.tune(63), panns.hiss(2), panns.hiss(3)]
-    tagger.feed(stream, delivered(air.play(np.concatenate(programme))))
+    program = [panns.hiss(1), panns.tune(61), panns.tune(62), panns.tune(63), panns.hiss(2), panns.hiss(3)]
+    tagger.feed(stream, delivered(air.play(np.concatenate(program))))
     await tagger.idle()
     (similar,) = await storage.sounds.list_similar()
     assert similar.track["id"] == tune.id
@@ -82,7 +82,7 @@ async def test_audio_that_resembles_a_track_for_twenty_seconds_is_one_similar_ma
     assert REGISTRY.get_sample_value("airtrace_similar_total", {"stream": str(stream)}) == before + 1
 
 
-async def test_ten_seconds_of_similarity_are_no_match(
+async def test_ten_seconds_of_similarity_are_not_a_match(
     tagger: StreamTagger, storage: Storage, stream: int, tune: Track
 ) -> None:
     air = Air(stream)
@@ -190,7 +190,7 @@ async def test_a_failure_of_the_network_is_counted_and_does_not_stop_the_worker(
     assert {"panns.failed"} <= {each["event"] for each in logs}
 
 
-async def test_without_the_checkpoint_the_worker_logs_it_once_and_goes_on(
+async def test_without_the_checkpoint_the_worker_logs_it_once_and_continues(
     matcher: Matcher, unavailable: PannsService, storage: Storage, stream: int, tmp_path: Path
 ) -> None:
     bus = MemoryBus(Air(stream).play(panns.tune(1, 20.0)), size=2)

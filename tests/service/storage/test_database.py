@@ -67,7 +67,7 @@ async def test_a_user_without_the_privilege_to_create_tables_gets_a_clear_error(
 @pytest.mark.parametrize(
     "dsn",
     [
-        "postgresql://someone:hunter2@127.0.0.1:1/db",  # nobody listens there
+        "postgresql://someone:hunter2@127.0.0.1:1/db",  # nothing listens there
         "postgresql://someone:hun/ter2@127.0.0.1:1/db",  # what follows the colon is taken for a port
         "postgresql://someone:hunter2@127.0.0.1:hunter2/db",
         "mysql://someone:hunter2@127.0.0.1/db",

@@ -266,7 +266,7 @@ async def test_a_new_index_replaces_the_old_one_for_other_processes_too(
 
 
 @pytest.mark.skipif("AIRTRACE_TEST_MILVUS" in os.environ, reason="another server may be able to build it")
-async def test_a_kind_that_a_server_cannot_build_is_given_up_and_the_old_index_stays(
+async def test_a_kind_that_a_server_cannot_build_is_abandoned_and_the_old_index_stays(
     server: str, info: DetectorInfo
 ) -> None:
     async with open_index(server, None, info) as index:

@@ -82,7 +82,7 @@ def test_every_assigned_code_is_a_territory() -> None:
 
 
 @pytest.mark.parametrize("text", ["UK", "EU", "SU", "YU", "AN", "AA", "ZZ", "USA", "D", "007", "W1"])
-def test_reserved_withdrawn_and_other_codes_are_no_territories(text: str) -> None:
+def test_reserved_withdrawn_and_other_codes_are_not_territories(text: str) -> None:
     with pytest.raises(ValueError, match=f"unknown territory {text}"):
         identifiers.territories(text)
 

@@ -58,6 +58,6 @@ def test_a_bug_is_a_traceback_even_if_it_comes_with_an_expected_error(capsys: py
         assert err.endswith("airtrace: this is a bug; please report the lines above\n")
 
 
-def test_a_full_disk_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_not_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     assert report_error(OSError(ENOSPC, "No space left on device")) == 4
     assert capsys.readouterr().err == "airtrace: the disk is full: free some space, then run this again\n"

@@ -50,7 +50,7 @@ async def test_training_on_own_files_makes_weights_that_embed(
     assert (
         await model.train(audio, tmp_path / "work", model.Plan(2, 4, 1, "small", bank=8), threads=1, minutes=None) == 0
     )
-    capsys.readouterr()  # what training says meanwhile
+    capsys.readouterr()  # what training logs meanwhile
     assert await model.info(as_json=True, weights=tmp_path / "work" / "weights") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["training"]["tracks"], facts["training"]["steps"]) == (6, 2)

@@ -18,6 +18,6 @@ def test_an_interval_is_two_positions(text: str, ends_s: tuple[float, float]) ->
     ("text", "words"),
     [("12", "not an interval"), ("a-b", "not a position"), ("5-5", "ends before it starts"), ("9-8", "ends before")],
 )
-def test_what_is_no_interval_is_refused_with_the_reason(text: str, words: str) -> None:
+def test_an_invalid_interval_is_refused_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         interval(text)

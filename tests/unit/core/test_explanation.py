@@ -1,4 +1,4 @@
-"""Explanations: what became a play, and what did not, for the first reason that stood against it."""
+"""Explanations: what became a play, and what did not, with the first reason against it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_alignment_is_in_question_once_and_only_where_it_was_heard() -> None:
     assert Verdict.PLAY not in {each.verdict for each in explained(ON_AIR, 70, 75).hypotheses}
 
 
-def test_a_play_that_begins_after_the_interval_is_no_part_of_it() -> None:
+def test_a_play_that_begins_after_the_interval_is_not_part_of_it() -> None:
     whole = explained(ON_AIR, 0, 20.5).hypotheses[0]
     assert (whole.verdict, whole.start) == (Verdict.PLAY, _at(20))
     assert all(each.start < _at(15) for each in explained(ON_AIR, 5, 15).hypotheses)
@@ -117,7 +117,7 @@ def test_a_repeat_is_explained_by_the_play_at_the_other_place() -> None:
     assert round(other.alignment.position_at(_at(10)) / HOP_SAMPLES) == 110
 
 
-def test_a_track_that_the_index_missed_is_found_if_it_is_asked_for() -> None:
+def test_a_track_that_the_index_missed_is_found_if_it_is_requested() -> None:
     segments = _deaf(ON_AIR, 1)
     assert all(each.track != 1 for each in explained(segments, 30, 50).hypotheses)
     best = explained(segments, 30, 50, track=1).hypotheses[0]
@@ -127,7 +127,7 @@ def test_a_track_that_the_index_missed_is_found_if_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.94, 1.06])
-def test_a_track_that_is_asked_for_is_found_at_another_speed(speed: float) -> None:
+def test_a_requested_track_is_found_at_another_speed(speed: float) -> None:
     vectors = [*unknown(20, 94), *heard(CATALOG[2], _places(40, 50, speed)), *unknown(20, 95)]
     best = explained(_deaf(broadcast(vectors, CATALOG), 2), 40, 60, track=2).hypotheses[0]
     assert (best.track, best.verdict) == (2, Verdict.TOO_FEW_HITS)
@@ -135,7 +135,7 @@ def test_a_track_that_is_asked_for_is_found_at_another_speed(speed: float) -> No
     assert best.alignment.position_at(_at(45)) == pytest.approx((40 + speed * 25) * HOP_SAMPLES, abs=HOP_SAMPLES / 3)
 
 
-def test_a_track_that_is_asked_for_is_alone_in_the_answer_but_competes_with_the_others() -> None:
+def test_a_requested_track_is_alone_in_the_answer_but_competes_with_the_others() -> None:
     cousin = Reference(np.stack(heard(CATALOG[1], _places(0, 199), noise=0.8, seed=5)))
     catalog = {**CATALOG, 9: cousin}
     found = explained(broadcast(heard(CATALOG[1], _places(20, 60)), catalog), 30, 40, catalog, track=9).hypotheses
@@ -143,7 +143,7 @@ def test_a_track_that_is_asked_for_is_alone_in_the_answer_but_competes_with_the_
     assert (found[0].verdict, found[0].explained_by) == (Verdict.EXPLAINED, 1)
 
 
-def test_a_track_that_is_not_heard_has_a_low_llr_if_it_is_asked_for() -> None:
+def test_a_track_that_is_not_heard_has_a_low_llr_if_it_is_requested() -> None:
     found = explained(ON_AIR, 30, 50, track=3).hypotheses
     assert found
     assert all(each.verdict is Verdict.LLR_TOO_LOW for each in found)
@@ -206,7 +206,7 @@ def test_hypotheses_are_ordered_plays_first_then_by_llr() -> None:
     assert len(found) <= 8
 
 
-def test_a_track_that_repeats_itself_does_not_hide_the_others_unless_it_is_asked_for() -> None:
+def test_a_track_that_repeats_itself_does_not_hide_the_others_unless_it_is_requested() -> None:
     bar = track(13, 8).vectors
     looping = Reference(np.vstack([*[bar] * 8, track(14, 20).vectors]))
     catalog = {2: CATALOG[2], 6: looping}

@@ -174,7 +174,7 @@ def test_a_long_track_is_sampled_and_a_short_one_used_whole() -> None:
     assert sample_segments(Reference(np.zeros((9, broadcasts.DIMENSIONS), np.float32))) == []
 
 
-def test_tracks_hit_by_chance_are_no_candidates_and_neither_are_too_many() -> None:
+def test_tracks_hit_by_chance_are_not_candidates_and_neither_are_too_many() -> None:
     def with_hits(count: int, score: float, tracks: Sequence[int]) -> list[Segment]:
         hits = tuple(Hit(track, 0, score - track / 1000) for track in tracks)
         return [Segment(i * HOP_SAMPLES, SONG.vectors[i], hits) for i in range(count)]

@@ -1,4 +1,4 @@
-"""What every planned program keeps to, whatever the music, the seed and the length."""
+"""Properties of every planned program, whatever the music, the seed and the length."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_short_program_has_one_of_each(seed, total_s):
     assert {Kind.KNOWN, Kind.UNKNOWN, Kind.SPEECH, Kind.BED} <= set(planned)
 
 
-def test_three_minutes_have_all_there_is():
+def test_three_minutes_have_every_kind_of_item():
     program = plan(music(40), SPEECH, seed=1)
     assert set(kinds(program)) == set(Kind)
     assert any(item.fade_in_s == CROSSFADE_S for item in program.items)
@@ -107,17 +107,17 @@ def test_without_speech_there_is_music_only(seed, total_s):
     assert not planned & {Kind.SPEECH, Kind.BED}
 
 
-def test_too_little_music_is_said_so():
+def test_too_little_music_is_reported():
     with pytest.raises(DemoError, match="two music files"):
         plan((*music(1), Recording(Path("/music/jingle.ogg"), 39.9)), SPEECH, 1)
 
 
-def test_too_short_a_program_is_said_so():
+def test_a_program_that_is_too_short_is_reported():
     with pytest.raises(DemoError, match="at least 44 s"):
         plan(music(9), SPEECH, 1, 30.0)
 
 
-def test_what_is_on_the_air_during_a_crossfade_is_both():
+def test_both_items_are_on_the_air_during_a_crossfade():
     program = plan(music(40), SPEECH, seed=1)
     fading = next(item for item in program.items if item.fade_in_s == CROSSFADE_S)
     assert len(program.at(fading.start_s + 1.0)) == 2
@@ -125,12 +125,12 @@ def test_what_is_on_the_air_during_a_crossfade_is_both():
 
 
 @given(seeds, lengths)
-def test_what_repeats_itself_is_not_aired_as_a_catalog_track(seed, total_s):
+def test_music_that_repeats_itself_is_not_aired_as_a_catalog_track(seed, total_s):
     repeating = frozenset(r.path for r in music(12)[:8])
     aired = {play.path for play in plan(music(12), SPEECH, seed, total_s, repeating=repeating).truth}
     assert not aired & repeating
 
 
-def test_a_library_that_only_repeats_itself_is_aired_all_the_same():
+def test_a_library_of_only_repeating_music_is_still_aired():
     repeating = frozenset(r.path for r in music(4))
     assert plan(music(4), SPEECH, 1, repeating=repeating).truth

@@ -114,12 +114,12 @@ def test_two_plays_of_a_track_are_kept_apart():
     assert rows[4].found
 
 
-def test_what_all_plays_are_late_by_is_the_clock_offset():
+def test_an_error_that_all_plays_share_is_the_clock_offset():
     late = [match(A, 0.7, 20.7, 30.0), match(B, 50.7, 80.7, 10.0), match(A, 77.7, 100.7, 60.0)]
     assert compare(PROGRAM, late, ON_AIR).summary.clock_offset_s == pytest.approx(-0.7)
 
 
-def test_the_printed_report_is_plain_and_says_it_all():
+def test_the_printed_report_is_plain_and_complete():
     out = io.StringIO()
     found_elsewhere = match(A, 0, 20, 90.0)
     show(compare(PROGRAM, [found_elsewhere, PERFECT[2], match(C, 41, 49, 0.0)], ON_AIR), Console(file=out, width=160))

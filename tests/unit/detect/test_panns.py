@@ -170,7 +170,7 @@ def test_a_truncated_checkpoint_is_rejected(panns_checkpoint: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04nothing", pickle.dumps([1, 2], 2)])
-def test_a_file_that_is_no_checkpoint_is_rejected(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_rejected(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(content)
     with pytest.raises(ModelUnavailable, match=r"other\.pth"):

@@ -1,4 +1,4 @@
-"""Every command, make target, variable and link on the pages exists, and the other way round."""
+"""Every command, make target, variable and link on the pages exists, and vice versa."""
 
 from __future__ import annotations
 

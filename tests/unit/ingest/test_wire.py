@@ -116,7 +116,7 @@ def _changed(**headers: bytes | None) -> Encoded:
         (Encoded(b"7", encode(Gap(7, 0, 1, GapReason.ENDED)).headers[:-2], b""), "damaged.*reason"),
     ],
 )
-def test_a_message_that_is_no_record_is_refused_with_a_reason(encoded: Encoded, why: str) -> None:
+def test_a_message_that_is_not_a_record_is_refused_with_a_reason(encoded: Encoded, why: str) -> None:
     with pytest.raises(WireError, match=why):
         decode(encoded.key, encoded.headers, encoded.value)
 

@@ -96,7 +96,7 @@ def test_commands_that_ask_at_the_same_time_do_not_take_each_other_for_a_monitor
         assert running_at(tmp_path) is None
 
 
-def test_nobody_runs_in_a_home_that_does_not_exist(tmp_path: Path) -> None:
+def test_no_process_runs_in_a_home_that_does_not_exist(tmp_path: Path) -> None:
     assert running_at(tmp_path / "none") is None
 
 
@@ -107,7 +107,7 @@ def test_an_address_that_a_killed_process_left_is_ignored(tmp_path: Path) -> Non
     assert running_at(tmp_path) is None
 
 
-def test_a_home_whose_process_serves_nobody_is_busy(tmp_path: Path) -> None:
+def test_a_home_whose_process_serves_no_api_is_busy(tmp_path: Path) -> None:
     with held(tmp_path), pytest.raises(HomeBusy):
         running_at(tmp_path)
 

@@ -48,7 +48,7 @@ async def _asked(searches: SearchBatcher, index: _Index, *questions: tuple[float
     return tasks
 
 
-async def test_those_who_wait_are_answered_by_one_call() -> None:
+async def test_waiting_requests_are_answered_by_one_call() -> None:
     index = _Index()
     tasks = await _asked(SearchBatcher(index, 2), index, (1, 2), (3,), (4, 5), (6,))
     index.open.set()
@@ -57,7 +57,7 @@ async def test_those_who_wait_are_answered_by_one_call() -> None:
     assert all(len(hits) == 2 for hits in await tasks[0])
 
 
-async def test_all_who_were_asked_for_together_hear_of_a_failure_and_may_ask_again() -> None:
+async def test_a_failure_reaches_all_requests_of_a_call_and_they_may_retry() -> None:
     index = _Index()
     searches = SearchBatcher(index, 1)
     tasks = await _asked(searches, index, (1,), (2,), (3,))
@@ -71,7 +71,7 @@ async def test_all_who_were_asked_for_together_hear_of_a_failure_and_may_ask_aga
 
 
 @pytest.mark.parametrize("cancelled", [0, 1])
-async def test_who_is_cancelled_takes_nobody_with_him(cancelled: int) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_others(cancelled: int) -> None:
     """Neither the request that makes the call nor one that waits."""
     index = _Index()
     tasks = await _asked(SearchBatcher(index, 1), index, (1,), (2,), (3,))

@@ -375,7 +375,7 @@ async def test_brokers_that_cannot_be_reached_are_named_without_credentials(
     assert "secret" not in f"{failed.value!r} {caplog.text} {capsys.readouterr()}"
 
 
-async def test_a_broker_that_never_answers_is_given_up() -> None:
+async def test_a_broker_that_never_answers_is_abandoned() -> None:
     hung_up = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -75,7 +75,7 @@ async def test_a_file_is_decoded_whatever_its_format_and_name(
         assert heard_at(pcm[middle - 3200 : middle + 3200]) == pytest.approx(second, abs=0.05)
 
 
-async def test_a_relative_path_with_a_leading_dash_is_no_option(
+async def test_a_relative_path_with_a_leading_dash_is_not_an_option(
     file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(file("-x.wav", 1, *WAV).parent)
@@ -120,7 +120,7 @@ async def test_a_file_without_audio_is_refused_in_one_line(tmp_path: Path, name:
     assert str(tmp_path) not in str(refused)
 
 
-async def test_a_header_alone_is_no_audio(file: Callable[..., Path]) -> None:
+async def test_a_header_alone_is_not_audio(file: Callable[..., Path]) -> None:
     path = file("a.wav", 1, *WAV)
     path.write_bytes(path.read_bytes()[:78])
     assert (await refusal(path)).reason == "not_audio"

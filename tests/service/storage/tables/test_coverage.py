@@ -9,7 +9,7 @@ from monitor.storage.storage import Storage
 from tests.service.storage.samples import INFO, SECOND, START, a_stream, batch
 
 
-async def test_coverage_has_no_holes_and_joins_equal_neighbours(storage: Storage) -> None:
+async def test_coverage_has_no_holes_and_joins_equal_neighbors(storage: Storage) -> None:
     stream = await a_stream(storage)
     s = [START + i * SECOND for i in range(8)]
     pieces = [

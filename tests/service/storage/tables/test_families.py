@@ -45,7 +45,7 @@ async def named(storage: Storage, tracks: Sequence[int]) -> dict[int, list[int]]
     }
 
 
-async def test_kin_name_one_another_and_those_without_have_no_family(storage: Storage) -> None:
+async def test_related_tracks_name_one_another_and_others_have_no_family(storage: Storage) -> None:
     one, two, alone = await some_tracks(storage, 3)
     await link(storage, one, two)
     assert await named(storage, [one, two, alone]) == {one: [two], two: [one]}
@@ -54,7 +54,7 @@ async def test_kin_name_one_another_and_those_without_have_no_family(storage: St
     assert await storage.families.members_of([]) == {}
 
 
-async def test_a_kinship_says_of_either_track_how_much_is_shared_and_how_fast_it_runs(
+async def test_a_relation_says_for_each_track_how_much_is_shared_and_how_fast_it_runs(
     storage: Storage, dsn: str
 ) -> None:
     one, two = await some_tracks(storage, 2)
@@ -67,7 +67,7 @@ async def test_a_kinship_says_of_either_track_how_much_is_shared_and_how_fast_it
     assert [tuple(row) for row in rows] == [(one, two, 0.75, 1.25, True), (two, one, 0.25, 0.8, True)]
 
 
-async def test_relating_twice_changes_nothing(storage: Storage) -> None:
+async def test_storing_relations_twice_changes_nothing(storage: Storage) -> None:
     one, two = await some_tracks(storage, 2)
     for _ in range(2):
         await link(storage, one, two)
@@ -75,7 +75,7 @@ async def test_relating_twice_changes_nothing(storage: Storage) -> None:
     assert await storage.families.relations() == [FamilyRelation(one, two, True)]
 
 
-async def test_what_one_search_found_is_not_lost_by_another_that_did_not(storage: Storage) -> None:
+async def test_relations_of_one_search_survive_another_that_misses_them(storage: Storage) -> None:
     one, two = await some_tracks(storage, 2)
     await link(storage, one, two)
     await storage.families.add_relations(two, [], INFO)
@@ -83,7 +83,7 @@ async def test_what_one_search_found_is_not_lost_by_another_that_did_not(storage
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_a_family_is_what_kinships_lead_to_over_one_part_at_most(storage: Storage, seed: int) -> None:
+async def test_a_family_is_what_relations_lead_to_over_at_most_one_part(storage: Storage, seed: int) -> None:
     tracks = await some_tracks(storage, 9)
     chance = random.Random(seed)
     links = {
@@ -123,7 +123,7 @@ async def test_a_deleted_track_leaves_the_family_and_no_longer_joins_others(stor
     assert await storage.families.relations() == []
 
 
-async def test_other_vectors_have_no_kin_until_these_are_looked_for(storage: Storage) -> None:
+async def test_new_vectors_have_no_relations_until_these_are_searched(storage: Storage) -> None:
     one, two, three = await some_tracks(storage, 3)
     assert await storage.families.tracks_without_known_family(INFO) == [one, two, three]
     assert await storage.families.tracks_without_known_family(INFO, 2) == [one, two]
@@ -136,7 +136,7 @@ async def test_other_vectors_have_no_kin_until_these_are_looked_for(storage: Sto
     assert await storage.families.tracks_without_known_family(DetectorInfo("fingerprint", "test-2", "decade", 4)) == []
 
 
-async def test_only_what_is_ready_is_named(storage: Storage) -> None:
+async def test_only_ready_tracks_are_named(storage: Storage) -> None:
     one, two, three = await some_tracks(storage, 3)
     await link(storage, one, two)
     await link(storage, two, three)
@@ -144,7 +144,7 @@ async def test_only_what_is_ready_is_named(storage: Storage) -> None:
     assert await named(storage, [one]) == {one: [three]}
 
 
-async def test_kin_that_were_deleted_meanwhile_are_left_out(storage: Storage) -> None:
+async def test_related_tracks_that_were_deleted_meanwhile_are_left_out(storage: Storage) -> None:
     one, two, three = await some_tracks(storage, 3)
     await storage.tracks.delete(two)
     await storage.families.add_relations(one, [RelatedTrack(two, 1, 1, 1), RelatedTrack(three, 1, 1, 1)], INFO)
@@ -152,7 +152,7 @@ async def test_kin_that_were_deleted_meanwhile_are_left_out(storage: Storage) ->
     assert await storage.families.relations() == [FamilyRelation(one, three, False)]
 
 
-async def test_of_a_long_family_the_first_are_named(storage: Storage) -> None:
+async def test_only_the_first_members_of_a_long_family_are_named(storage: Storage) -> None:
     tracks = await some_tracks(storage, 5)
     for track in tracks[1:]:
         await link(storage, tracks[0], track)

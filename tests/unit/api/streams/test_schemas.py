@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         ("covered", 2, "listening"),
         ("covered", 30, "waiting"),
         ("gap", 2, "gap"),
-        ("gap", 60, "gap"),  # recorded only when no burst can cover it any more
+        ("gap", 60, "gap"),  # recorded only when no burst can still cover it
         ("covered", 100, "not_running"),
         ("gap", 100, "not_running"),
     ],

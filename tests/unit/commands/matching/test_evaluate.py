@@ -25,7 +25,7 @@ Evaluate = Callable[..., Any]
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Two short recordings and what is none, in a directory."""
+    """Two short recordings and a file that is not one, in a directory."""
     folder = tmp_path / "recordings"
     (folder / "deeper").mkdir(parents=True)
     for path, length_s in ((folder / "a.wav", 30), (folder / "deeper" / "b.flac", 20.5)):
@@ -91,7 +91,7 @@ async def test_families_are_one_track(evaluated: Evaluate, tmp_path: Path, capsy
     assert orjson.loads(capsys.readouterr().out)["all"]["f1"] == 1
 
 
-async def test_a_recording_that_cannot_be_used_is_left_out_and_said(
+async def test_a_recording_that_cannot_be_used_is_left_out_and_reported(
     evaluated: Evaluate, recordings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (recordings / "torn.wav").write_text("Dear radio")
@@ -107,7 +107,9 @@ async def test_a_recording_that_cannot_be_used_is_left_out_and_said(
     assert err.startswith(f"airtrace: {recordings / 'torn.wav'}: no readable audio")
 
 
-async def test_what_does_not_fit_together_is_refused(evaluated: Evaluate, recordings: Path, tmp_path: Path) -> None:
+async def test_tables_and_recordings_that_do_not_fit_together_are_refused(
+    evaluated: Evaluate, recordings: Path, tmp_path: Path
+) -> None:
     with pytest.raises(EvaluationError, match=r"truth: z\.wav is not among the recordings"):
         await evaluated([play(0, 1, recording="z.wav")], [])
     with pytest.raises(EvaluationError, match=r"results: z\.wav is not among"):
@@ -129,7 +131,7 @@ async def test_a_scan_that_could_not_write_its_table_does_not_begin(tmp_path: Pa
     assert not (tmp_path / "home").exists()
 
 
-def test_a_scans_plays_go_by_the_names_of_files() -> None:
+def test_a_scan_names_plays_by_their_files() -> None:
     times = {"start_s": 1.0, "end_s": 9.0, "track_start_s": 20.0, "track_end_s": 28.4, "score": 0.75}
     matches = [
         {"track": {"title": "X", "source": "/music/x.ogg"}, **times},

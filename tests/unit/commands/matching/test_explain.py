@@ -15,12 +15,12 @@ NOW = datetime(2026, 3, 1, 14, 3, 7, tzinfo=UTC)
     ("text", "seconds"),
     [("0", 0), ("83.5", 83.5), ("1:23.5", 83.5), ("01:02:03", 3723), ("100:00", 6000), ("90:1", 5401), ("7200", 7200)],
 )
-def test_a_place_in_a_recording_is_seconds_or_minutes_or_hours(text: str, seconds: float) -> None:
+def test_a_position_in_a_recording_is_seconds_or_minutes_or_hours(text: str, seconds: float) -> None:
     assert position_s(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1:2:3:4", "a", "1,5", "nan", "inf", "1e3", "14:03:07Z", "2026-01-31"])
-def test_what_is_no_place_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_position_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadTime, match=r"83\.5 or 1:23\.5"):
         position_s(text)
 
@@ -47,6 +47,6 @@ def test_a_time_of_a_stream_is_utc_or_has_its_zone_and_a_time_of_day_is_the_last
 
 
 @pytest.mark.parametrize("text", ["", "now", "25:00", "12:60", "12:00:61", "83.5", "2026-02-30", "-1"])
-def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadTime, match="14:03:07"):
         instant(text, NOW)

@@ -72,7 +72,7 @@ def test_a_lag_counts_if_its_minimum_stays_high() -> None:
     assert seen[200] == samples(5)
 
 
-def test_audio_in_lumps_is_no_lag() -> None:
+def test_audio_in_lumps_is_not_a_lag() -> None:
     lag = LostAudioDetector()
     assert not any(lag.feed(T0 + i * TICK, TICK * (i % 100)) for i in range(1000))
 

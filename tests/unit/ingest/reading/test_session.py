@@ -127,7 +127,7 @@ def test_audio_that_a_source_lost_becomes_a_gap_and_a_new_session() -> None:
     assert_tiles(records, T0, T0 + samples(65) - TICK)
 
 
-def test_a_pause_that_is_made_up_for_is_no_gap() -> None:
+def test_a_pause_that_is_made_up_for_is_not_a_gap() -> None:
     late = [*steady(0, 30), Arrival(samples(35), samples(5)), *steady(35, 70)]
     assert gaps(run_session(GapLedger(1, T0), late)) == []
 
