@@ -16,7 +16,7 @@ from tests.bench.sources import NOTHING, Catalog, ClipStream, Deck, Excerpt, Mus
 MUSIC_LEVEL = 0.1  # RMS in the clear: -20 dBFS
 PEAK = 0.95  # items with higher peaks are attenuated as a whole
 EDGE = SAMPLE_RATE_HZ // 200  # 5 ms: avoids clicks at cuts
-# A fade counts as audible above -12 dB, where the aims' deep beds start.
+# A fade counts as audible above -12 dB, where the targets' deep beds start.
 AUDIBLE_GAIN = 10 ** (-12 / 20)
 EXCERPT_S = (10.0, 90.0)  # log-uniform: half are shorter than 30 s
 DEGRADED_S = (10.0, 30.0)

@@ -54,7 +54,7 @@ def test_all_rows_get_the_same_level(sound: Floats) -> None:
 def test_a_speed_change_shifts_the_pitch_and_keeps_the_center(factor: float) -> None:
     times = np.arange(SAMPLES) / RATE_HZ
     tone = np.sin(2 * np.pi * 500 * times).astype(np.float32)
-    tone[: SAMPLES // 2] *= 0.1  # louder from the middle on
+    tone[: SAMPLES // 2] *= 0.1  # louder starting at the middle
     heard = augment.at_speed(tone[np.newaxis], np.array([factor], np.float32), SAMPLES // 2)[0]
     second = heard[SAMPLES // 2 : SAMPLES // 2 + 8000]
     assert np.abs(np.fft.rfft(second * np.hanning(8000))).argmax() * 2 == pytest.approx(500 * factor, abs=2)
