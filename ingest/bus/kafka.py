@@ -133,7 +133,7 @@ class KafkaBus:
     async def send(self, topic: str, message: Encoded) -> None:
         """See `Bus`."""
         producer = await self._started_producer()
-        with translating_errors(self._brokers, f"does not accept a record of {len(message.value)} bytes into {topic}"):
+        with translating_errors(self._brokers, f"does not accept a record of {len(message.value)} bytes in {topic}"):
             try:
                 await producer.send_and_wait(topic, message.value, key=message.key, headers=list(message.headers))
             except BROKEN:
