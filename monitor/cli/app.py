@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -40,8 +40,28 @@ app = typer.Typer(
 )
 
 
+class UsageError(typer.BadParameter):
+    """Arguments are missing or contradict one another. Its message lacks Typer's prefix "Invalid value"."""
+
+    def format_message(self) -> str:
+        """The message alone."""
+        return self.message
+
+
+def print_version(is_wanted: bool = True) -> None:
+    """Prints the version and exits, if wanted."""
+    from importlib.metadata import version
+
+    if is_wanted:
+        typer.echo(version("airtrace"))
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")]
+
+
 @app.callback()
-def common(context: typer.Context, home: Home = None) -> None:
+def common(context: typer.Context, home: Home = None, version: Version = False) -> None:
     """Options that precede the command."""
     context.obj = home
 

@@ -18,7 +18,7 @@ from errno import EDQUOT, ENOSPC
 import typer
 
 from monitor.cli import demo, matching, processes, results, similarity  # noqa: F401 - they declare commands of the root
-from monitor.cli.app import FULL_MODE, app
+from monitor.cli.app import FULL_MODE, app, print_version
 from monitor.cli.catalog import catalog
 from monitor.cli.model import model
 from monitor.cli.models import models
@@ -42,9 +42,7 @@ app.add_typer(topics, name="topics", rich_help_panel=FULL_MODE)
 @app.command()
 def version() -> None:
     """Print the version."""
-    from importlib.metadata import version as installed
-
-    typer.echo(installed("airtrace"))
+    print_version()
 
 
 def main() -> None:

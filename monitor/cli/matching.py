@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.app import app, finish, load_settings
+from monitor.cli.app import UsageError, app, finish, load_settings
 from monitor.cli.options import Json
 
 
@@ -49,7 +49,19 @@ def explain(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Explain why something did or did not match at a moment."""
+    """Explain why something did or did not match at a moment.
+
+    The columns of the result are:
+
+    votes    votes of the index's hits on the alignment
+    llr      log-likelihood ratio, from the exact cosines along the alignment
+    left     the part of the llr that other plays do not explain
+    cosine   mean cosine similarity of the compared segments
+    context  mean cosine similarity with the seconds around each position
+
+    A play needs enough votes, an llr and a left that reach the threshold,
+    and a cosine that exceeds its context.
+    """
     from monitor.commands.matching import explain as commands
 
     settings = load_settings(context)
@@ -60,7 +72,11 @@ def explain(
 def calibrate(
     context: typer.Context,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE...", help="Recordings that contain no catalog track.")
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE...",
+            help="Recordings that contain no catalog track: at least 60 minutes in all; 10 hours are better.",
+        ),
     ] = None,
     rate: Annotated[
         float, typer.Option(min=0.001, max=100_000, help="False matches to allow per 1,000 stream-hours.")
@@ -74,7 +90,7 @@ def calibrate(
     from monitor.commands.matching import calibrate as commands
 
     if bool(files) + show + reset != 1:
-        raise typer.BadParameter("give either recordings, --show or --reset", context)
+        raise UsageError("give either recordings, --show or --reset", context)
     if reset:
         finish(commands.reset(load_settings(context)))
     if show:

@@ -26,7 +26,10 @@ def streams_add(
 
 @streams.command("list")
 def streams_list(context: typer.Context, json: Json = False) -> None:
-    """List the monitored streams and their state."""
+    """List the monitored streams and their state.
+
+    States: listening, gap (not heard), waiting (for audio), not_running (nothing processes it).
+    """
     from monitor.commands import streams as commands
 
     finish(commands.list_(load_settings(context), as_json=json))

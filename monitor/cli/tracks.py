@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from monitor.cli.app import finish, load_settings
+from monitor.cli.app import UsageError, finish, load_settings
 from monitor.cli.options import Json, Limit, TrackId
 
 tracks = typer.Typer(help="Manage the catalog of reference recordings.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def tracks_add(
     from monitor.commands.tracks import add as commands
 
     if not paths and manifest is None:
-        raise typer.BadParameter("give files, directories or a manifest", context)
+        raise UsageError("give files, directories or a manifest", context)
     finish(
         commands.add(
             load_settings(context), paths or [], manifest_path=manifest, encoding=encoding, report=report, as_json=json
@@ -135,7 +135,7 @@ def tracks_exclude(
     from monitor.commands.tracks import tracks as commands
 
     if bool(intervals) == none:
-        raise typer.BadParameter("give either intervals or --none", context)
+        raise UsageError("give either intervals or --none", context)
     try:
         parsed = [interval(each) for each in intervals or []]
     except ValueError as error:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from errno import ENOSPC
+from importlib.metadata import version
 
 import pytest
 import typer.main
 
 from ingest.errors import BusError, FfmpegMissing, UnfitBroker
-from monitor.cli.app import ORDER
-from monitor.cli.main import app, report_error
+from monitor.cli.app import ORDER, UsageError
+from monitor.cli.main import app, report_error, report_usage_error
 from monitor.errors import AirtraceError, DependencyError, NotFound, SettingsError
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["version"]])
+def test_the_version_is_printed_by_an_option_and_by_a_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app(arguments, standalone_mode=False) in (None, 0)
+    assert capsys.readouterr().out == f"{version('airtrace')}\n"
+
+
+def test_a_usage_error_is_its_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError) as raised:
+        app(["tracks", "add"], standalone_mode=False)
+    assert report_usage_error(raised.value) == 2
+    assert capsys.readouterr().err.startswith("airtrace: give files, directories or a manifest (see ")
 
 
 def test_the_help_lists_every_command_once_in_the_order_of_use() -> None:
