@@ -24,7 +24,7 @@ class Health(BaseModel):
     tracks: int
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Read the health")
 async def healthz(airtrace: App) -> Health:
     """Returns 200 if PostgreSQL answers, otherwise 503."""
     tracks = await airtrace.storage.tracks.count()

@@ -12,7 +12,7 @@ from monitor.api.dependencies import App, Limit
 router = APIRouter(prefix="/alerts", tags=["alerts"])
 
 
-@router.get("")
+@router.get("", summary="List alerts")
 async def list_alerts(
     airtrace: App,
     state: Literal["open", "acknowledged", "resolved", "dismissed"] | None = None,

@@ -20,7 +20,7 @@ from monitor.catalog.index_check import CheckProgress, Difference, IndexCheck
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
 
-@router.get("")
+@router.get("", summary="Describe the catalog")
 async def about(airtrace: App) -> schemas.CatalogSummary:
     """Returns how many tracks and vectors the catalog holds, and how many of the vectors are in the index."""
     info = airtrace.matcher.detector.info
@@ -40,7 +40,7 @@ async def about(airtrace: App) -> schemas.CatalogSummary:
     )
 
 
-@router.post("/verify")
+@router.post("/verify", summary="Verify the index")
 async def check(
     airtrace: App, repair: Annotated[bool, Query(description="Repair the differences from PostgreSQL.")] = False
 ) -> StreamingResponse:
@@ -60,7 +60,7 @@ async def check(
     return lines(steps())
 
 
-@router.post("/rebuild")
+@router.post("/rebuild", summary="Rebuild the index")
 async def rebuild(airtrace: App) -> StreamingResponse:
     """Rebuilds the index from the stored vectors while searches use the old one. Streams lines of progress."""
 
@@ -75,20 +75,20 @@ async def rebuild(airtrace: App) -> StreamingResponse:
     return lines(steps())
 
 
-@router.post("/prune")
+@router.post("/prune", summary="Delete the vectors of previous models")
 async def prune(airtrace: App) -> schemas.PruneResult:
     """Deletes the vectors of previous models, for tracks that have vectors of the current one."""
     return schemas.PruneResult(fingerprints=await airtrace.storage.vectors.prune(airtrace.matcher.detector.info))
 
 
-@router.get("/export")
+@router.get("/export", summary="Export the catalog")
 async def export(airtrace: App) -> StreamingResponse:
     """Downloads the whole catalog, including its fingerprints, as a file for `POST /catalog/import`."""
     headers = {"Content-Disposition": 'attachment; filename="catalog.ndjson"'}
     return StreamingResponse(transfer.export_lines(airtrace.storage), media_type=NDJSON, headers=headers)
 
 
-@router.post("/import")
+@router.post("/import", summary="Import tracks from an export")
 async def import_catalog(
     airtrace: App, file: Annotated[UploadFile, File(description="An export, optionally compressed with gzip.")]
 ) -> list[schemas.ImportedTrack]:

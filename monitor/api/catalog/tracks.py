@@ -71,7 +71,7 @@ def _metadata(
 MetadataForm = Annotated[MetadataFields, Depends(_metadata)]
 
 
-@router.post("", status_code=201)
+@router.post("", summary="Add a track", status_code=201)
 async def add(
     airtrace: App,
     response: Response,
@@ -92,7 +92,7 @@ async def add(
     return schemas.Registered(known=registered.known, track=await _with_family(airtrace, registered.track))
 
 
-@router.get("")
+@router.get("", summary="List tracks")
 async def list_tracks(
     airtrace: App,
     query: Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")] = None,
@@ -109,7 +109,7 @@ async def list_tracks(
     return [schemas.Track.of(track, members.get(track.id, ())) for track in found]
 
 
-@router.get("/families")
+@router.get("/families", summary="List families of tracks")
 async def list_families(airtrace: App, limit: Limit = 100) -> list[schemas.Family]:
     """Lists groups of nearly identical tracks. A track that contains several others may be in several groups."""
     found = group_families(await airtrace.storage.families.relations())[:limit]
@@ -118,7 +118,7 @@ async def list_families(airtrace: App, limit: Limit = 100) -> list[schemas.Famil
     return [schemas.Family(tracks=schemas.FamilyMember.all_of(family)) for family in named if len(family) > 1]
 
 
-@router.post("/rebuild")
+@router.post("/rebuild", summary="Rebuild the tracks of previous models")
 async def rebuild(airtrace: App) -> StreamingResponse:
     """Embeds tracks of previous models again, from their files, and rebuilds the index. Streams a line per track."""
 
@@ -130,7 +130,7 @@ async def rebuild(airtrace: App) -> StreamingResponse:
     return lines(steps())
 
 
-@router.get("/{track_id}")
+@router.get("/{track_id}", summary="Read a track")
 async def read(airtrace: App, track_id: TrackId) -> schemas.Track:
     """Returns a track."""
     track = await airtrace.storage.tracks.get(track_id)
@@ -139,13 +139,13 @@ async def read(airtrace: App, track_id: TrackId) -> schemas.Track:
     return await _with_family(airtrace, track)
 
 
-@router.patch("/{track_id}")
+@router.patch("/{track_id}", summary="Edit a track's metadata")
 async def edit(airtrace: App, track_id: TrackId, metadata: MetadataFields) -> schemas.Track:
     """Changes the given fields of a track's metadata. Past matches keep the old metadata."""
     return await _with_family(airtrace, await airtrace.catalog.edit(track_id, metadata.given()))
 
 
-@router.put("/{track_id}/audio")
+@router.put("/{track_id}/audio", summary="Replace a track's audio")
 async def replace(airtrace: App, track_id: TrackId, file: Upload, source: Source = None) -> schemas.Track:
     """Replaces a track's audio. Its excluded intervals are removed; past matches do not change."""
     name = safe_name(file.filename)
@@ -153,7 +153,7 @@ async def replace(airtrace: App, track_id: TrackId, file: Upload, source: Source
         return await _with_family(airtrace, await airtrace.catalog.replace(track_id, path, source or name))
 
 
-@router.put("/{track_id}/excluded")
+@router.put("/{track_id}/excluded", summary="Exclude intervals of a track")
 async def exclude(
     airtrace: App, track_id: TrackId, excluded: Annotated[list[schemas.ExcludedInterval], Body(max_length=MAX_EXCLUDED)]
 ) -> schemas.Track:
@@ -161,19 +161,19 @@ async def exclude(
     return await _with_family(airtrace, await airtrace.catalog.exclude(track_id, [each.record() for each in excluded]))
 
 
-@router.post("/{track_id}/retire")
+@router.post("/{track_id}/retire", summary="Retire a track")
 async def retire(airtrace: App, track_id: TrackId) -> schemas.Track:
     """Stops matching a track, until it is restored. A match on air ends; past matches are kept."""
     return await _with_family(airtrace, await airtrace.catalog.retire(track_id))
 
 
-@router.post("/{track_id}/restore")
+@router.post("/{track_id}/restore", summary="Restore a track")
 async def restore(airtrace: App, track_id: TrackId) -> schemas.Track:
     """Matches a retired track again. Needs no audio."""
     return await _with_family(airtrace, await airtrace.catalog.restore(track_id))
 
 
-@router.delete("/{track_id}", status_code=204)
+@router.delete("/{track_id}", summary="Delete a track", status_code=204)
 async def delete(airtrace: App, track_id: TrackId) -> None:
     """Deletes a track. Its past matches are kept with their metadata."""
     await airtrace.catalog.delete(track_id)

@@ -29,7 +29,12 @@ router = APIRouter(tags=["calibration"])
 MAX_PEAKS = 10  # the largest, so that someone can check that they are not plays
 
 
-@router.post("/calibrate", responses={200: {"content": {NDJSON: {}}}}, response_class=StreamingResponse)
+@router.post(
+    "/calibrate",
+    summary="Measure a recording",
+    responses={200: {"content": {NDJSON: {}}}},
+    response_class=StreamingResponse,
+)
 async def calibrate(
     airtrace: App,
     file: Annotated[UploadFile, File(description="A recording that contains no catalog track.")],
@@ -38,7 +43,7 @@ async def calibrate(
     return lines(_steps(airtrace, file))
 
 
-@router.get("/calibration")
+@router.get("/calibration", summary="Read the calibration")
 async def read(airtrace: App) -> schemas.CalibrationStatus:
     """Returns the threshold in force in this process and where it comes from."""
     info, default = airtrace.matcher.detector.info, airtrace.matcher.detector.thresholds.open_llr
@@ -54,7 +59,7 @@ async def read(airtrace: App) -> schemas.CalibrationStatus:
     )
 
 
-@router.put("/calibration")
+@router.put("/calibration", summary="Set the calibration")
 async def put(airtrace: App, request: schemas.CalibrationRequest) -> schemas.CalibrationResult:
     """Sets the threshold from recordings. It takes effect at once in this process, and in others when they restart."""
     default, before = airtrace.matcher.detector.thresholds, airtrace.matcher.thresholds.open_llr
@@ -79,7 +84,7 @@ async def put(airtrace: App, request: schemas.CalibrationRequest) -> schemas.Cal
     )
 
 
-@router.delete("/calibration", status_code=204)
+@router.delete("/calibration", summary="Delete the calibration", status_code=204)
 async def delete(airtrace: App) -> None:
     """Restores the detector's default threshold: at once in this process, and in others when they restart."""
     detector = airtrace.matcher.detector

@@ -30,7 +30,7 @@ OnlyTrack = Annotated[int | None, Form(ge=1, le=2**63 - 1, description="Only thi
 WithImage = Annotated[bool, Form(description="Include a PNG of the best hypothesis, in base64.")]
 
 
-@router.post("/explain")
+@router.post("/explain", summary="Explain a moment of a recording")
 async def explain_recording(
     airtrace: App,
     file: Annotated[UploadFile, File(description="An audio file of any length.")],
@@ -47,7 +47,7 @@ async def explain_recording(
         return await _answer(airtrace, found, path.name, None, with_image=image)
 
 
-@router.get("/streams/{name}/explain")
+@router.get("/streams/{name}/explain", summary="Explain a moment of a stream")
 async def explain_stream(
     airtrace: App,
     name: Annotated[str, Path(max_length=100)],

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/identify", tags=["identify"])
 Step = schemas.ScanProgress | schemas.IdentifyResult
 
 
-@router.post("", response_model=schemas.IdentifyResult)
+@router.post("", summary="Identify tracks in a recording", response_model=schemas.IdentifyResult)
 async def identify(
     airtrace: App,
     file: Annotated[UploadFile, File(description="An audio file of any length.")],

@@ -16,7 +16,7 @@ from monitor.errors import NotFound
 router = APIRouter(prefix="/matches", tags=["matches"])
 
 
-@router.get("")
+@router.get("", summary="List matches")
 async def list_matches(
     airtrace: App,
     stream: StreamName = None,
@@ -32,7 +32,7 @@ async def list_matches(
     return [schemas.Match.of(match, families, sound) for match, sound in zip(found, sounds, strict=True)]
 
 
-@router.get("/{match_id}")
+@router.get("/{match_id}", summary="Read a match")
 async def read(airtrace: App, match_id: uuid.UUID) -> schemas.Match:
     """Returns a match."""
     match = await airtrace.storage.matches.get(match_id)

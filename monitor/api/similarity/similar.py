@@ -13,7 +13,7 @@ from monitor.errors import NotFound
 router = APIRouter(prefix="/similar", tags=["similar"])
 
 
-@router.get("")
+@router.get("", summary="List similar matches")
 async def list_similar(
     airtrace: App, stream: StreamName = None, review: schemas.Review | None = None, limit: Limit = 100
 ) -> list[schemas.SimilarMatch]:
@@ -21,7 +21,7 @@ async def list_similar(
     return [schemas.SimilarMatch.of(each) for each in await airtrace.storage.sounds.list_similar(stream, review, limit)]
 
 
-@router.get("/{similar_id}")
+@router.get("/{similar_id}", summary="Read a similar match")
 async def read(airtrace: App, similar_id: uuid.UUID) -> schemas.SimilarMatch:
     """Returns a similar match."""
     similar = await airtrace.storage.sounds.get_similar(similar_id)
@@ -30,7 +30,7 @@ async def read(airtrace: App, similar_id: uuid.UUID) -> schemas.SimilarMatch:
     return schemas.SimilarMatch.of(similar)
 
 
-@router.put("/{similar_id}")
+@router.put("/{similar_id}", summary="Review a similar match")
 async def review(airtrace: App, similar_id: uuid.UUID, request: schemas.ReviewRequest) -> schemas.SimilarMatch:
     """Confirms or dismisses a similar match, which is then kept."""
     if not await airtrace.storage.sounds.review(similar_id, request.review, request.note):

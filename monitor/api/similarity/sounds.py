@@ -30,7 +30,7 @@ def _panns(airtrace: App) -> PannsService:
 Panns = Annotated[PannsService, Depends(_panns)]
 
 
-@router.get("")
+@router.get("", summary="List labeled passages of streams")
 async def list_passages(
     airtrace: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
 ) -> list[schemas.Passage]:
@@ -39,7 +39,7 @@ async def list_passages(
     return [schemas.Passage.of(each) for each in await airtrace.storage.sounds.list_passages(stream, after, limit)]
 
 
-@router.post("/search")
+@router.post("/search", summary="Search tracks that sound like a clip")
 async def search(
     airtrace: App,
     panns: Panns,
@@ -51,7 +51,7 @@ async def search(
         return schemas.SearchResult.of(await SimilaritySearch(panns, airtrace.storage).search(path, limit))
 
 
-@router.post("/enroll")
+@router.post("/enroll", summary="Compute missing PANNs vectors of tracks")
 async def enroll(airtrace: App, panns: Panns) -> StreamingResponse:
     """Computes the missing PANNs vectors, from the tracks' files. Streams a line per track."""
     await panns.loaded()  # so that a failure is an error response and not a broken stream

@@ -12,7 +12,7 @@ from monitor.api.streams import schemas
 router = APIRouter(prefix="/coverage", tags=["coverage"])
 
 
-@router.get("")
+@router.get("", summary="List coverage")
 async def list_coverage(
     airtrace: App, stream: StreamName = None, since: Since = None, limit: Limit = 1000
 ) -> list[schemas.Coverage]:

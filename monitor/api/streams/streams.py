@@ -12,7 +12,7 @@ from monitor.errors import Conflict, NotFound
 router = APIRouter(prefix="/streams", tags=["streams"])
 
 
-@router.post("", status_code=201)
+@router.post("", summary="Add a stream", status_code=201)
 async def add(airtrace: App, stream: schemas.NewStream) -> schemas.Stream:
     """Starts monitoring a stream."""
     urls.check(stream.url)
@@ -21,14 +21,14 @@ async def add(airtrace: App, stream: schemas.NewStream) -> schemas.Stream:
     return await read(airtrace, stream.name)
 
 
-@router.get("")
+@router.get("", summary="List streams")
 async def list_streams(airtrace: App) -> list[schemas.Stream]:
     """Lists the monitored streams and their state."""
     now = schemas.utc_now()
     return [schemas.Stream.of(stream, now) for stream in await airtrace.storage.streams.list()]
 
 
-@router.get("/{name}")
+@router.get("/{name}", summary="Read a stream")
 async def read(airtrace: App, name: str) -> schemas.Stream:
     """Returns a stream and its state."""
     for stream in await list_streams(airtrace):
@@ -37,7 +37,7 @@ async def read(airtrace: App, name: str) -> schemas.Stream:
     raise NotFound(f"there is no stream named {name!r}")
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", summary="Remove a stream", status_code=204)
 async def remove(airtrace: App, name: str) -> None:
     """Stops monitoring a stream. Its matches and coverage are kept."""
     if "\x00" in name or not await airtrace.storage.streams.remove(name):

@@ -97,5 +97,8 @@ async def test_the_documentation_loads_only_our_own_files(client: httpx2.AsyncCl
 async def test_the_openapi_document_has_every_route(client: httpx2.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     assert document["info"]["title"] == "Airtrace"
+    summaries = [route["summary"] for methods in document["paths"].values() for route in methods.values()]
+    assert len(set(summaries)) == len(summaries)
+    assert all(" " in summary for summary in summaries)
     there = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert {route for route in there if route[1] not in PAGES} == ROUTES
