@@ -143,20 +143,20 @@ def _reason(one: core.Hypothesis, tracks: Tracks, thresholds: Thresholds) -> str
     llr, votes = thresholds.open_llr, thresholds.vote_llr
     match one.verdict:
         case Verdict.PLAY:
-            return f"play: llr {_text(one.llr)} of the required {llr:g}"
+            return f"play: llr {_text(one.llr)}, {llr:g} required"
         case Verdict.LLR_TOO_LOW:
-            return f"llr too low: {_text(one.llr)} of the required {llr:g}{_why_so_low(one, thresholds)}"
+            return f"llr too low: llr {_text(one.llr)}, {llr:g} required{_why_so_low(one, thresholds)}"
         case Verdict.EXPLAINED:
-            return f"explained by {_by(one, tracks)}: remaining llr {_text(one.llr_left)} of the required {llr:g}"
+            return f"explained by {_by(one, tracks)}: remaining llr {_text(one.llr_left)}, {llr:g} required"
         case Verdict.TOO_FEW_HITS:
-            return f"too few hits align: {_text(one.votes)} of the required {votes:g} votes, so it was not compared"
+            return f"too few hits align: {_text(one.votes)} votes, {votes:g} required, so it was not compared"
         case Verdict.NOT_ADMITTED:
             return "llr high enough, but at the time others had more votes, or another play explained the audio"
 
 
 def _why_so_low(one: core.Hypothesis, thresholds: Thresholds) -> str:
     if one.votes < thresholds.vote_llr:
-        return f", and too few hits align: {_text(one.votes)} of the required {thresholds.vote_llr:g} votes"
+        return f", and too few hits align: {_text(one.votes)} votes, {thresholds.vote_llr:g} required"
     if one.weight < LOW_WEIGHT:
         return f"; the track hardly changes there, so its segments count only {one.weight:.0%}"
     if one.cosine - one.local_context < LOW_CONTRAST and thresholds.contrast_curve is not None:

@@ -125,7 +125,7 @@ def _row(one: dict[str, Any], origin: datetime | None) -> tuple[object, ...]:
         ("> " if one["may_end_later"] else "") + _when(one["end_s"], origin),
         output.minutes(one["track_start_s"]),
         f"{one['speed']:.3f}",
-        f"{one['votes']:z.1f}",
+        f"{one['votes']:z.0f}" if one["votes"] == int(one["votes"]) else f"{one['votes']:z.1f}",
         f"{one['llr']:z.1f}",
         f"{one['remaining_llr']:z.1f}",
         f"{one['cosine']:.2f}",
