@@ -211,8 +211,8 @@ class Catalog:
         known = await self._existing(track)
         ordered = sorted(excluded, key=lambda each: each.starts)
         for each in ordered:
-            if not 0 <= each.starts < each.ends <= round(known.duration_s * SAMPLE_RATE_HZ):
-                raise MetadataError("excluded", f"{_interval(each)} is not within its {known.duration_s:.3f} s")
+            if problem := _problem(each, known):
+                raise MetadataError("excluded", f"{_interval(each)} {problem}")
         for each, following in pairwise(ordered):
             if following.starts < each.ends:
                 raise MetadataError("excluded", f"{_interval(each)} overlaps {_interval(following)}")
@@ -346,6 +346,17 @@ class Catalog:
         embedded = await self._embedder.embed(path)
         decode.check_same(path, embedded.n_samples, track.duration_s)
         await self._storage.vectors.replace(track.id, embedded.fingerprint)
+
+
+def _problem(each: Excluded, track: Track) -> str | None:
+    """Why an interval cannot be excluded, if there is a reason."""
+    if each.starts < 0:
+        return f"starts before track {track.id} does"
+    if each.starts >= each.ends:
+        return "ends before it starts"
+    if each.ends > round(track.duration_s * SAMPLE_RATE_HZ):
+        return f"is beyond the end of track {track.id} ({track.duration_s:.1f} s)"
+    return None
 
 
 def _interval(each: Excluded) -> str:

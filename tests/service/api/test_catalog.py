@@ -110,7 +110,9 @@ async def test_a_track_is_edited_excluded_replaced_retired_and_restored(
 
     excluded = [{"start_s": 0.0, "end_s": 5.5, "note": "intro"}]
     assert (await client.put(f"{path}/excluded", json=excluded)).json()["excluded"] == excluded
-    problem(await client.put(f"{path}/excluded", json=[{"start_s": 5, "end_s": 30}]), 422, "excluded")
+    answer = await client.put(f"{path}/excluded", json=[{"start_s": 5, "end_s": 30}])
+    problem(answer, 422, "excluded")
+    assert f"5-30 s is beyond the end of track {track['id']} (" in answer.text
     problem(await client.put(f"{path}/excluded", json=[{"start_s": -1, "end_s": 3}]), 422)
 
     two = written(tmp_path / "two.wav", songs.two[: seconds(15)])
