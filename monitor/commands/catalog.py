@@ -76,7 +76,8 @@ async def prune(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         output.as_json(found)
     else:
-        output.print_status(f"deleted {found['fingerprints']} fingerprints of other models")
+        n_sets = found["fingerprints"]
+        output.print_status(f"deleted vectors of previous models: {n_sets} sets, one for each track and model")
     return 0
 
 

@@ -94,14 +94,14 @@ def print_summary(rows: Sequence[dict[str, Any]]) -> None:
         status: sum(row["status"] == status for row in rows) for status in ("added", "known", "updated", "failed")
     }
     updated = f", {counts['updated']} updated" if counts["updated"] else ""
-    text = f"{counts['added']} added, {counts['known']} known already{updated}, {counts['failed']} failed"
+    text = f"{counts['added']} added, {counts['known']} already known{updated}, {counts['failed']} failed"
     console().print(text)
 
 
 class Steps:
     """Progress of a job with a known number of steps: a bar on a terminal, otherwise a line per step; nothing if quiet.
 
-    With a unit it also shows the rate per second and the time left at that rate.
+    With a unit, steps that took work also show the rate per second and the time left at that rate.
     """
 
     def __init__(self, progress: Progress | None, total: int, *, quiet: bool, unit: str | None = None) -> None:
@@ -122,7 +122,8 @@ class Steps:
         """One more step is done, which took `amount` units of work."""
         self._done += 1
         self._amount += amount
-        text += self._pace()
+        if amount:
+            text += self._pace()
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1, description=escape(printable(text)))
         elif not self._quiet:

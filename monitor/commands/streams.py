@@ -24,7 +24,8 @@ async def add(settings: Settings, name: str, url: str) -> int:
         raise AirtraceError("a stream's name must have 1 to 100 characters, without slashes and control characters")
     async with connect(settings) as client:
         stream = await client.post("/streams", json={"name": name, "url": url})
-    output.print_status(f"added {stream['name']} ({stream['url']}); `airtrace run` monitors it while it runs")
+    role = "ingest" if settings.kafka.bootstrap else "run"
+    output.print_status(f"added {stream['name']} ({stream['url']}); `airtrace {role}` monitors it while it runs")
     return 0
 
 

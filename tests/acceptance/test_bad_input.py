@@ -54,7 +54,7 @@ def test_a_bad_file_is_reported_in_one_line_with_its_reason(stocked: Airtrace, b
         for name, (_, words) in REASONS.items():
             done = stocked("tracks", "add", bad[name], exits=None)
             done.complains(str(bad[name]), words, code=INPUT)
-            assert done.out == "0 added, 0 known already, 1 failed\n"
+            assert done.out == "0 added, 0 already known, 1 failed\n"
         rows = stocked("tracks", "add", *bad.values(), "--json", exits=INPUT).json
         assert {Path(row["file"]).stem: row["reason"] for row in rows} == {n: r for n, (r, _) in REASONS.items()}
         assert {(row["status"], row["track"]) for row in rows} == {("failed", None)}
@@ -70,7 +70,7 @@ def test_the_rest_of_a_truncated_file_is_used(stocked: Airtrace, unknown: Record
     whole = unknown.path.read_bytes()
     torn = tmp_path / f"torn{unknown.path.suffix}"
     torn.write_bytes(whole[: len(whole) // 2])
-    assert stocked("tracks", "add", torn).out == "1 added, 0 known already, 0 failed\n"
+    assert stocked("tracks", "add", torn).out == "1 added, 0 already known, 0 failed\n"
     (track,) = stocked.json("tracks", "list", "torn")
     assert 5 < track["duration_s"] < unknown.duration_s - 5
 
@@ -83,7 +83,7 @@ def test_the_good_files_of_a_directory_with_bad_ones_are_added(
     for track in catalog[:2]:
         shutil.copy(track.path, folder / "deeper")
     done = airtrace("tracks", "add", folder, exits=INPUT)
-    assert done.out == "2 added, 0 known already, 6 failed\n"
+    assert done.out == "2 added, 0 already known, 6 failed\n"
     failed = [line for line in done.err.splitlines() if line.startswith("airtrace: ")]
     assert len(failed) == 6
     assert all(any(str(path) in line for line in failed) for path in bad.values())
@@ -100,8 +100,8 @@ def test_the_same_file_twice_is_one_track(airtrace: Airtrace, unknown: Recording
     shutil.copy(unknown.path, copy)
     with airtrace.running():
         done = airtrace("tracks", "add", unknown.path, copy, unknown.path)
-        assert done.out == "1 added, 1 known already, 0 failed\n"
-        assert airtrace("tracks", "add", copy).out == "0 added, 1 known already, 0 failed\n"
+        assert done.out == "1 added, 1 already known, 0 failed\n"
+        assert airtrace("tracks", "add", copy).out == "0 added, 1 already known, 0 failed\n"
         assert len(airtrace.json("tracks", "list")) == 1
 
 
@@ -111,7 +111,7 @@ def test_a_missing_path_is_reported_and_the_others_are_added(
     missing = tmp_path / "missing.ogg"
     airtrace("tracks", "add", missing, exits=None).complains(str(missing), "no such file", code=INPUT)
     done = airtrace("tracks", "add", missing, unknown.path, exits=INPUT)
-    assert done.out == "1 added, 0 known already, 1 failed\n"
+    assert done.out == "1 added, 0 already known, 1 failed\n"
     (tmp_path / "nothing").mkdir()
     airtrace("tracks", "add", tmp_path / "nothing", exits=None).complains("no audio files", code=INPUT)
     scanned = airtrace("scan", missing, unknown.path, "--json", exits=INPUT).json

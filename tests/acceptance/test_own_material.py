@@ -33,7 +33,7 @@ def test_a_users_own_music_and_stream_take_five_commands(
             table = airtrace("matches")
             (stream,) = airtrace.json("streams", "list")
 
-    assert added.out == "2 added, 0 known already, 0 failed\n"
+    assert added.out == "2 added, 0 already known, 0 failed\n"
     assert len(added.err.splitlines()) == 2
     assert (said.out, said.err) == ("", f"added radio ({station.url}); `airtrace run` monitors it while it runs\n")
     assert match["track"]["title"] == catalog[0].path.stem

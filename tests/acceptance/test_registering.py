@@ -39,7 +39,7 @@ def test_a_manifest_registers_valid_rows_and_reports_each(
     manifest, report = tmp_path / "list.csv", tmp_path / "report.csv"
     manifest.write_text("\n".join(rows))
     done = airtrace("tracks", "add", "--manifest", manifest, "--report", report, exits=INPUT)
-    assert done.out == "2 added, 0 known already, 3 failed\n"
+    assert done.out == "2 added, 0 already known, 3 failed\n"
     with report.open(encoding="utf-8") as file:
         reported = sorted(csv.DictReader(file), key=lambda row: int(row["row"]))
     assert [(row["row"], row["status"], row["reason"]) for row in reported] == [
@@ -136,8 +136,8 @@ def test_a_catalog_moves_to_another_home_without_its_audio(
         assert airtrace("tracks", "exclude", number, "0:00-0:05").err == "track 1 has 1 excluded interval\n"
         assert airtrace("tracks", "edit", number, "--title", "Night").err == f"changed track {number}\n"
         assert airtrace("catalog", "export", file).err.startswith("exported 1 tracks to ")
-    assert airtrace("catalog", "import", file, **other).out == "1 added, 0 known already, 0 failed\n"
-    assert airtrace("catalog", "import", file, **other).out == "0 added, 1 known already, 0 failed\n"
+    assert airtrace("catalog", "import", file, **other).out == "1 added, 0 already known, 0 failed\n"
+    assert airtrace("catalog", "import", file, **other).out == "0 added, 1 already known, 0 failed\n"
     clip = write_wav(tmp_path / "clip.wav", excerpt(catalog[0], 20, 10))
     (scanned,) = airtrace("scan", clip, "--json", **other).json
     assert [match["track"]["title"] for match in scanned["matches"]] == ["Night"]
