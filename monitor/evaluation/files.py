@@ -174,7 +174,7 @@ def _read(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -
                 if row:  # skip empty lines
                     yield _cells(path, rows.line_num, header, row)
     except OSError as error:
-        raise TableError(path, f"{error.strerror}: pass a readable file") from error
+        raise TableError(path, error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise TableError(path, "the file is not UTF-8: save it as UTF-8") from error
     except csv.Error as error:

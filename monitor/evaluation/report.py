@@ -121,7 +121,8 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def as_text(report: Report) -> str:
     """A table of counts and shares, and a line for each of the other results."""
-    title = f"{report.recordings} recordings, {report.duration_s / 3600:.2f} h"
+    noun = "recording" if report.recordings == 1 else "recordings"
+    title = f"{report.recordings} {noun}, {report.duration_s / 3600:.2f} h"
     rows = [
         (title, ("plays", "found", "share", "precision", "recall", "F1", "right s", "wrong s", "missed s")),
         ("all", _cells(report.all)),

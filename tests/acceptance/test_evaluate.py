@@ -55,6 +55,11 @@ def test_a_scan_and_its_table_are_scored_alike_with_and_without_airtrace_run(
     given = stocked.json("evaluate", recordings, truth, "--results", table)
     with stocked.running():
         scanned = stocked.json("evaluate", recordings, truth)
+        wrong = tmp_path / "wrong.csv"
+        wrong.write_text(truth.read_text().replace(catalog[1].path.name, "nosuch.ogg"))
+        warned = stocked("evaluate", recordings, wrong).err
+    assert scanned["warnings"] == []
+    assert "warning: wrong.csv names tracks that are not in the catalog: nosuch.ogg; use file names" in warned
     alone = stocked("evaluate", recordings, truth)
     assert (given["all"]["plays"], given["all"]["found"], given["false_plays"]) == (2, 2, [])
     assert given["all"]["f1"] > 0.9
@@ -72,7 +77,7 @@ def test_what_cannot_be_evaluated_is_reported_in_one_clear_line(
     absent = airtrace("evaluate", recordings / "alien.wav", truth, exits=None)
     absent.complains("truth: mixed.wav is not among the recordings", code=INPUT)
     swapped = airtrace("evaluate", truth, recordings / "alien.wav", exits=None)
-    swapped.complains(str(recordings / "alien.wav"), "it is not UTF-8", code=INPUT)
+    swapped.complains(str(recordings / "alien.wav"), "the file is not UTF-8", code=INPUT)
     truth.write_text(f"{HEADER},snr_db,kind\nmixed.wav,x.ogg,8,later,20,35,1,,clear\n")
     airtrace("evaluate", recordings, truth, exits=None).complains("line 2, column end_s: 'later'", code=INPUT)
     assert not airtrace.home.exists()

@@ -22,7 +22,8 @@ async def scan(settings: Settings, files: Sequence[Path], *, results: Path | Non
     if results is not None:
         tables.check_names(files)
         tables.check_writable(results)
-    scanned = await scan_all(settings, files, quiet=as_json)
+    async with connect(settings) as client:
+        scanned = await scan_all(client, files, quiet=as_json)
     if results is not None:
         tables.write_results(results, [found for each in scanned for found in reported(each)])
     if as_json:
@@ -34,23 +35,22 @@ async def scan(settings: Settings, files: Sequence[Path], *, results: Path | Non
     return 1 if any(each["error"] for each in scanned) else 0
 
 
-async def scan_all(settings: Settings, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
+async def scan_all(client: Client, files: Sequence[Path], *, quiet: bool) -> list[dict[str, Any]]:
     """The plays in each file, in the order of `files`, or its error; shows progress unless quiet."""
     scanned: list[dict[str, Any]] = []
-    async with connect(settings) as client:
-        with output.steps(len(files), quiet=quiet) as shown:
-            for path in files:
-                scanned.append(await _scan_one(client, path, shown))
-                _show(scanned[-1], path, shown)
+    with output.steps(len(files), quiet=quiet) as shown:
+        for path in files:
+            scanned.append(await _scan_one(client, path, shown))
+            _show(scanned[-1], path, shown)
     return scanned
 
 
 def reported(scanned: dict[str, Any]) -> Iterator[Result]:
-    """The plays in one file as rows of a table. A track is named by its file, or by its title if it had none."""
+    """The plays in one file as rows of a table."""
     for match in scanned["matches"]:
         yield Result(
             recording=PurePath(scanned["file"]).name,
-            track=PurePath(match["track"]["source"]).name or match["track"]["title"],
+            track=track_name(match["track"]),
             start_s=match["start_s"],
             end_s=match["end_s"],
             track_start_s=match["track_start_s"],
@@ -59,6 +59,11 @@ def reported(scanned: dict[str, Any]) -> Iterator[Result]:
             score=match["score"],
             reported_s=match.get("reported_s"),
         )
+
+
+def track_name(track: dict[str, Any]) -> str:
+    """The name of a track in tables: that of its file, or its title if it had none."""
+    return PurePath(track["source"]).name or str(track["title"])
 
 
 async def _scan_one(client: Client, path: Path, shown: output.Steps) -> dict[str, Any]:

@@ -107,6 +107,34 @@ async def test_a_recording_that_cannot_be_used_is_left_out_and_reported(
     assert err.startswith(f"airtrace: {recordings / 'torn.wav'}: no readable audio")
 
 
+async def test_tracks_that_nothing_can_match_are_a_warning(
+    evaluated: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = [play(10 * i, 10 * i + 5, name, recording="b.flac") for i, name in enumerate("ab")]
+    truth += [play(5 * i, 5 * i + 4, name) for i, name in enumerate(["c", "d", "e", "x.ogg"])]
+    warning = (
+        "truth.csv names tracks that are not in results.csv: a, b, c (+2 more); "
+        "use file names as `airtrace scan --results` writes them"
+    )
+    assert await evaluated(truth, [result(15, 19)]) == 0
+    assert orjson.loads(capsys.readouterr().out)["warnings"] == [warning]
+    assert await evaluated(truth, [result(15, 19)], as_json=False) == 0
+    assert capsys.readouterr().err == f"warning: {warning}\n"
+
+    (tmp_path / "families.csv").write_text("track,family\n" + "".join(f"{name},f\n" for name in ["x.ogg", *"abcde"]))
+    assert await evaluated(truth, [result(15, 19)], families=tmp_path / "families.csv") == 0
+    assert orjson.loads(capsys.readouterr().out)["warnings"] == []
+
+
+async def test_a_missing_table_and_a_single_recording_are_named_plainly(
+    evaluated: Evaluate, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TableError, match=r"nosuch\.csv: No such file or directory$"):
+        await evaluated([], [], families=tmp_path / "nosuch.csv")
+    assert await evaluated([], [], recordings / "a.wav", as_json=False) == 0
+    assert capsys.readouterr().out.startswith("1 recording, ")
+
+
 async def test_tables_and_recordings_that_do_not_fit_together_are_refused(
     evaluated: Evaluate, recordings: Path, tmp_path: Path
 ) -> None:
