@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,6 +23,13 @@ from tests.acceptance.command import Airtrace
 # About a minute long, registered in seconds, and without repeats: every position in them is unique.
 TRACKS = ("highscoremusic", "Dystopic-Mayhem", "track13", "track22", "track7")
 UNKNOWN = "track4"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """A shell starts background jobs with SIGINT ignored, and so would the commands that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
