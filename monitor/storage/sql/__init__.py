@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from ingest.named_queries import parse
 
 
 @cache
@@ -15,11 +14,10 @@ def queries() -> dict[str, str]:
     """The queries of all files by their names, which are unique over all files."""
     found: dict[str, str] = {}
     for file in _sql_files(resources.files(__name__)):
-        parts = _NAME.split(file.read_text("utf-8"))
-        for name, text in zip(parts[1::2], parts[2::2], strict=True):
-            if name in found:
-                raise ValueError(f"two queries are named {name}: rename the one in {file.name}")
-            found[name] = text.strip()
+        of_file = parse(file.read_text("utf-8"))
+        if twice := found.keys() & of_file.keys():
+            raise ValueError(f"two queries are named {min(twice)}: rename the one in {file.name}")
+        found |= of_file
     return found
 
 
