@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from ingest.backoff import Backoff
+from ingest.backoff import Backoff, retry
 from ingest.bus.kafka_limits import HOUR_MS, Topic
 from ingest.bus.port import Bus
 from ingest.errors import BusError
@@ -54,18 +54,20 @@ class EventPublisher:
     async def run(self) -> None:
         """Publishes until cancelled. An event that cannot be sent is retried."""
         backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
+
+        def log_failure(error: Exception, wait_s: float) -> None:
+            log.warning("events.retrying", error=with_cause(error), wait_s=round(wait_s, 1))
+
         while True:
-            try:
-                sent = await self._outbox.send(self._send)
-                metrics.EVENTS_WAITING.set(await self._outbox.count())
-            except (BusError, DependencyError, TimeoutError) as error:
-                wait_s = backoff.next_s()
-                log.warning("events.retrying", error=with_cause(error), wait_s=round(wait_s, 1))
-                await asyncio.sleep(wait_s)
-                continue
-            backoff.reset()
-            if not sent:
+            transient = (BusError, DependencyError, TimeoutError)
+            if not await retry(self._send_waiting, backoff=backoff, retry_on=transient, on_error=log_failure):
                 await asyncio.sleep(POLL_S)
+
+    async def _send_waiting(self) -> int:
+        """Sends what waits in the outbox; returns the number of events sent."""
+        sent = await self._outbox.send(self._send)
+        metrics.EVENTS_WAITING.set(await self._outbox.count())
+        return sent
 
     async def _send(self, written: OutboxEvent) -> None:
         message = event(written)
