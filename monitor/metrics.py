@@ -42,6 +42,7 @@ GATED = Counter(
     "airtrace_worker_gated_segments_total", "Segments not searched because PANNs labeled them as speech only."
 )
 TRACKS = Gauge("airtrace_catalog_tracks", "Tracks that are ready.")
+SEARCH_VECTORS = Gauge("airtrace_search_vectors", "Vectors in the index in memory.")
 HTTP_SECONDS = Histogram(
     "airtrace_http_request_seconds",
     "Duration of HTTP requests.",

@@ -34,8 +34,11 @@ from monitor.similarity.panns_service import PannsService, open_panns
 from monitor.similarity.search import SimilaritySearch
 from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage import milvus
+from monitor.storage.candidate_search import CandidateSearch
+from monitor.storage.memory_index import MemoryIndex, open_memory_index
 from monitor.storage.milvus import Index
 from monitor.storage.milvus_client import import_client
+from monitor.storage.milvus_indexes import is_file
 from monitor.storage.storage import Storage, open_storage
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
@@ -45,6 +48,7 @@ EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs an
 class Airtrace:
     """The opened parts that the worker, the API and the commands share.
 
+    memory_index: answers searches in place of the index; None: Milvus does.
     panns, tagger: None only if nothing asks for them.
     """
 
@@ -55,6 +59,7 @@ class Airtrace:
     catalog: Catalog
     matcher: Matcher
     executor: Executor
+    memory_index: MemoryIndex | None = None
     panns: PannsService | None = None
     tagger: StreamTagger | None = None
 
@@ -87,18 +92,28 @@ async def open_parts(
         panns = await stack.enter_async_context(open_panns(settings, storage, index))
         max_s = settings.catalog.max_track_h * 3600
         enrollment = Enrollment(panns, storage)
-        catalog = Catalog(storage, index, detector, executor, second_detector=enrollment, max_s=max_s)
+        memory_index = await stack.enter_async_context(_memory_index(settings, storage, detector))
+        catalog = Catalog(
+            storage, index, detector, executor, memory_index=memory_index, second_detector=enrollment, max_s=max_s
+        )
         if recover:
             await catalog.recover()
         tagger = StreamTagger(panns, SimilaritySearch(panns, storage), storage, settings.panns)
+        search: CandidateSearch = memory_index or index
         matcher = Matcher(
-            detector, index, storage, executor, settings.matching, detector.thresholds, needs_search=tagger.needs_search
+            detector,
+            search,
+            storage,
+            executor,
+            settings.matching,
+            detector.thresholds,
+            needs_search=tagger.needs_search,
         )
         if (calibration := await storage.calibrations.newest(detector.info)) is not None:
             matcher.set_open_threshold(calibration.open_llr)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, panns, tagger)
+        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, memory_index, panns, tagger)
 
 
 @asynccontextmanager
@@ -156,6 +171,18 @@ async def publish_events(settings: Settings, bus: Bus, storage: Storage) -> None
         await EventPublisher(storage.outbox, bus, settings.kafka.matches_topic).run()
 
 
+async def load_search(airtrace: Airtrace) -> None:
+    """Loads the index in memory, if searches use one: the first search would wait for it."""
+    if airtrace.memory_index is not None:
+        await airtrace.memory_index.load()
+
+
+async def follow_catalog(airtrace: Airtrace) -> None:
+    """Keeps the index in memory in step with the catalog until cancelled; returns at once if there is none."""
+    if airtrace.memory_index is not None:
+        await airtrace.memory_index.follow()
+
+
 def backlog_monitor(settings: Settings) -> BacklogMonitor:
     """Applies the backlog policy of the settings."""
     return BacklogMonitor(settings.matching.backlog, settings.matching.max_backlog_s)
@@ -170,6 +197,16 @@ def _index(settings: Settings, home: Home | None, detector: Detector) -> Abstrac
     token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
     uri = settings.milvus.uri or str(_required(home).milvus)
     return milvus.open_index(uri, token, detector.info, settings.milvus.index)
+
+
+@asynccontextmanager
+async def _memory_index(settings: Settings, storage: Storage, detector: Detector) -> AsyncIterator[MemoryIndex | None]:
+    is_lite = settings.milvus.uri is None or is_file(settings.milvus.uri)
+    if settings.milvus.search == "memory" or (settings.milvus.search == "auto" and is_lite):
+        async with open_memory_index(storage, detector.info) as memory_index:
+            yield memory_index
+    else:
+        yield None
 
 
 def _required(home: Home | None) -> Home:

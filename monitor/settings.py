@@ -53,6 +53,11 @@ class MilvusSettings(_Section):
     index: Literal["auto", "FLAT", "HNSW", "IVF_FLAT", "IVF_SQ8", "IVF_PQ", "DISKANN"] = Field(
         "auto", description="Index type (deploy/README.md); run `airtrace catalog rebuild` after a change."
     )
+    search: Literal["auto", "memory", "milvus"] = Field(
+        "auto",
+        description="Where vectors are searched: in the memory of the process, or by Milvus. auto: in memory with "
+        "Milvus Lite, else by the server.",
+    )
 
 
 class CatalogSettings(_Section):

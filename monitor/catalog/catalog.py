@@ -25,6 +25,7 @@ from monitor.catalog.transfer import ExportedTrack
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.detect.detector import Detector
 from monitor.errors import AirtraceError, AudioError, Conflict, MetadataError, ModelMismatch, NotFound
+from monitor.storage.memory_index import MemoryIndex
 from monitor.storage.milvus import Index
 from monitor.storage.records import Excluded, Metadata, Track
 from monitor.storage.storage import Storage
@@ -71,6 +72,7 @@ class Catalog:
         detector: Detector,
         executor: Executor,
         *,
+        memory_index: MemoryIndex | None = None,
         second_detector: SecondDetector | None = None,
         max_s: float = MAX_TRACK_S,
         family_batch_tracks: int = BATCH_TRACKS,
@@ -82,6 +84,7 @@ class Catalog:
             index: the open index of the detector's vectors.
             detector: makes the fingerprints.
             executor: runs the detector.
+            memory_index: answers searches in place of the index.
             second_detector: follows new, replaced and deleted tracks.
             max_s: longest recording accepted, in seconds.
             family_batch_tracks: most tracks whose families are found at once.
@@ -89,12 +92,12 @@ class Catalog:
         self._storage = storage
         self._info = detector.info
         self._embedder = FileEmbedder(detector, executor, max_s)
-        self._family_finder = FamilyFinder(storage, index, detector, executor)
+        self._family_finder = FamilyFinder(storage, memory_index or index, detector, executor)
         self._family_batch_tracks = family_batch_tracks
         self._second_detector = second_detector
         self._adding = 0
         self._without_family: list[int] = []  # added tracks whose families have not been searched yet
-        self.index_sync = IndexSync(storage, index, detector.info)
+        self.index_sync = IndexSync(storage, index, detector.info, memory_index)
 
     async def add(self, path: Path, metadata: Metadata) -> Registered:
         """Registers a file. Audio that is already in the catalog is recognized by its decoded samples.

@@ -18,7 +18,7 @@ from monitor.core.families import RelatedTrack, candidate_tracks, find_related, 
 from monitor.core.reference import Reference
 from monitor.core.segments import HOP_SAMPLES, Segment
 from monitor.detect.detector import Detector
-from monitor.storage.milvus import Index
+from monitor.storage.candidate_search import CandidateSearch
 from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ TOP_K = 10  # more found no further relations on the `train` and `tune` splits
 class FamilyFinder:
     """Finds related tracks in the index, and among the tracks of the same batch."""
 
-    def __init__(self, storage: Storage, index: Index, detector: Detector, executor: Executor) -> None:
+    def __init__(self, storage: Storage, index: CandidateSearch, detector: Detector, executor: Executor) -> None:
         self._storage = storage
         self._index = index
         self._info = detector.info

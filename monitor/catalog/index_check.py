@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from monitor.catalog.index_sync import IndexSync
 from monitor.detect.detector import DetectorInfo
-from monitor.storage.milvus import SEGMENT_BITS, Index, Rows
+from monitor.storage.candidate_search import SEGMENT_BITS
+from monitor.storage.milvus import Index, Rows
 from monitor.storage.storage import Storage
 
 BATCH_VECTORS = 20_000  # of 128 numbers: 10 MB in one message; servers send at most 100

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from monitor.detect.detector import DetectorInfo
+from monitor.storage.memory_index import MemoryIndex
 from monitor.storage.milvus import Index
 from monitor.storage.storage import Storage
 
@@ -28,10 +29,14 @@ class IndexSync:
     Callers of all methods but `count` and `suggest_kind` hold the lock.
     """
 
-    def __init__(self, storage: Storage, index: Index, info: DetectorInfo) -> None:
+    def __init__(
+        self, storage: Storage, index: Index, info: DetectorInfo, memory_index: MemoryIndex | None = None
+    ) -> None:
+        """`memory_index`: answers this process's searches instead of the index; it gets the same changes."""
         self._storage = storage
         self._index = index
         self._info = info
+        self._memory_index = memory_index
         # Of this process, only one connection at a time waits for the lock in PostgreSQL, not the whole pool.
         self._process_lock = asyncio.Lock()
 
@@ -56,9 +61,13 @@ class IndexSync:
                 await self._index.delete(track)
             await self._index.insert(track, row.vectors)
             await self._storage.tracks.set_indexed(row, self._info)
+            if self._memory_index is not None:
+                await self._memory_index.put(track, row.revision, row.vectors)
 
     async def remove(self, track: int) -> None:
         """Deletes a retiring track from the index. It becomes retired."""
+        if self._memory_index is not None:
+            await self._memory_index.remove(track)
         await self._index.delete(track)
         await self._storage.tracks.set_status(track, "retired")
 

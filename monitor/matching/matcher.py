@@ -26,7 +26,7 @@ from monitor.detect.detector import Detector
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.search_batcher import SearchBatcher
 from monitor.settings import MatchingSettings
-from monitor.storage.milvus import Index
+from monitor.storage.candidate_search import CandidateSearch
 from monitor.storage.storage import Storage
 
 # A play's id follows from its content, so that a replay after a crash finds the rows that were written before.
@@ -65,7 +65,7 @@ class Matcher:
     def __init__(
         self,
         detector: Detector,
-        index: Index,
+        index: CandidateSearch,
         storage: Storage,
         executor: Executor,
         settings: MatchingSettings,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor.core.segments import Hit
-from monitor.storage.milvus import Index
+from monitor.storage.candidate_search import CandidateSearch
 
 Hits = list[tuple[Hit, ...]]
 
@@ -28,7 +28,7 @@ class _Request:
 class SearchBatcher:
     """The index, one call at a time."""
 
-    def __init__(self, index: Index, top_k: int) -> None:
+    def __init__(self, index: CandidateSearch, top_k: int) -> None:
         self._index = index
         self._top_k = top_k
         self._calling = asyncio.Lock()

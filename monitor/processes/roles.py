@@ -37,6 +37,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         held = stack.enter_context(home.held(settings.home))
         airtrace = await stack.enter_async_context(parts.open_parts(settings, held))
         bus = await stack.enter_async_context(parts.open_bus(settings, held))
+        await parts.load_search(airtrace)
         url = await stack.enter_async_context(serve_http(airtrace, settings.api.host, settings.api.port))
         stack.enter_context(held.announced(url))
         log.info("airtrace.running", page=url, api=f"{url}/docs", metrics=f"{url}/metrics", home=str(settings.home))
@@ -44,6 +45,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         async with asyncio.TaskGroup() as group:
             matching = group.create_task(worker.run(), name="worker")
             publishing = group.create_task(parts.publish_events(settings, bus, airtrace.storage), name="events")
+            following = group.create_task(parts.follow_catalog(airtrace), name="search-index")
             supervisor = Supervisor(parts.stream_assignment(settings, airtrace.dsn), bus, settings.ingest)
             reading = group.create_task(supervisor.run(stop), name="ingest")
             watching = group.create_task(_parent_ended(parent), name="parent") if parent else matching
@@ -52,6 +54,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
             await _drain_bus(bus)
             matching.cancel()
             publishing.cancel()
+            following.cancel()
             watching.cancel()
         await worker.close_all()
     log.info("airtrace.stopped")
@@ -76,15 +79,18 @@ async def worker(settings: Settings) -> int:
     stop = stop_event()
     _serve_metrics(settings)
     async with parts.open_parts(settings, None) as airtrace, parts.open_bus(settings, None) as bus:
+        await parts.load_search(airtrace)
         log.info("worker.running")
         worker = _worker(airtrace, bus)
         async with asyncio.TaskGroup() as group:
             matching = group.create_task(worker.run(), name="worker")
             publishing = group.create_task(parts.publish_events(settings, bus, airtrace.storage), name="events")
+            following = group.create_task(parts.follow_catalog(airtrace), name="search-index")
             await _stopped_or_ended(stop, matching)
             await _drain_worker(worker)
             matching.cancel()
             publishing.cancel()
+            following.cancel()
     log.info("worker.stopped")
     return 0
 

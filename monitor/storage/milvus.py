@@ -14,9 +14,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from monitor.core.segments import HOP_SAMPLES, Hit
+from monitor.core.segments import Hit
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
+from monitor.storage.candidate_search import SEGMENT_BITS, hit_of, row_id
 from monitor.storage.milvus_client import (
     CALL_TIMEOUT_S,
     CONNECT_TIMEOUT_S,
@@ -28,8 +29,6 @@ from monitor.storage.milvus_indexes import AUTO, KINDS, IndexKind, choose_kind
 
 log = structlog.get_logger(__name__)
 
-# A row's key is track << 24 | segment: 2^24 segments of 0.5 s are 97 days, which leaves 2^39 tracks.
-SEGMENT_BITS = 24
 INSERT_ROWS = 4096  # one gRPC message of 2 MB; larger ones are not faster
 SEARCH_ROWS = 256
 MAX_DELETE_ROUNDS = 5  # one round and a check usually suffice
@@ -82,10 +81,7 @@ class Index:
         """Inserts a track's vectors, float32 (k, dimensions), except rows of zeros, which are silence. Idempotent."""
         audible = np.flatnonzero(vectors.any(axis=1))
         for part in np.array_split(audible, range(INSERT_ROWS, len(audible), INSERT_ROWS)):
-            rows = [
-                {"id": track << SEGMENT_BITS | int(segment), "track": track, "vector": vectors[segment]}
-                for segment in part
-            ]
+            rows = [{"id": row_id(track, int(segment)), "track": track, "vector": vectors[segment]} for segment in part]
             if rows:
                 await self._milvus.call("upsert", self._target, rows)
 
@@ -109,13 +105,7 @@ class Index:
     async def search(
         self, vectors: NDArray[np.float32], top_k: int, but: Collection[int] = ()
     ) -> list[tuple[Hit, ...]]:
-        """The `top_k` best hits of every query vector, best first.
-
-        Args:
-            vectors: the queries, float32 (n, dimensions).
-            top_k: hits for each query.
-            but: tracks to leave out. With any, the search also sees what other processes just inserted, and is slower.
-        """
+        """See `CandidateSearch`. With `but`, it also sees what other processes just inserted, and is slower."""
         found: list[tuple[Hit, ...]] = []
         options: dict[str, Any] = {"limit": top_k}
         options["search_params"] = {"metric_type": "IP", "params": self._search_params(top_k)}
@@ -124,7 +114,7 @@ class Index:
         for first in range(0, len(vectors), SEARCH_ROWS):
             part = vectors[first : first + SEARCH_ROWS]
             rows = await self._milvus.call("search", self._target, data=list(part), **options)
-            found.extend(tuple(_hit(row) for row in hits) for hits in rows)
+            found.extend(tuple(hit_of(row["id"], float(row["distance"])) for row in hits) for hits in rows)
         return found
 
     async def count(self) -> int:
@@ -292,11 +282,6 @@ def _range(first: int, beyond: int | None) -> str:
     low, high = first << SEGMENT_BITS, None if beyond is None else beyond << SEGMENT_BITS
     # Milvus Lite and servers accept keys up to 2^63 - 1.
     return f"id >= {low}" if high is None or high >= 1 << 63 else f"id >= {low} and id < {high}"
-
-
-def _hit(row: Any) -> Hit:
-    track, segment = row["id"] >> SEGMENT_BITS, row["id"] & ((1 << SEGMENT_BITS) - 1)
-    return Hit(track=track, position=segment * HOP_SAMPLES, score=float(row["distance"]))
 
 
 @asynccontextmanager

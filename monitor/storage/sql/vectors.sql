@@ -78,3 +78,16 @@ where (t.status in ('pending', 'ready') or ($4 and t.status in ('failed', 'retir
     where f.track_id = t.id and f.detector = $1 and f.version = $2 and f.checksum = $3
 )
 order by t.id
+
+-- name: searchable_tracks
+-- The tracks that can be found with a model, and the revision of each.
+select t.id, t.revision
+from fingerprints f join tracks t on t.id = f.track_id
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready'
+order by t.id
+
+-- name: searchable_state
+-- Changes with every change of searchable_tracks; cheap enough to ask for every few seconds.
+select count(*) || '/' || coalesce(sum(hashint8extended(t.id, t.revision)), 0)
+from fingerprints f join tracks t on t.id = f.track_id
+where f.detector = $1 and f.checksum = $2 and t.status = 'ready'

@@ -75,6 +75,15 @@ class VectorTable:
         """Ids of the ready tracks that have vectors of a model."""
         return [row["id"] for row in await self._database.fetch("tracks_ready", info.name, info.checksum)]
 
+    async def searchable_tracks(self, info: DetectorInfo) -> dict[int, int]:
+        """The revision of each ready track that has vectors of a model, by its id, in the order of the ids."""
+        found = await self._database.fetch("searchable_tracks", info.name, info.checksum)
+        return {row["id"]: row["revision"] for row in found}
+
+    async def searchable_state(self, info: DetectorInfo) -> str:
+        """A text that changes whenever `searchable_tracks` changes."""
+        return str(await self._database.fetchval("searchable_state", info.name, info.checksum))
+
     async def unindexed_tracks(self, info: DetectorInfo) -> list[int]:
         """Ids of the ready tracks whose current vectors are not indexed."""
         return [row["id"] for row in await self._database.fetch("tracks_unindexed", info.name, info.checksum)]

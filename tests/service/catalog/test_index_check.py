@@ -12,7 +12,8 @@ import pytest
 from monitor.catalog.catalog import Catalog
 from monitor.detect.detector import DetectorInfo
 from monitor.detect.logmel import LogMelDetector
-from monitor.storage.milvus import SEGMENT_BITS, Index
+from monitor.storage.candidate_search import SEGMENT_BITS
+from monitor.storage.milvus import Index
 from monitor.storage.records import Excluded, Fingerprint, Metadata
 from monitor.storage.storage import Storage
 from tests.service.catalog.steps import added, differences
