@@ -14,6 +14,7 @@ import structlog
 
 from ingest.bus.port import Delivery
 from ingest.wire import SAMPLE_RATE_HZ
+from monitor.matching.capacity import Capacity
 from monitor.settings import BacklogPolicy
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ class BacklogMonitor:
     policy: BacklogPolicy = BacklogPolicy.CATCH_UP
     max_behind_s: float = 60.0
     now: Callable[[], float] = time.time
+    capacity: Capacity = field(default_factory=Capacity)
     _behind: set[int] = field(default_factory=set)
 
     def is_late(self, delivery: Delivery) -> bool:
@@ -41,11 +43,15 @@ class BacklogMonitor:
         elif age_s < min(CAUGHT_UP_S, self.max_behind_s) and stream in self._behind:
             self._behind.discard(stream)
             log.info("worker.caught_up", stream=stream)
-        return self.policy is BacklogPolicy.SKIP and stream in self._behind
+        is_skipped = self.policy is BacklogPolicy.SKIP and stream in self._behind
+        length_s = (delivery.record.end - delivery.record.start) / SAMPLE_RATE_HZ
+        self.capacity.observe(stream, age_s, length_s if is_skipped else 0.0)
+        return is_skipped
 
     def forget(self, stream: int) -> None:
         """Drops the state of a stream that left this worker."""
         self._behind.discard(stream)
+        self.capacity.forget(stream)
 
 
 def logged_at_s(delivery: Delivery) -> float:

@@ -23,6 +23,7 @@ from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.detector import Detector
+from monitor.matching.capacity import measured_step
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.search_batcher import SearchBatcher
 from monitor.settings import MatchingSettings
@@ -202,7 +203,8 @@ def step_timer(step: str) -> Iterator[None]:
     """Observes the duration of one step of a batch, and counts its failures. Cancellation is not a failure."""
     begun = time.perf_counter()
     try:
-        yield
+        with measured_step(step):
+            yield
     except Exception:
         metrics.FAILURES.labels(step).inc()
         raise

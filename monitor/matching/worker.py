@@ -34,6 +34,7 @@ import structlog
 from ingest.backoff import Backoff, retry
 from ingest.bus.port import Bus, Delivery
 from ingest.errors import BusError
+from ingest.wire import Window
 from monitor import metrics
 from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
@@ -153,7 +154,8 @@ class Worker:
                 self._idle.clear()
                 self._forget_others()
                 try:
-                    await self._process_batch(deliveries)
+                    with self._backlog.capacity.batch(_audio_s(deliveries)):
+                        await self._process_batch(deliveries)
                 finally:
                     self._idle.set()
                 backoff.reset()
@@ -304,6 +306,12 @@ def _by_stream(deliveries: Iterable[Delivery]) -> dict[int, list[Delivery]]:
     for delivery in deliveries:
         streams[delivery.record.stream_id].append(delivery)
     return dict(streams)
+
+
+def _audio_s(deliveries: Iterable[Delivery]) -> float:
+    """Seconds of audio in a batch, old and new."""
+    windows = (delivery.record for delivery in deliveries if isinstance(delivery.record, Window))
+    return sum(window.end - window.start for window in windows) / SAMPLE_RATE_HZ
 
 
 def _next_offsets(deliveries: Sequence[Delivery]) -> dict[int, int]:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,6 +214,38 @@ class Progress:
     offset: int
     replay_offset: int
     epoch: int = 0
+
+
+class WorkerState(StrEnum):
+    """Whether a worker keeps up; full: further streams would make it fall behind."""
+
+    OK = "ok"
+    FULL = "full"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLoad:
+    """How well a worker keeps up (see `monitor.matching.capacity`).
+
+    streams: those that it matches now. capacity_streams: how many it could keep up with; None: not known yet.
+    costly_step, costly_share: the step of a batch that takes the most time, and its share of the time.
+    behind_streams: those whose audio is matched late. behind_s: the age of the newest audio
+    of the stream that is furthest behind.
+    """
+
+    state: WorkerState
+    streams: int = 0
+    capacity_streams: float | None = None
+    costly_step: str | None = None
+    costly_share: float | None = None
+    behind_streams: int = 0
+    behind_s: float = 0.0
+
+    @property
+    def load(self) -> float | None:
+        """Share of the capacity that is in use; 1: no room left."""
+        return self.streams / self.capacity_streams if self.capacity_streams else None
 
 
 @dataclass(frozen=True, slots=True)
