@@ -100,7 +100,10 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """A stream and its current state. `position` is the stream clock up to which it has been processed."""
+    """A stream and its current state.
+
+    position: the stream clock up to which it has been processed. advanced_at: when it was processed last.
+    """
 
     id: int
     name: str
@@ -109,6 +112,7 @@ class StreamStatus:
     position: int | None
     state: str | None
     reason: str | None
+    advanced_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +235,7 @@ class WorkerLoad:
     streams: those that it matches now. capacity_streams: how many it could keep up with; None: not known yet.
     costly_step, costly_share: the step of a batch that takes the most time, and its share of the time.
     behind_streams: those whose audio is matched late. behind_s: the age of the newest audio
-    of the stream that is furthest behind.
+    of the stream that is furthest behind. cpu: share of the machine's CPU time in use; None: not known.
     """
 
     state: WorkerState
@@ -241,11 +245,22 @@ class WorkerLoad:
     costly_share: float | None = None
     behind_streams: int = 0
     behind_s: float = 0.0
+    cpu: float | None = None
 
     @property
     def load(self) -> float | None:
         """Share of the capacity that is in use; 1: no room left."""
         return self.streams / self.capacity_streams if self.capacity_streams else None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that is running. name: its host and process id."""
+
+    id: uuid.UUID
+    name: str
+    started_at: datetime
+    load: WorkerLoad
 
 
 @dataclass(frozen=True, slots=True)

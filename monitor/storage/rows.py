@@ -21,6 +21,9 @@ from monitor.storage.records import (
     Metadata,
     Progress,
     Track,
+    WorkerLoad,
+    WorkerState,
+    WorkerStatus,
     mask_excluded,
 )
 
@@ -156,3 +159,24 @@ def to_sound_summary(row: Any) -> SoundSummary:
     """A row of passages, with what it sounds like."""
     labels = tuple(Label(*each) for each in row["labels"])
     return SoundSummary(row["kind"], row["music"], row["speech"], labels)
+
+
+def from_load(load: WorkerLoad) -> Sequence[object]:
+    """The parameters of worker_upsert, except the worker and its name."""
+    figures = (load.streams, load.capacity_streams, load.costly_step, load.costly_share)
+    return load.state.value, *figures, load.behind_streams, load.behind_s, load.cpu
+
+
+def to_worker(row: Any) -> WorkerStatus:
+    """A row of workers."""
+    load = WorkerLoad(
+        state=WorkerState(row["state"]),
+        streams=row["streams"],
+        capacity_streams=row["capacity_streams"],
+        costly_step=row["costly_step"],
+        costly_share=row["costly_share"],
+        behind_streams=row["behind_streams"],
+        behind_s=row["behind_s"],
+        cpu=row["cpu"],
+    )
+    return WorkerStatus(row["id"], row["name"], row["started_at"], load)

@@ -19,6 +19,7 @@ from monitor.storage.tables.sounds import SoundTable
 from monitor.storage.tables.streams import StreamTable
 from monitor.storage.tables.tracks import TrackTable
 from monitor.storage.tables.vectors import VectorTable
+from monitor.storage.tables.workers import WorkerTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Storage:
     families: FamilyTable
     sounds: SoundTable
     calibrations: CalibrationTable
+    workers: WorkerTable
     outbox: Outbox | None = None
 
     @classmethod
@@ -59,6 +61,7 @@ class Storage:
             families=FamilyTable(database),
             sounds=SoundTable(database),
             calibrations=CalibrationTable(database),
+            workers=WorkerTable(database),
             outbox=outbox,
         )
 

@@ -2,7 +2,7 @@
 insert into streams (name, url) values ($1, $2) on conflict do nothing returning id
 
 -- name: streams
-select s.id, s.name, s.url, s.added_at, p.position, c.state, c.reason
+select s.id, s.name, s.url, s.added_at, p.position, p.updated_at as advanced_at, c.state, c.reason
 from streams s
 left join progress p on p.stream_id = s.id
 left join lateral (
