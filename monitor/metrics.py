@@ -23,6 +23,13 @@ SKIPPED_SECONDS = Counter(
 DELAY_SECONDS = Gauge(
     "airtrace_worker_delay_seconds", "Time from the end of the newest window to its commit.", ["stream"]
 )
+WORKER_STREAMS = Gauge("airtrace_worker_streams", "Streams matched in the last minute.")
+CAPACITY = Gauge(
+    "airtrace_worker_capacity_streams", "Streams that the worker could keep up with; NaN until it is known."
+)
+LOAD = Gauge("airtrace_worker_load_ratio", "Streams divided by capacity: above 1, the worker cannot keep up.")
+WORKER_BEHIND = Gauge("airtrace_worker_behind_streams", "Streams whose audio is matched late.")
+WORKER_STATE = Gauge("airtrace_worker_state", "1 for the state of the worker (ok, full or behind), else 0.", ["state"])
 FAILURES = Counter("airtrace_worker_failures_total", "Failed attempts at a step of a batch.", ["step"])
 MATCHES = Counter("airtrace_matches_total", "Matches opened.", ["stream", "detector"])
 MATCHES_OPEN = Gauge("airtrace_matches_open", "Matches that are open now.", ["stream"])

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor.storage.records import WorkerLoad, WorkerState
 
 WINDOW_S = 60.0  # the figures describe the last minute
 SLOT_S = 5.0
 MIN_AGE_S = 20.0  # of the first figures: a start loads models and replays the last minute
-FULL_LOAD = 0.85
-ROOM_LOAD = 0.7
+FULL_LOAD = 0.85  # a full worker may fall behind at the next disturbance
+ROOM_LOAD = 0.7  # at which a full worker has room again
+LATE_SHARE = 0.1  # of the streams, at which the worker is behind and not a stream's own source
 LATE_S = 15.0  # a window of this age is late: two windows, a batch and a slow transaction
 ON_TIME_S = 10.0  # ... and is on time again at this age: the length of a window, and the time to send and match it
 LATE_FOR_S = 10.0  # a station sends up to 45 s of past audio on connect, which is late but matched at once
@@ -80,6 +81,7 @@ class Capacity:
         self._steps_s: defaultdict[str, float] = defaultdict(float)  # of the batch in progress
         self._skipped_s = 0.0
         self._has_failed = False
+        self._state = WorkerState.OK
 
     @contextmanager
     def batch(self, audio_s: float) -> Iterator[None]:
@@ -128,40 +130,50 @@ class Capacity:
         """Drops a stream that left this worker."""
         self._streams.pop(stream, None)
 
-    def load(self) -> WorkerLoad:
-        """The load of the last minute."""
-        now_s = self._clock()
+    def load(self, cpu: float | None = None) -> WorkerLoad:
+        """The load of the last minute. `cpu`: share of the machine's CPU time in use."""
         slots = self._recent_slots()
-        for stream, known in list(self._streams.items()):
-            if now_s - known.seen_s > WINDOW_S:
-                del self._streams[stream]
-        late = [
-            known
-            for known in self._streams.values()
-            if known.late_since_s is not None and now_s - known.late_since_s >= LATE_FOR_S
-        ]
+        streams = self._recent_streams()
         busy_s, audio_s = sum(slot.busy_s for slot in slots), sum(slot.audio_s for slot in slots)
-        is_known = now_s - self._started_s >= self._min_age_s and busy_s > 0 and audio_s > 0
-        capacity = audio_s / busy_s if is_known else None
-        costly = self._costly_step(slots)
-        return WorkerLoad(
-            state=WorkerState.OK,
-            streams=len(self._streams),
-            capacity_streams=capacity,
-            costly_step=costly[0] if costly else None,
-            costly_share=costly[1] if costly else None,
-            behind_streams=len(late),
-            behind_s=max((known.age_s for known in self._streams.values()), default=0.0),
+        is_known = self._clock() - self._started_s >= self._min_age_s and busy_s > 0 and audio_s > 0
+        step, share = self._costly_step(slots)
+        load = WorkerLoad(
+            state=self._state,
+            streams=len(streams),
+            capacity_streams=audio_s / busy_s if is_known else None,
+            costly_step=step,
+            costly_share=share,
+            behind_streams=sum(stream.late_since_s is not None for stream in streams),
+            behind_s=max((stream.age_s for stream in streams), default=0.0),
+            cpu=cpu,
         )
+        self._state = self._next_state(load, streams)
+        return replace(load, state=self._state)
 
-    def _costly_step(self, slots: list[_Slot]) -> tuple[str, float] | None:
+    def _next_state(self, load: WorkerLoad, streams: Sequence[_Stream]) -> WorkerState:
+        """The state, which is left at other values than it is entered at, so that it does not flap."""
+        was = self._state
+        long_ago_s = self._clock() - LATE_FOR_S
+        late = sum(stream.late_since_s is not None and stream.late_since_s <= long_ago_s for stream in streams)
+        if late > LATE_SHARE * len(streams) or (was is WorkerState.BEHIND and load.behind_streams):
+            return WorkerState.BEHIND
+        full_at = FULL_LOAD if was is WorkerState.OK else ROOM_LOAD
+        return WorkerState.FULL if load.load is not None and load.load >= full_at else WorkerState.OK
+
+    def _recent_streams(self) -> Sequence[_Stream]:
+        oldest_s = self._clock() - WINDOW_S
+        for stream in [stream for stream, known in self._streams.items() if known.seen_s < oldest_s]:
+            del self._streams[stream]
+        return list(self._streams.values())
+
+    def _costly_step(self, slots: Sequence[_Slot]) -> tuple[str, float] | tuple[None, None]:
         """The step that costs most, and its share of the time of all steps."""
         total: defaultdict[str, float] = defaultdict(float)
         for slot in slots:
             for step, seconds in slot.steps_s.items():
                 total[step] += seconds
         if not (all_s := sum(total.values())):
-            return None
+            return None, None
         step = max(total, key=total.__getitem__)
         return step, total[step] / all_s
 
@@ -179,7 +191,7 @@ class Capacity:
             self._slots.append(_Slot(now_s))
         return self._slots[-1]
 
-    def _recent_slots(self) -> list[_Slot]:
+    def _recent_slots(self) -> Sequence[_Slot]:
         oldest_s = self._clock() - WINDOW_S
         while self._slots and self._slots[0].started_s < oldest_s:
             self._slots.popleft()

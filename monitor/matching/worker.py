@@ -40,6 +40,7 @@ from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, RowDeleted, StaleProgress, with_cause
 from monitor.matching.backlog import BacklogMonitor
+from monitor.matching.load_reporter import LoadReporter
 from monitor.matching.matcher import Matcher, Memory, step_timer
 from monitor.matching.stream_state import BatchResult, StreamState
 from monitor.similarity.stream_tagger import StreamTagger
@@ -66,6 +67,7 @@ class Worker:
     """One consumer of the bus.
 
     tagger: labels the audio of the streams beside the matching; None: nothing does.
+    reporter: says how well the worker keeps up; None: nothing does.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Worker:
         matcher: Matcher,
         backlog: BacklogMonitor | None = None,
         tagger: StreamTagger | None = None,
+        reporter: LoadReporter | None = None,
         *,
         retry_first_s: float = RETRY_FIRST_S,
         orphans_every_s: float = ORPHANS_EVERY_S,
@@ -85,6 +88,7 @@ class Worker:
         self._matcher = matcher
         self._backlog = backlog or BacklogMonitor()
         self._tagger = tagger
+        self._reporter = reporter
         self._retry_first_s = retry_first_s
         self._orphans_every_s = orphans_every_s
         self._states: dict[int, StreamState] = {}
@@ -101,6 +105,8 @@ class Worker:
             group.create_task(self._close_orphans(), name="close-orphans")
             if self._tagger is not None:
                 group.create_task(self._tagger.run(), name="sounds")
+            if self._reporter is not None:
+                group.create_task(self._reporter.run(), name="load")
             backoff = Backoff(self._retry_first_s, MAX_RETRY_S)
 
             def log_failure(error: Exception, wait_s: float) -> None:

@@ -1,0 +1,107 @@
+"""What to say about a machine that is full or behind, and what to change. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monitor.matching.capacity import FULL_LOAD
+from monitor.storage.records import WorkerLoad, WorkerState
+
+CATCHING_UP_LOAD = 0.95  # below, a worker that is behind matches faster than audio arrives
+
+CHEAPER = {
+    "search": "Make the search cheaper with a smaller catalog or another index (deploy/README.md, Sizing)",
+    "write": "Give PostgreSQL a faster disk",
+    "recall": "Give PostgreSQL a faster disk",
+    "fetch": "Give PostgreSQL more memory or a faster disk",
+    "commit": "Give Kafka a faster disk",
+}
+STEPS = {
+    "embed": "computing fingerprints",
+    "search": "searching the index",
+    "align": "comparing with the catalog",
+    "fetch": "fetching tracks from PostgreSQL",
+    "write": "writing to PostgreSQL",
+    "recall": "reading from PostgreSQL",
+    "commit": "committing offsets",
+}
+EMBEDDED = "Monitor fewer streams, give the machine more cores, or run the full mode on several machines"
+FULL_MODE = "Start more workers, at most as many as the topic has partitions"
+
+
+def combined(loads: Sequence[WorkerLoad]) -> WorkerLoad | None:
+    """The load of all workers together, with the costly step of the one that is worst off; None without workers."""
+    if not loads:
+        return None
+    worst = max(loads, key=lambda load: (_RANK[load.state], load.load or 0.0))
+    capacities = [load.capacity_streams for load in loads]
+    return WorkerLoad(
+        state=worst.state,
+        streams=sum(load.streams for load in loads),
+        capacity_streams=sum(known for known in capacities if known is not None) if all(capacities) else None,
+        costly_step=worst.costly_step,
+        costly_share=worst.costly_share,
+        behind_streams=sum(load.behind_streams for load in loads),
+        behind_s=max(load.behind_s for load in loads),
+        cpu=worst.cpu,
+    )
+
+
+_RANK = {WorkerState.OK: 0, WorkerState.FULL: 1, WorkerState.BEHIND: 2}
+
+
+def warning(load: WorkerLoad, *, is_embedded: bool) -> str | None:
+    """One or two sentences and what to change; None if the workers keep up and have room."""
+    if load.state is WorkerState.BEHIND:
+        who = "This machine" if is_embedded else "The workers"
+        late = f"{load.behind_streams} of {_streams(load.streams)} are matched up to {load.behind_s:.0f} s late"
+        if load.load is not None and load.load < CATCHING_UP_LOAD:
+            return f"Matching is behind but catching up: {late}."
+        return f"{who} cannot keep up: {late}.{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
+    if load.state is WorkerState.FULL:
+        return f"{_full(load, is_embedded=is_embedded)}{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
+    return None
+
+
+def warning_about_another(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | None:
+    """What to say to somebody who has just added a stream, so that there are now `n_streams`; None if there is room."""
+    if load.state is not WorkerState.OK:
+        return warning(load, is_embedded=is_embedded)
+    if load.capacity_streams is None or n_streams / load.capacity_streams < FULL_LOAD:
+        return None
+    return (
+        f"{_streams(n_streams)} may be too many: {_who(is_embedded)} can keep up with about "
+        f"{load.capacity_streams:.0f}.{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
+    )
+
+
+def next_step(load: WorkerLoad, *, is_embedded: bool) -> str:
+    """What to change, by the step that costs most."""
+    general = EMBEDDED if is_embedded else FULL_MODE
+    if (cheaper := CHEAPER.get(load.costly_step or "")) is None:
+        return general
+    return f"{cheaper}; or {general[0].lower()}{general[1:]}"
+
+
+def _full(load: WorkerLoad, *, is_embedded: bool) -> str:
+    about = f" and can keep up with about {load.capacity_streams:.0f}" if load.capacity_streams else ""
+    return (
+        f"{_who(is_embedded).capitalize()} {'is' if is_embedded else 'are'} full: "
+        f"{'it matches' if is_embedded else 'they match'} {_streams(load.streams)}{about}."
+    )
+
+
+def _cost(load: WorkerLoad) -> str:
+    if load.costly_step is None or load.costly_share is None:
+        return ""
+    cpu = f", and {load.cpu:.0%} of the CPU is in use" if load.cpu is not None else ""
+    step = STEPS.get(load.costly_step, load.costly_step)
+    return f" {step.capitalize()} takes most of the time ({load.costly_share:.0%}){cpu}."
+
+
+def _who(is_embedded: bool) -> str:
+    return "this machine" if is_embedded else "the workers"
+
+
+def _streams(count: int) -> str:
+    return f"{count} stream{'' if count == 1 else 's'}"
