@@ -52,7 +52,8 @@ def best_suffix(values: Floats, ages: Floats, max_drop: float, max_gap: float) -
     sums, ages = suffix_sums(values)[::-1], ages[::-1]
     largest = np.maximum.accumulate(sums)
     order = np.arange(len(sums))
-    risen = np.maximum.accumulate(np.where(np.diff(largest, prepend=-np.inf) > 0, order, 0))
+    risen = np.zeros(len(sums), np.int64)
+    np.maximum.accumulate(np.where(largest[1:] > largest[:-1], order[1:], 0), out=risen[1:])
     before = risen[np.maximum(order - 1, 0)]  # where the maximum had last risen before each value
     beyond = np.flatnonzero((largest - sums > max_drop) | (ages - ages[before] - 1 > max_gap))
     end = int(beyond[0]) if len(beyond) else len(sums)

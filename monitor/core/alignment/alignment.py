@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor.core.arrays import Floats
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES
 
 # Stations play music up to 6 % faster; this leaves some room.
@@ -38,21 +39,51 @@ class Alignment:
         return abs(other.position_at(self.instant) - self.position)
 
 
-def segment_positions(alignments: Sequence[Alignment], starts: Sequence[int]) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class AlignmentGrid:
+    """Many alignments through one track, as arrays: instants, int64 (m, 1); positions and speeds, float64 (m, 1)."""
+
+    instants: NDArray[np.int64]
+    positions: Floats
+    speeds: Floats
+
+    @classmethod
+    def of(cls, alignments: Sequence[Alignment]) -> AlignmentGrid:
+        """The grid of some alignments."""
+        return cls(
+            np.array([[alignment.instant] for alignment in alignments], np.int64).reshape(-1, 1),
+            np.array([[alignment.position] for alignment in alignments], np.float64).reshape(-1, 1),
+            np.array([[alignment.speed] for alignment in alignments], np.float64).reshape(-1, 1),
+        )
+
+    @classmethod
+    def at(cls, instant: int, positions: Floats, speeds: Floats) -> AlignmentGrid:
+        """Alignments with one instant; positions and speeds are float64 (m,)."""
+        return cls(np.full((1, 1), instant, np.int64), positions[:, np.newaxis], speeds[:, np.newaxis])
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Alignment:
+        instant = self.instants[index if len(self.instants) > 1 else 0, 0]
+        return Alignment(int(instant), float(self.positions[index, 0]), float(self.speeds[index, 0]))
+
+
+def segment_positions(alignments: AlignmentGrid, starts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Where the track's segments with the same middles as the stream's segments begin.
 
     Args:
         alignments: through one track.
-        starts: stream clock of the stream's segments, in samples.
+        starts: stream clock of the stream's segments, in samples, int64 (n,).
 
     Returns:
         Positions in the track in hops, float64 (len(alignments), len(starts)).
     """
     half = SEGMENT_SAMPLES / 2
-    instants = np.array([alignment.instant for alignment in alignments], np.int64)[:, np.newaxis]
-    positions = np.array([alignment.position for alignment in alignments])[:, np.newaxis]
-    speeds = np.array([alignment.speed for alignment in alignments])[:, np.newaxis]
     # Clock values are too large for a float to keep their fractions: subtract them first.
-    elapsed = (np.array(starts, np.int64)[np.newaxis] - instants) + half
-    found: NDArray[np.float64] = (positions + speeds * elapsed - half) / HOP_SAMPLES
+    elapsed = (starts[np.newaxis] - alignments.instants) + half
+    found = np.asarray(alignments.speeds * elapsed, np.float64)
+    found += alignments.positions
+    found -= half
+    found /= HOP_SAMPLES
     return found

@@ -10,13 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.core.alignment.alignment import Alignment, segment_positions
+from monitor.core.alignment.alignment import Alignment, AlignmentGrid, segment_positions
 from monitor.core.arrays import Floats, Ints
 from monitor.core.reference import Reference
+from monitor.core.segment_arrays import SegmentArrays
 from monitor.core.segments import Segment
 
+ALL = slice(None)
 
-def cosines(reference: Reference, segments: Sequence[Segment], alignments: Sequence[Alignment]) -> Floats:
+
+def cosines(
+    reference: Reference, segments: Sequence[Segment], alignments: AlignmentGrid | Sequence[Alignment]
+) -> Floats:
     """Cosines of a stream's segments with a track along each alignment.
 
     The track's vector between two of its segments is interpolated: the embedding changes smoothly within a hop.
@@ -24,52 +29,61 @@ def cosines(reference: Reference, segments: Sequence[Segment], alignments: Seque
     Returns:
         float32 (len(alignments), len(segments)); NaN where either side is silent, and outside the track.
     """
-    return cosines_and_distinctiveness(reference, segments, alignments)[0]
+    grid = alignments if isinstance(alignments, AlignmentGrid) else AlignmentGrid.of(alignments)
+    return cosines_and_distinctiveness(reference, segments, grid)[0]
 
 
 def cosines_and_distinctiveness(
-    reference: Reference, segments: Sequence[Segment], alignments: Sequence[Alignment]
+    reference: Reference, segments: Sequence[Segment], alignments: AlignmentGrid
 ) -> tuple[Floats, Floats]:
     """Cosines as in `cosines`, and the distinctiveness of the track's segments that they compare with.
 
     Returns:
         Two float32 arrays (len(alignments), len(segments)). The distinctiveness is 0 for silent segments.
     """
-    found = np.full((len(alignments), len(segments)), np.nan, np.float32)
-    distinctiveness = np.zeros((len(alignments), len(segments)), np.float32)
-    heard, queries = _audible(reference, segments)
-    if heard and len(reference.vectors):
-        positions = segment_positions(alignments, [segments[i].start for i in heard])
-        found[:, heard] = _cosines_at(reference, queries, positions)
+    arrays = SegmentArrays.of(segments)
+    heard = _comparable(reference, arrays)
+    if heard is ALL:
+        positions = segment_positions(alignments, arrays.starts)
+        nearest = _nearest(positions, len(reference.vectors))
+        return _cosines_at(reference, arrays.vectors, positions), reference.distinctiveness.take(nearest)
+    found = np.full((len(alignments), len(arrays)), np.nan, np.float32)
+    distinctiveness = np.zeros((len(alignments), len(arrays)), np.float32)
+    if heard is not None:
+        positions = segment_positions(alignments, arrays.starts[heard])
+        found[:, heard] = _cosines_at(reference, arrays.vectors[heard], positions)
         distinctiveness[:, heard] = reference.distinctiveness[_nearest(positions, len(reference.distinctiveness))]
     return found, distinctiveness
 
 
 def local_context_similarity(reference: Reference, segments: Sequence[Segment], alignment: Alignment) -> Floats:
     """Similarity of each segment to the surroundings of its position in the track: float32 (n,), 0 where silent."""
-    similarity = np.zeros(len(segments), np.float32)
-    heard, queries = _audible(reference, segments)
-    if heard and len(reference.vectors):
-        positions = segment_positions([alignment], [segments[i].start for i in heard])[0]
+    arrays = SegmentArrays.of(segments)
+    similarity = np.zeros(len(arrays), np.float32)
+    heard = _comparable(reference, arrays)
+    if heard is not None:
+        positions = segment_positions(AlignmentGrid.of([alignment]), arrays.starts[heard])[0]
         nearest = _nearest(positions, len(reference.vectors))
         similarity[heard] = (
-            np.einsum("jd,jd->j", reference.local_context[nearest], queries) + reference.context_prior[nearest]
+            np.einsum("jd,jd->j", reference.local_context[nearest], arrays.vectors[heard])
+            + reference.context_prior[nearest]
         )
     return similarity
 
 
 def track_similarity(
-    a: Reference, alignment_a: Alignment, b: Reference, alignment_b: Alignment, starts: Sequence[int]
+    a: Reference, alignment_a: Alignment, b: Reference, alignment_b: Alignment, starts: Sequence[int] | Ints
 ) -> Floats:
     """Cosines of two tracks with each other, each along its own alignment with the same stream.
 
     Args:
-        starts: stream clock of the stream's segments, in samples.
+        starts: stream clock of the stream's segments, in samples, (n,).
 
     Returns:
         float32 (len(starts),); 0 where one of the tracks is silent or has ended.
     """
-    at_a, at_b = segment_positions([alignment_a], starts)[0], segment_positions([alignment_b], starts)[0]
+    instants = np.asarray(starts, np.int64)
+    at_a, at_b = (segment_positions(AlignmentGrid.of([each]), instants)[0] for each in (alignment_a, alignment_b))
     vectors = _interpolated(a, at_a)
     similarity: Floats = np.nan_to_num(_cosines_at(b, vectors, at_b[np.newaxis])[0])
     outside = (at_a <= -1) | (at_a >= len(a.vectors)) | ~vectors.any(axis=1)
@@ -88,30 +102,82 @@ def explained_similarity(theirs: Floats, similarity: Floats) -> Floats:
     return explained
 
 
-def _audible(reference: Reference, segments: Sequence[Segment]) -> tuple[list[int], Floats]:
-    """Indices of the segments that can be compared with the track, and their vectors, float32 (n, dimensions)."""
-    shape = reference.vectors.shape[1:]  # vectors of another model cannot be compared with these
-    heard = [i for i, segment in enumerate(segments) if segment.vector is not None and segment.vector.shape == shape]
-    return heard, np.stack([segments[i].vector for i in heard]) if heard else np.zeros((0, *shape), np.float32)  # type: ignore[misc]
+def _comparable(reference: Reference, arrays: SegmentArrays) -> slice | Ints | None:
+    """Which segments can be compared with the track: ALL, their indices, or None for none.
+
+    Vectors of another model, with other dimensions, cannot be compared.
+    """
+    if len(reference.vectors) == 0 or len(arrays) == 0 or arrays.vectors.shape[1:] != reference.vectors.shape[1:]:
+        return None
+    if arrays.is_all_audible:
+        return ALL
+    heard: Ints = np.flatnonzero(arrays.is_audible)
+    return heard if len(heard) else None
 
 
 def _cosines_at(reference: Reference, queries: Floats, positions: NDArray[np.float64]) -> Floats:
     """Cosine of query j with the track's vector at positions[i, j], in hops: float32, the shape of `positions`."""
     known = len(reference.vectors)
-    low = np.floor(positions).astype(np.int64)
+    floors = np.floor(positions)
+    low = floors.astype(np.int64)
+    weight = np.subtract(positions, floors, out=floors).astype(np.float32)
+    lowest, highest = low.min(axis=0), low.max(axis=0)
+    start, end = int(lowest.min()), int(highest.max()) + 1
+    if start >= 0 and end < known and reference.is_sound[start : end + 1].all():
+        first, width = lowest, int((highest - lowest).max()) + 2
+        products = _products(reference, queries, first, width)
+        found = _interpolated_cosines(products, low - first, weight, reference.steps.take(low))
+        if found is not None:
+            return found
     is_inside = (positions > -1) & (positions < known)  # a segment half before the track is compared with its first
-    first = _clip(low.min(axis=0), known)  # each query is compared once with a few neighbors, for all alignments
-    width = int((_clip(low.max(axis=0), known) - first).max()) + 2
-    near = np.minimum(first[:, np.newaxis] + np.arange(width), known - 1)
-    products = np.einsum("jwd,jd->jw", reference.vectors[near], queries)
+    first = _clip(lowest, known)  # each query is compared once with a few neighbors, for all alignments
+    products = _products(reference, queries, first, int((_clip(highest, known) - first).max()) + 2)
     before, after = _clip(low, known), _clip(low + 1, known)
     rows = np.arange(len(queries))
-    weight = (positions - low).astype(np.float32)
     dots = (1 - weight) * products[rows, before - first] + weight * products[rows, after - first]
     squares = _squared_norms(reference, before, after, weight)
     is_inside &= squares > 0
-    found: Floats = np.where(is_inside, dots / np.sqrt(np.where(is_inside, squares, 1)), np.nan).astype(np.float32)
-    return found
+    cosine: Floats = np.where(is_inside, dots / np.sqrt(np.where(is_inside, squares, 1)), np.nan).astype(np.float32)
+    return cosine
+
+
+def _products(reference: Reference, queries: Floats, first: Ints, width: int) -> Floats:
+    """Inner products of query j with `width` of the track's vectors, starting with number first[j]: (n, width)."""
+    near = np.minimum(first[:, np.newaxis] + np.arange(width), len(reference.vectors) - 1)
+    products: Floats = np.einsum("jwd,jd->jw", reference.vectors[near], queries)
+    return products
+
+
+def _interpolated_cosines(products: Floats, index: Ints, weight: Floats, steps: Floats) -> Floats | None:
+    """The cosines of `_cosines_at` within a track and away from silence, where less has to be looked at.
+
+    Args:
+        products: of query j with the track's vectors near it, (n, width).
+        index: of these, the one before each position, (m, n); the next one is after it.
+        weight: of the one after the position, (m, n).
+        steps: cosine of the two, (m, n).
+
+    Returns:
+        float32 (m, n); None if two neighbors are opposite, so that there is no vector between them.
+    """
+    index += np.arange(0, products.size, products.shape[1])
+    rest = 1 - weight
+    dots = products.take(index)
+    dots *= rest
+    index += 1
+    after = products.take(index)
+    after *= weight
+    dots += after
+    squares = rest**2
+    squares += np.square(weight, out=after)
+    cross = np.multiply(weight, 2, out=weight)
+    cross *= rest
+    cross *= steps
+    squares += cross
+    if not squares.min() > 0:
+        return None
+    dots /= np.sqrt(squares, out=squares)
+    return dots
 
 
 def _squared_norms(reference: Reference, before: Ints, after: Ints, weight: Floats) -> Floats:

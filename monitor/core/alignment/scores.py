@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.core.alignment.alignment import Alignment
+from monitor.core.alignment.alignment import Alignment, AlignmentGrid
 from monitor.core.alignment.cosines import cosines_and_distinctiveness, local_context_similarity
 from monitor.core.arrays import Bools, Floats
 from monitor.core.likelihood import LlrCurve, best_suffix
 from monitor.core.reference import Reference
+from monitor.core.segment_arrays import SegmentArrays
 from monitor.core.segments import HOP_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 
@@ -44,12 +45,11 @@ class AlignmentScores:
     @classmethod
     def of(cls, reference: Reference, segments: Sequence[Segment], alignment: Alignment) -> AlignmentScores:
         """Compares the segments with the track."""
-        cosines, distinctiveness = cosines_and_distinctiveness(reference, segments, [alignment])
-        starts = np.array([segment.start for segment in segments], np.int64)
-        local_context = local_context_similarity(reference, segments, alignment)
-        expected = np.array([segment.expected_similarity for segment in segments], np.float32)
-        deficit = _similarity_deficit(cosines[0], expected)
-        ages = (starts[-1:] - starts) / HOP_SAMPLES
+        arrays = SegmentArrays.of(segments)
+        cosines, distinctiveness = cosines_and_distinctiveness(reference, arrays, AlignmentGrid.of([alignment]))
+        local_context = local_context_similarity(reference, arrays, alignment)
+        deficit = _similarity_deficit(cosines[0], arrays.expected_similarity)
+        ages = (arrays.starts[-1:] - arrays.starts) / HOP_SAMPLES
         return cls(alignment, cosines[0], local_context, distinctiveness[0], ages, deficit)
 
     def llrs(self, curve: LlrCurve) -> Floats:
@@ -64,14 +64,16 @@ class AlignmentScores:
         cosine alone may decide: where a track repeats itself, nothing stands out.
         The second test is for music far below a voice and uses the contrast alone.
         """
-        by_cosine = self.llrs(thresholds.opening_curve)
+        weights = _weights(self.cosines, self.distinctiveness)
+        by_cosine = thresholds.opening_curve(self.cosines) * weights
         if thresholds.contrast_curve is None or thresholds.faint_curve is None:
             return [by_cosine]
-        both = (by_cosine + self._contrast_llrs(thresholds.contrast_curve)) / 2
+        contrast = self.cosines - self.local_context
+        both = (by_cosine + thresholds.contrast_curve(contrast) * weights) / 2
         in_clear = np.where(self.cosines >= MAX_SIMILAR_COSINE, np.maximum(by_cosine, both), both)
         deficit = np.where(np.isnan(self.cosines), 0, self.similarity_deficit)  # masked segments have none
-        cost = thresholds.deficit_cost * deficit * _weights(self.cosines, self.distinctiveness)
-        return [in_clear - cost, self._contrast_llrs(thresholds.faint_curve) - cost]
+        cost = thresholds.deficit_cost * deficit * weights
+        return [in_clear - cost, thresholds.faint_curve(contrast) * weights - cost]
 
     def best_llr(self, thresholds: Thresholds) -> float:
         """Largest sum of `opening_llrs` over segments up to the newest, by any of the tests."""
@@ -104,9 +106,6 @@ class AlignmentScores:
             self.ages[first:],
             self.similarity_deficit[first:],
         )
-
-    def _contrast_llrs(self, curve: LlrCurve) -> Floats:
-        return curve(self.cosines - self.local_context) * _weights(self.cosines, self.distinctiveness)
 
 
 def weighted_llrs(curve: LlrCurve, cosines: Floats, distinctiveness: Floats) -> Floats:

@@ -13,6 +13,7 @@ from monitor.core.alignment.fitting import fit_alignment
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.arrays import Bools
 from monitor.core.reference import References
+from monitor.core.segment_arrays import SegmentArrays
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
@@ -121,7 +122,7 @@ def _llr_without_deficit(scores: AlignmentScores, thresholds: Thresholds) -> flo
 
 def in_any_play(segments: Sequence[Segment], plays: Iterable[Play]) -> Bools:
     """Whether each segment starts within one of the plays: bool (len(segments),)."""
-    starts = np.array([segment.start for segment in segments], np.int64)
+    starts = SegmentArrays.of(segments).starts
     is_played = np.zeros(len(segments), np.bool_)
     for play in plays:
         is_played |= (starts >= play.start) & (starts < play.end)

@@ -15,6 +15,7 @@ from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.arrays import Floats
 from monitor.core.likelihood import suffix_sums
 from monitor.core.reference import Reference, References
+from monitor.core.segment_arrays import SegmentArrays
 from monitor.core.segments import SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.play import Play, is_continued_by
@@ -38,6 +39,7 @@ def extend_plays(
     Returns:
         The plays, and the cosine of the newest segment along each play's alignment, by play.
     """
+    past = SegmentArrays.of(past)
     tails = {play.id: _tail(play, past) for play in open_}
     scores = {
         play.id: AlignmentScores.of(references[play.track], tails[play.id], play.alignment)
@@ -56,30 +58,25 @@ def extend_plays(
     return tuple(extended), {play: float(each.cosines[-1]) for play, each in scores.items() if len(each.cosines)}
 
 
-def _tail(play: Play, past: Sequence[Segment]) -> Sequence[Segment]:
+def _tail(play: Play, past: SegmentArrays) -> SegmentArrays:
     """The segments since the play's end."""
-    first = len(past)
-    while first > 0 and past[first - 1].start > play.end - SEGMENT_SAMPLES:
-        first -= 1
-    return past[first:]
+    return past[int(past.starts.searchsorted(play.end - SEGMENT_SAMPLES, side="right")) :]
 
 
-def _explained(
-    alignment: Alignment, track: int, play: Play, segments: Sequence[Segment], references: References
-) -> Floats:
+def _explained(alignment: Alignment, track: int, play: Play, segments: SegmentArrays, references: References) -> Floats:
     """The part of a track's cosines along an alignment that a play of another track, or position, accounts for."""
     other = references[play.track]
     theirs = cosines(other, segments, [play.alignment])[0]
-    starts = [segment.start for segment in segments]
-    return explained_similarity(theirs, track_similarity(references[track], alignment, other, play.alignment, starts))
+    similarity = track_similarity(references[track], alignment, other, play.alignment, segments.starts)
+    return explained_similarity(theirs, similarity)
 
 
 def _extend(
     play: Play,
-    tail: Sequence[Segment],
+    tail: SegmentArrays,
     scores: Floats,
     own: AlignmentScores,
-    past: Sequence[Segment],
+    past: SegmentArrays,
     references: References,
     thresholds: Thresholds,
 ) -> Play:
@@ -122,9 +119,10 @@ def _first_agreeing(llrs: Floats, min_llr: float) -> int | None:
     return first if llrs[-1] > 0 and sums[first] >= min_llr else None
 
 
-def _refine(play: Play, past: Sequence[Segment], reference: Reference) -> Play:
+def _refine(play: Play, past: SegmentArrays, reference: Reference) -> Play:
     """The play with its alignment refined by the newest segments, if it still is the same alignment."""
-    newest = [segment for segment in past[-FIRST_FIT_SEGMENTS:] if segment.start >= play.start]
+    newest = past[-FIRST_FIT_SEGMENTS:]
+    newest = newest[int(newest.starts.searchsorted(play.start)) :]
     refined = refine_alignment(reference, newest, play.alignment)
     if not is_continued_by(play, refined):
         return play

@@ -6,12 +6,13 @@ same track, at any speed that a station may play.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from monitor.core.alignment.alignment import MAX_SPEED_DEVIATION, Alignment
+from monitor.core.arrays import Floats, Ints
 from monitor.core.likelihood import LlrCurve
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 
@@ -35,45 +36,54 @@ class Proposal:
     score: float
 
 
-class VoteAccumulator:
-    """The hits of the last seconds, by track. Takes a stream's segments in order."""
+class HitVotes:
+    """The hits of a stream's last segments, as arrays in the order of the segments, and the votes among them."""
 
-    def __init__(self, curve: LlrCurve) -> None:
-        """Weights each hit by its LLR on this curve."""
-        self._curve = curve
-        self._hits: defaultdict[int, deque[tuple[int, int, float]]] = defaultdict(deque)
-
-    def add(self, segment: Segment) -> None:
-        """Adds the hits of a segment."""
-        llrs = self._curve(np.array([hit.score for hit in segment.hits])).tolist()
-        for hit, llr in zip(segment.hits, llrs, strict=True):
-            self._hits[hit.track].append((segment.start, hit.position, max(0.0, llr)))
+    def __init__(self, segments: Sequence[Segment], curve: LlrCurve) -> None:
+        """Weights each hit by its LLR on this curve. `segments`: oldest first."""
+        hits = [hit for segment in segments for hit in segment.hits]
+        self._starts = np.array([segment.start for segment in segments], np.int64).repeat(
+            [len(segment.hits) for segment in segments]
+        )
+        self._tracks = np.array([hit.track for hit in hits], np.int64)
+        self._positions = np.array([hit.position for hit in hits], np.int64)
+        self._llrs = np.maximum(curve(np.array([hit.score for hit in hits], np.float64)), 0.0)
 
     def proposals(self, newest: Segment, min_votes: float) -> list[Proposal]:
-        """Alignments through the hits of the newest segment that have at least this many votes, most votes first."""
+        """Alignments through the hits of a segment that have at least this many votes, most votes first.
+
+        Later segments have no vote.
+        """
+        if not newest.hits:
+            return []
+        first, end = self._starts.searchsorted([newest.start - WINDOW_SAMPLES, newest.start + 1])
+        voters = slice(first, end)
+        starts, llrs = self._starts[voters], self._llrs[voters]
+        votes = self._votes(newest, voters, starts, llrs)
         found: list[Proposal] = []
-        for hit in newest.hits:
-            if any(_is_near(hit, other) for other in found):
-                continue
-            votes = self._votes(hit, newest.start)
-            if votes >= min_votes:
-                found.append(Proposal(hit.track, Alignment(newest.start, hit.position), votes, hit.score))
+        for hit, sum_ in zip(newest.hits, votes, strict=True):
+            if sum_ >= min_votes and not any(_is_near(hit, other) for other in found):
+                found.append(Proposal(hit.track, Alignment(newest.start, hit.position), sum_, hit.score))
         found.sort(key=lambda proposal: (-proposal.votes, proposal.track, proposal.alignment.position))
         return found[:MAX_PROPOSALS]
 
-    def _votes(self, hit: Hit, start: int) -> float:
-        """Sum of each segment's best hit that can lie on a line to this one; 0 if it is the only segment."""
-        hits = self._hits[hit.track]
-        while hits and hits[0][0] < start - WINDOW_SAMPLES:
-            hits.popleft()
-        best: dict[int, float] = {}
-        offset = hit.position - start
-        for then, position, llr in hits:
-            tolerance = TOLERANCE_SAMPLES + MAX_SPEED_DEVIATION * (start - then)
-            if abs(offset - position + then) <= tolerance and llr >= best.get(then, 0.0):
-                best[then] = llr
-        # The hits of a single segment say nothing about time.
-        return sum(best.values()) if len(best) > 1 else 0.0
+    def _votes(self, newest: Segment, voters: slice, starts: Ints, llrs: Floats) -> list[float]:
+        """For each hit of a segment, the sum of each segment's best hit that can lie on a line to it.
+
+        0 if it is the only segment: the hits of a single segment say nothing about time.
+        """
+        tracks = np.array([[hit.track] for hit in newest.hits], np.int64)
+        positions = np.array([[hit.position] for hit in newest.hits], np.int64)
+        ages = newest.start - starts
+        moved = positions - ages - self._positions[voters]
+        is_voter = (self._tracks[voters] == tracks) & (np.abs(moved) <= TOLERANCE_SAMPLES + MAX_SPEED_DEVIATION * ages)
+        bounds = np.flatnonzero(np.diff(starts, prepend=-1))  # where the hits of each segment begin
+        best = np.maximum.reduceat(np.where(is_voter, llrs, 0.0), bounds, axis=1)
+        n_segments = np.logical_or.reduceat(is_voter, bounds, axis=1).sum(axis=1)
+        # One after another, as floats add up differently in another order.
+        sums = np.where(n_segments > 1, best.cumsum(axis=1)[:, -1], 0.0)
+        votes: list[float] = sums.tolist()
+        return votes
 
 
 def _is_near(hit: Hit, other: Proposal) -> bool:

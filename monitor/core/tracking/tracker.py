@@ -11,18 +11,18 @@ Every segment is decided on its own and in order, so that a stream gives the sam
 from __future__ import annotations
 
 import uuid
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.core.alignment.scores import AlignmentScores
 from monitor.core.reference import References
+from monitor.core.segment_arrays import SegmentArrays
 from monitor.core.segments import SEGMENT_SAMPLES, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.candidates import CandidateCooldown, find_candidates, is_redundant
 from monitor.core.tracking.competition import resolve_candidate
 from monitor.core.tracking.extension import extend_plays
-from monitor.core.tracking.hough_votes import WINDOW_SAMPLES, Proposal, VoteAccumulator
+from monitor.core.tracking.hough_votes import WINDOW_SAMPLES, HitVotes, Proposal
 from monitor.core.tracking.play import Play, PlayId, cut_end
 
 
@@ -47,15 +47,10 @@ def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> li
     """The alignments that each of the last `n_new` segments proposes, together with the preceding segments."""
     if n_new == 0:
         return []
-    votes, proposals = VoteAccumulator(thresholds.tracking_curve), []
-    first_new = len(recent) - n_new
-    horizon = recent[first_new].start - WINDOW_SAMPLES  # older hits have no vote
-    for i, segment in enumerate(recent):
-        if segment.start >= horizon:
-            votes.add(segment)
-        if i >= first_new:
-            proposals.append(votes.proposals(segment, thresholds.vote_llr))
-    return proposals
+    newest = recent[-n_new:]
+    horizon = newest[0].start - WINDOW_SAMPLES  # older hits have no vote
+    votes = HitVotes([segment for segment in recent if segment.start >= horizon], thresholds.tracking_curve)
+    return [votes.proposals(segment, thresholds.vote_llr) for segment in newest]
 
 
 def tracks_needed(proposals: Iterable[Sequence[Proposal]], open_: Iterable[Play]) -> set[int]:
@@ -84,8 +79,9 @@ def advance(
     opened_at: dict[uuid.UUID, int] = {}
     closed: list[Play] = []
     cooldown = CandidateCooldown(thresholds)
+    segments = SegmentArrays.of(recent)
     for end, proposed in enumerate(proposals, start=len(recent) - len(proposals) + 1):
-        past = _remembered(recent[:end], thresholds)
+        past = _remembered(segments[:end], thresholds)
         open_, newest = extend_plays(open_, past, references, thresholds)
         worthwhile = [proposal for proposal in proposed if not is_redundant(proposal, open_, newest, past[-1])]
         for candidate in find_candidates(worthwhile, past, open_, references, thresholds, cooldown):
@@ -101,10 +97,10 @@ def advance(
     return TrackerUpdate(open_, ended, tuple(current[play] for play in opened_at), tuple(closed), opened_at)
 
 
-def _remembered(segments: Sequence[Segment], thresholds: Thresholds) -> Sequence[Segment]:
+def _remembered(segments: SegmentArrays, thresholds: Thresholds) -> SegmentArrays:
     """The segments that a decision on the last one may use, however many come in one batch."""
     horizon = segments[-1].start - thresholds.memory_samples
-    return segments[bisect_left(segments, horizon, key=lambda segment: segment.start) :]
+    return segments[int(segments.starts.searchsorted(horizon)) :]
 
 
 def expire(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
-from monitor.core.tracking.hough_votes import MAX_PROPOSALS, WINDOW_SAMPLES, Proposal, VoteAccumulator
+from monitor.core.tracking.hough_votes import MAX_PROPOSALS, WINDOW_SAMPLES, HitVotes, Proposal
 from monitor.detect.fingerprint import NeuralDetector
 
 VECTOR = np.ones(4, np.float32) / 2
@@ -15,10 +15,7 @@ def _segment(hops: int, *hits: tuple[int, float]) -> Segment:
 
 
 def _proposals(segments: list[Segment], minimum: float = 4.0) -> list[Proposal]:
-    votes = VoteAccumulator(NeuralDetector.thresholds.tracking_curve)
-    for segment in segments:
-        votes.add(segment)
-    return votes.proposals(segments[-1], minimum)
+    return HitVotes(segments, NeuralDetector.thresholds.tracking_curve).proposals(segments[-1], minimum)
 
 
 def test_segments_on_one_line_propose_it_and_others_do_not() -> None:
@@ -43,6 +40,14 @@ def test_one_segment_alone_proposes_nothing() -> None:
 def test_old_hits_do_not_count() -> None:
     long_ago = WINDOW_SAMPLES // HOP_SAMPLES + 1
     assert _proposals([_segment(0, (7, 10)), _segment(long_ago, (7, 10 + long_ago))], 0.1) == []
+
+
+def test_later_segments_have_no_vote_and_segments_without_hits_propose_nothing() -> None:
+    votes = HitVotes([_segment(i, (7, i)) for i in range(4)], NeuralDetector.thresholds.tracking_curve)
+    assert votes.proposals(_segment(0, (7, 0)), 0.1) == []
+    assert votes.proposals(_segment(1, (7, 1)), 0.1)
+    assert votes.proposals(_segment(4), 0.1) == []
+    assert HitVotes([], NeuralDetector.thresholds.tracking_curve).proposals(_segment(0), 0.1) == []
 
 
 def test_a_looping_track_proposes_few_positions_best_first() -> None:
