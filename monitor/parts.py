@@ -27,6 +27,7 @@ from monitor.errors import SettingsError
 from monitor.local import postgres
 from monitor.local.home import Home
 from monitor.matching.backlog import BacklogMonitor
+from monitor.matching.load_reporter import LoadReporter
 from monitor.matching.matcher import Matcher
 from monitor.settings import Settings
 from monitor.similarity.enrollment import Enrollment
@@ -38,7 +39,7 @@ from monitor.storage.candidate_search import CandidateSearch
 from monitor.storage.memory_index import MemoryIndex, open_memory_index
 from monitor.storage.milvus import Index
 from monitor.storage.milvus_client import import_client
-from monitor.storage.milvus_indexes import is_file
+from monitor.storage.milvus_indexes import AUTO, is_file
 from monitor.storage.storage import Storage, open_storage
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
@@ -59,9 +60,9 @@ class Airtrace:
     catalog: Catalog
     matcher: Matcher
     executor: Executor
-    memory_index: MemoryIndex | None = None
     panns: PannsService | None = None
     tagger: StreamTagger | None = None
+    memory_index: MemoryIndex | None = None
 
 
 @asynccontextmanager
@@ -82,11 +83,11 @@ async def open_parts(
     async with AsyncExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="airtrace"))
         loop = asyncio.get_running_loop()
-        importing = loop.run_in_executor(executor, import_client)
+        if not _opens_milvus_late(settings):
+            loop.run_in_executor(executor, import_client)
         loading = loop.run_in_executor(executor, load_detector)
         dsn = await stack.enter_async_context(open_database(settings, home))
         storage = await stack.enter_async_context(_storage(settings, dsn))
-        await importing
         detector = await loading
         index = await stack.enter_async_context(_index(settings, home, detector))
         panns = await stack.enter_async_context(open_panns(settings, storage, index))
@@ -113,7 +114,7 @@ async def open_parts(
             matcher.set_open_threshold(calibration.open_llr)
         info = detector.info
         metrics.BUILD.labels(version("airtrace"), info.name, f"{info.version}/{info.checksum}").set(1)
-        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, memory_index, panns, tagger)
+        yield Airtrace(settings, dsn, storage, index, catalog, matcher, executor, panns, tagger, memory_index)
 
 
 @asynccontextmanager
@@ -188,6 +189,17 @@ def backlog_monitor(settings: Settings) -> BacklogMonitor:
     return BacklogMonitor(settings.matching.backlog, settings.matching.max_backlog_s)
 
 
+def load_reporter(settings: Settings, backlog: BacklogMonitor, storage: Storage) -> LoadReporter:
+    """Reports how well the worker with this backlog keeps up."""
+    is_embedded = is_embedded_mode(settings)
+    return LoadReporter(backlog.capacity, storage.workers, is_embedded=is_embedded, policy=backlog.policy.value)
+
+
+def is_embedded_mode(settings: Settings) -> bool:
+    """Whether one process reads and matches all streams."""
+    return not settings.kafka.bootstrap
+
+
 def _storage(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Storage]:
     # Events go to Kafka; without it they would wait forever.
     return open_storage(dsn, settings.database.max_connections, with_outbox=bool(settings.kafka.bootstrap))
@@ -196,17 +208,32 @@ def _storage(settings: Settings, dsn: str) -> AbstractAsyncContextManager[Storag
 def _index(settings: Settings, home: Home | None, detector: Detector) -> AbstractAsyncContextManager[Index]:
     token = settings.milvus.token.get_secret_value() if settings.milvus.token else None
     uri = settings.milvus.uri or str(_required(home).milvus)
-    return milvus.open_index(uri, token, detector.info, settings.milvus.index)
+    kind, late = settings.milvus.index, _opens_milvus_late(settings)
+    if kind == AUTO and late:
+        kind = "FLAT"  # nothing searches it, and it takes no time to build
+    return milvus.open_index(uri, token, detector.info, kind, on_first_call=late)
 
 
 @asynccontextmanager
 async def _memory_index(settings: Settings, storage: Storage, detector: Detector) -> AsyncIterator[MemoryIndex | None]:
-    is_lite = settings.milvus.uri is None or is_file(settings.milvus.uri)
-    if settings.milvus.search == "memory" or (settings.milvus.search == "auto" and is_lite):
+    if _searches_in_memory(settings):
         async with open_memory_index(storage, detector.info) as memory_index:
             yield memory_index
     else:
         yield None
+
+
+def _searches_in_memory(settings: Settings) -> bool:
+    return settings.milvus.search == "memory" or (settings.milvus.search == "auto" and _uses_lite(settings))
+
+
+def _opens_milvus_late(settings: Settings) -> bool:
+    """Whether Milvus is opened by its first change only; a server is checked at the start."""
+    return _uses_lite(settings) and _searches_in_memory(settings)
+
+
+def _uses_lite(settings: Settings) -> bool:
+    return settings.milvus.uri is None or is_file(settings.milvus.uri)
 
 
 def _required(home: Home | None) -> Home:

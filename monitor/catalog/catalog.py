@@ -278,6 +278,8 @@ class Catalog:
     async def recover(self) -> None:
         """Completes what a crash interrupted, and rebuilds an index that has fewer vectors than are stored.
 
+        An index that answers no searches is completed before its first change instead.
+
         Raises:
             ModelMismatch: tracks were registered with other weights than the detector's.
         """
@@ -287,13 +289,7 @@ class Catalog:
                 f"({self._info.checksum}): run `airtrace tracks rebuild`"
             )
         async with self.index_sync.lock():
-            await self.index_sync.resume()
-            wanted, there = await self._storage.vectors.count_indexable(self._info), await self.index_sync.count()
-            if there < wanted:
-                log.warning("catalog.rebuilding_index", vectors_wanted=wanted, vectors_indexed=there)
-                async for _ in self.index_sync.rebuild():
-                    pass
-        self.index_sync.suggest_kind(wanted)
+            await self.index_sync.recover()
         limit = self._family_batch_tracks
         tracks = await self._storage.families.tracks_without_known_family(self._info, limit + 1)
         if len(tracks) <= limit:

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from monitor.detect.detector import DetectorInfo
 from monitor.storage.memory_index import MemoryIndex
 from monitor.storage.milvus import Index
 from monitor.storage.storage import Storage
+
+log = structlog.get_logger(__name__)
 
 BATCH_TRACKS = 64  # tracks whose vectors are in memory at once: 16 MB if they last four minutes each
 
@@ -26,7 +30,7 @@ class RebuildProgress:
 class IndexSync:
     """Keeps the index of one model in sync with the catalog.
 
-    Callers of all methods but `count` and `suggest_kind` hold the lock.
+    Callers of all other methods hold the lock.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class IndexSync:
         self._index = index
         self._info = info
         self._memory_index = memory_index
+        self._is_complete = False  # the index was compared with PostgreSQL
         # Of this process, only one connection at a time waits for the lock in PostgreSQL, not the whole pool.
         self._process_lock = asyncio.Lock()
 
@@ -46,16 +51,9 @@ class IndexSync:
         async with self._process_lock, self._storage.tracks.catalog_lock():
             yield
 
-    def suggest_kind(self, n_vectors: int) -> None:
-        """Logs a suggestion if another kind of index suits this number of vectors better."""
-        self._index.suggest_kind(n_vectors)
-
-    async def count(self) -> int:
-        """The number of vectors in the index."""
-        return await self._index.count()
-
     async def add(self, track: int) -> None:
         """Writes a track to the index as it is in PostgreSQL. A pending track becomes ready."""
+        await self._complete()
         for row in await self._storage.vectors.index_rows([track], self._info):
             if row.revision > 1:  # the index may contain other vectors of it, and more of them
                 await self._index.delete(track)
@@ -68,8 +66,32 @@ class IndexSync:
         """Deletes a retiring track from the index. It becomes retired."""
         if self._memory_index is not None:
             await self._memory_index.remove(track)
+        await self._complete()
         await self._index.delete(track)
         await self._storage.tracks.set_status(track, "retired")
+
+    async def recover(self) -> None:
+        """Completes interrupted changes. Rebuilds an index that searches use if it has fewer vectors than are stored.
+
+        With an index in memory, that is checked before the first change: most commands and days change nothing, and
+        Milvus Lite takes a second and 150 MB of memory.
+        """
+        await self.resume()
+        self._is_complete = False
+        if self._memory_index is None:
+            await self._complete()
+
+    async def _complete(self) -> None:
+        if self._is_complete:
+            return
+        wanted = await self._storage.vectors.count_indexable(self._info)
+        there = await self._index.count()
+        self._index.suggest_kind(wanted)
+        if there < wanted:
+            log.warning("catalog.rebuilding_index", vectors_wanted=wanted, vectors_indexed=there)
+            async for _ in self.rebuild():
+                pass
+        self._is_complete = True
 
     async def resume(self) -> None:
         """Completes changes that were interrupted."""

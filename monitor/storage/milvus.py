@@ -50,7 +50,7 @@ class Rows:
 
 
 class Index:
-    """The vectors of one model.
+    """The vectors of one model. It is opened by `open`, or else by the first call.
 
     Searches use an alias. It stands for one of two collections: a new index is built in the other one, which then takes
     its place while searches continue. All methods raise DependencyError if Milvus refuses a call or does not answer.
@@ -71,6 +71,7 @@ class Index:
         self._names = (first, f"{first}_2")
         self._alias = f"{first}_now"
         self._target = self._alias
+        self._is_open = False
         self.collection = first
 
     def for_model(self, info: DetectorInfo) -> Index:
@@ -83,7 +84,7 @@ class Index:
         for part in np.array_split(audible, range(INSERT_ROWS, len(audible), INSERT_ROWS)):
             rows = [{"id": row_id(track, int(segment)), "track": track, "vector": vectors[segment]} for segment in part]
             if rows:
-                await self._milvus.call("upsert", self._target, rows)
+                await self._call("upsert", self._target, rows)
 
     async def delete(self, track: int) -> None:
         """Deletes a track's vectors."""
@@ -95,11 +96,11 @@ class Index:
         }
         # Repeat until there are none: a server does not return all keys if one exists twice.
         for _ in range(MAX_DELETE_ROUNDS):
-            ids = [int(row["id"]) for row in await self._milvus.call("query", self._target, **options)]
+            ids = [int(row["id"]) for row in await self._call("query", self._target, **options)]
             if not ids:
                 return
             for first in range(0, len(ids), INSERT_ROWS):
-                await self._milvus.call("delete", self._target, ids=ids[first : first + INSERT_ROWS])
+                await self._call("delete", self._target, ids=ids[first : first + INSERT_ROWS])
         raise DependencyError(f"Milvus still returns track {track} after deletion: check its log and retry")
 
     async def search(
@@ -113,7 +114,7 @@ class Index:
             options |= {"filter": f"track not in {sorted(but)}", "consistency_level": "Strong"}
         for first in range(0, len(vectors), SEARCH_ROWS):
             part = vectors[first : first + SEARCH_ROWS]
-            rows = await self._milvus.call("search", self._target, data=list(part), **options)
+            rows = await self._call("search", self._target, data=list(part), **options)
             found.extend(tuple(hit_of(row["id"], float(row["distance"])) for row in hits) for hits in rows)
         return found
 
@@ -125,7 +126,7 @@ class Index:
         """The rows of the tracks starting at `first`, up to but excluding `beyond` if that is given."""
         within = _range(first, beyond)
         options: dict[str, Any] = {"filter": within, "output_fields": ["id", "vector"], "consistency_level": "Strong"}
-        found = sorted(await self._milvus.call("query", self._target, **options), key=lambda row: int(row["id"]))
+        found = sorted(await self._call("query", self._target, **options), key=lambda row: int(row["id"]))
         ids = np.array([row["id"] for row in found], np.int64)
         vectors = np.array([row["vector"] for row in found], np.float32).reshape(-1, self._info.dimensions)
         return Rows(ids, vectors, await self._count(within))
@@ -153,6 +154,7 @@ class Index:
             n_vectors: how many it will have, which decides its kind.
             stalled_s: see `wait_until_indexed`.
         """
+        await self._milvus.run(self._open_once)
         current, name = self.collection, next(name for name in self._names if name != self.collection)
         new = self.for_model(self._info)
         new.kind = self._choose(n_vectors)
@@ -163,11 +165,11 @@ class Index:
             await new.wait_until_indexed(stalled_s)
         except DependencyError:
             with suppress(DependencyError):  # otherwise a server continues to build it
-                await self._milvus.call("drop_collection", name)
+                await self._call("drop_collection", name)
             raise
-        await self._milvus.call("alter_alias", name, self._alias)
+        await self._call("alter_alias", name, self._alias)
         self.collection, self.kind = name, new.kind
-        await self._milvus.call("drop_collection", current)
+        await self._call("drop_collection", current)
 
     async def wait_until_indexed(self, stalled_s: float = STALLED_S) -> None:
         """Waits until all inserted vectors are indexed, because searches are slower until then.
@@ -175,7 +177,7 @@ class Index:
         Raises:
             DependencyError: Milvus indexed no vector for `stalled_s` seconds.
         """
-        await self._milvus.call("flush", self._target, timeout_s=LOAD_TIMEOUT_S)
+        await self._call("flush", self._target, timeout_s=LOAD_TIMEOUT_S)
         before, since_s = -1, time.monotonic()
         while (pending := await self._count_pending()) > 0:
             if pending != before:
@@ -189,16 +191,28 @@ class Index:
 
     def suggest_kind(self, n_vectors: int) -> None:
         """Logs a suggestion if a rebuild would choose another kind of index for this number of vectors."""
-        if self.kind != (better := self._choose(n_vectors)):
+        if self._is_open and self.kind != (better := self._choose(n_vectors)):
             log.info("index.other_kind", there=self.kind, better=better, next="airtrace catalog rebuild")
 
+    async def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        def call() -> Any:
+            self._open_once()
+            return self._milvus.call_now(method, *arguments, **options)
+
+        return await self._milvus.run(call)
+
     # In the connection's thread
+
+    def _open_once(self) -> None:
+        if not self._is_open:
+            self._open()
 
     def _open(self) -> None:
         self.collection = self._current()
         self._create_if_missing()
         if not self._has(self._alias):
             self._create_alias()
+        self._is_open = True
 
     def _has(self, name: str) -> bool:
         return bool(self._milvus.call_now("has_collection", name))
@@ -223,6 +237,7 @@ class Index:
         if self._has(self.collection):
             self._milvus.call_now("drop_collection", self.collection)
         self._create_if_missing()
+        self._is_open = True
 
     def _create_if_missing(self) -> None:
         call = self._milvus.call_now
@@ -252,6 +267,7 @@ class Index:
         return params
 
     def _drop(self) -> None:
+        self._is_open = False
         if self._has(self._alias):
             self._milvus.call_now("drop_alias", self._alias)  # first, as newer servers require
         for name in self._names:
@@ -269,11 +285,11 @@ class Index:
 
     async def _count(self, within: str) -> int:
         options: dict[str, Any] = {"filter": within, "output_fields": ["count(*)"], "consistency_level": "Strong"}
-        rows = await self._milvus.call("query", self._target, **options)
+        rows = await self._call("query", self._target, **options)
         return int(rows[0]["count(*)"])
 
     async def _count_pending(self) -> int:
-        described = await self._milvus.call("describe_index", self.collection, "vector")
+        described = await self._call("describe_index", self.collection, "vector")
         return int(described["pending_index_rows"])
 
 
@@ -293,6 +309,7 @@ async def open_index(
     *,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     call_timeout_s: float = CALL_TIMEOUT_S,
+    on_first_call: bool = False,
 ) -> AsyncIterator[Index]:
     """Connects to a Milvus server, or opens a Milvus Lite file, and opens the index of a model.
 
@@ -303,12 +320,19 @@ async def open_index(
         kind: AUTO or a key of KINDS, for an index that is built; an existing index keeps its kind.
         connect_timeout_s: for connecting.
         call_timeout_s: for each call.
+        on_first_call: connect and open when it is used: Milvus Lite alone takes a second and 150 MB of memory.
 
     Raises:
         DependencyError: the server is unreachable, or another process has opened the file.
     """
-    connecting = open_connection(uri, token, connect_timeout_s=connect_timeout_s, call_timeout_s=call_timeout_s)
-    async with connecting as milvus:
+    async with open_connection(
+        uri,
+        token,
+        connect_timeout_s=connect_timeout_s,
+        call_timeout_s=call_timeout_s,
+        on_first_call=on_first_call,
+    ) as milvus:
         index = Index(milvus, info, partial(choose_kind, kind, uri))
-        await index.open()
+        if not on_first_call:
+            await index.open()
         yield index

@@ -9,12 +9,15 @@ import warnings
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from ingest.redact import redact
 from monitor.errors import DependencyError
 from monitor.storage.milvus_indexes import is_file
+
+T = TypeVar("T")
 
 # For one call. Without it, pymilvus retries for minutes, and whatever waits for its thread cannot be stopped.
 CALL_TIMEOUT_S = 20
@@ -28,8 +31,10 @@ os.environ.setdefault("MILVUS_LITE_MEMTABLE_MEMORY_LIMIT_BYTES", "2000000")
 class MilvusConnection:
     """A pymilvus client whose calls run one after another in a dedicated thread, so that none blocks the event loop."""
 
-    def __init__(self, client: Any, executor: Executor, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
-        self._client = client
+    def __init__(self, connect: Callable[[], Any], executor: Executor, call_timeout_s: float = CALL_TIMEOUT_S) -> None:
+        """`connect`: returns the client; the first call connects."""
+        self._connect = connect
+        self._client: Any = None
         self._executor = executor
         self._call_timeout_s = call_timeout_s
 
@@ -41,26 +46,52 @@ class MilvusConnection:
         """
         return await self.run(lambda: self.call_now(method, *arguments, timeout_s=timeout_s, **options))
 
-    async def run(self, action: Callable[[], Any]) -> Any:
+    async def run(self, action: Callable[[], T]) -> T:
         """Runs a function that uses `call_now`, with no other call in between.
 
         Raises:
-            DependencyError: Milvus refuses a call, or does not answer in time.
+            DependencyError: Milvus is unreachable, refuses a call, or does not answer in time.
         """
-        from grpc import RpcError  # type: ignore[import-untyped]
-        from pymilvus.exceptions import MilvusException
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _translated, action)
 
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, action)
-        except MilvusException as error:
-            raise DependencyError(f"Milvus: {error.message}") from error
-        except RpcError as error:  # pymilvus does not catch all of them, such as a timeout
-            raise DependencyError(f"Milvus: {error.code().name} {error.details()}") from error
+    async def connect(self) -> None:
+        """Connects now; else the first call does.
+
+        Raises:
+            DependencyError: the server is unreachable, or another process has opened the file.
+        """
+        await self.run(self._connected)
+
+    async def close(self) -> None:
+        """Disconnects, if it is connected."""
+        if self._client is not None:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._client.close)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client is not None
 
     def call_now(self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any) -> Any:
         """Calls a method of the client in the calling thread, which is that of `run`."""
         timeout = self._call_timeout_s if timeout_s is None else timeout_s
-        return getattr(self._client, method)(*arguments, timeout=timeout, **options)
+        return getattr(self._connected(), method)(*arguments, timeout=timeout, **options)
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+
+def _translated(action: Callable[[], T]) -> T:
+    from grpc import RpcError  # type: ignore[import-untyped]
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        return action()
+    except MilvusException as error:
+        raise DependencyError(f"Milvus: {error.message}") from error
+    except RpcError as error:  # pymilvus does not catch all of them, such as a timeout
+        raise DependencyError(f"Milvus: {error.code().name} {error.details()}") from error
 
 
 @asynccontextmanager
@@ -70,22 +101,23 @@ async def open_connection(
     *,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     call_timeout_s: float = CALL_TIMEOUT_S,
+    on_first_call: bool = False,
 ) -> AsyncIterator[MilvusConnection]:
-    """Connects to a Milvus server, or opens a Milvus Lite file.
+    """Connects to a Milvus server, or opens a Milvus Lite file; `on_first_call`: only when it is used.
 
     Raises:
         DependencyError: the server is unreachable, or another process has opened the file.
     """
-    executor = ThreadPoolExecutor(1, thread_name_prefix="milvus")
-    loop = asyncio.get_running_loop()
-    try:
-        client = await loop.run_in_executor(executor, _connect, uri, token, connect_timeout_s)
+    with ThreadPoolExecutor(1, thread_name_prefix="milvus") as executor:
+        connection = MilvusConnection(partial(_connect, uri, token, connect_timeout_s), executor, call_timeout_s)
+        if not on_first_call:
+            await connection.connect()
         try:
-            yield MilvusConnection(client, executor, call_timeout_s)
+            yield connection
         finally:
-            await loop.run_in_executor(executor, _disconnect, client, uri)
-    finally:
-        executor.shutdown(wait=True)
+            if connection.is_connected:
+                await connection.close()
+                await asyncio.get_running_loop().run_in_executor(executor, _release, uri)
 
 
 def import_client() -> None:
@@ -122,8 +154,7 @@ def _connect(uri: str, token: str | None, timeout_s: float) -> Any:
         ) from error
 
 
-def _disconnect(client: Any, uri: str) -> None:
-    client.close()
+def _release(uri: str) -> None:
     if is_file(uri):
         # pymilvus releases the file only at the end of the process, when another one may already use the home.
         from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
