@@ -18,7 +18,7 @@ def streams_add(
     name: Annotated[str, typer.Argument(help="A name of your choice.")],
     url: Annotated[str, typer.Argument(help="URL of the stream: http, https, HLS, rtmp, rtsp, srt, udp or rtp.")],
 ) -> None:
-    """Start monitoring a stream."""
+    """Start monitoring a stream, even if matching has no room for it: then a line on standard error says so."""
     from monitor.commands import streams as commands
 
     finish(commands.add(load_settings(context), name, url))
@@ -28,7 +28,8 @@ def streams_add(
 def streams_list(context: typer.Context, json: Json = False) -> None:
     """List the monitored streams and their state.
 
-    States: listening, gap (not heard), waiting (for audio), not_running (nothing processes it).
+    States: listening, behind (matched late), gap (not heard), waiting (for audio), not_running (nothing reads or
+    matches it). Says on standard error if matching is full or behind, and what to change.
     """
     from monitor.commands import streams as commands
 

@@ -142,6 +142,8 @@ async def _listen(api: Client, program: Program, station: Station, console: Cons
     for stream in await api.get("/streams"):  # left by a run that was killed
         await api.delete(f"/streams/{stream['name']}")
     stream = await api.post("/streams", json={"name": STREAM, "url": station.url})
+    if stream["warning"] is not None:
+        _print(console, f"warning: {stream['warning']}")
     with Screen(program, console, lambda: station.elapsed_s, lambda: station.on_air_at) as screen:
         async with asyncio.timeout(program.duration_s + SETTLE_S + monitor_process.START_S):
             while not station.over:

@@ -26,6 +26,7 @@ async def add(settings: Settings, name: str, url: str) -> int:
         stream = await client.post("/streams", json={"name": name, "url": url})
     role = "ingest" if settings.kafka.bootstrap else "run"
     output.print_status(f"added {stream['name']} ({stream['url']}); `airtrace {role}` monitors it while it runs")
+    _print_warning(stream["warning"])
     return 0
 
 
@@ -33,6 +34,7 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
     """Prints the monitored streams and their state."""
     async with connect(settings) as client:
         streams = await client.get("/streams")
+        capacity = await client.get("/capacity")
     if as_json:
         output.as_json(streams)
     else:
@@ -42,6 +44,7 @@ async def list_(settings: Settings, *, as_json: bool) -> int:
         ]
         columns = ("name", "state", "heard until (UTC)", "behind", "url")
         output.table(columns, rows, "no streams yet: airtrace streams add NAME URL")
+    _print_warning(capacity["warning"])
     return 0
 
 
@@ -51,6 +54,11 @@ async def remove(settings: Settings, name: str) -> int:
         await client.delete(f"/streams/{quote(name, safe='')}")
     output.print_status(f"removed {name}; its matches and coverage are kept")
     return 0
+
+
+def _print_warning(warning: str | None) -> None:
+    if warning is not None:
+        output.print_status(f"warning: {warning}")
 
 
 def _state(stream: dict[str, Any]) -> str:

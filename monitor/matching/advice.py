@@ -63,7 +63,7 @@ def warning(load: WorkerLoad, *, is_embedded: bool) -> str | None:
     return None
 
 
-def warning_about_another(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | None:
+def warning_at(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | None:
     """What to say to somebody who has just added a stream, so that there are now `n_streams`; None if there is room."""
     if load.state is not WorkerState.OK:
         return warning(load, is_embedded=is_embedded)

@@ -50,9 +50,22 @@ class _Slot:
     """Sums over the batches that ended within SLOT_S seconds."""
 
     started_s: float
+    n: int = 0
     busy_s: float = 0.0
     audio_s: float = 0.0
+    audio_squared: float = 0.0
+    audio_busy: float = 0.0
+    largest_s: float = 0.0
     steps_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, audio_s: float, busy_s: float) -> None:
+        """Adds a batch."""
+        self.n += 1
+        self.busy_s += busy_s
+        self.audio_s += audio_s
+        self.audio_squared += audio_s * audio_s
+        self.audio_busy += audio_s * busy_s
+        self.largest_s = max(self.largest_s, audio_s)
 
 
 @dataclass(slots=True)
@@ -96,8 +109,7 @@ class Capacity:
             _current.reset(token)
             if not self._has_failed:
                 slot = self._slot()
-                slot.busy_s += self._clock() - begun_s
-                slot.audio_s += max(0.0, audio_s - self._skipped_s)
+                slot.add(max(0.0, audio_s - self._skipped_s), self._clock() - begun_s)
                 for step, seconds in self._steps_s.items():
                     slot.steps_s[step] += seconds
 

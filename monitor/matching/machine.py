@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 STAT = Path("/proc/stat")
-# Columns of /proc/stat (man 5 proc) that are no use, or give way to others: nice, idle, iowait.
-YIELDING = (1, 3, 4)
+IDLE = (3, 4)  # columns of /proc/stat (man 5 proc): idle, iowait
 N_COLUMNS = 8  # the rest are parts of the first two
 
 
@@ -18,14 +17,14 @@ class CpuMeter:
         self._last = self._ticks()
 
     def share(self) -> float | None:
-        """0 to 1. Processes of low priority (nice) do not count: they give way."""
+        """0 to 1."""
         last, self._last = self._last, self._ticks()
         if last is None or self._last is None:
             return None
         spent = [new - old for new, old in zip(self._last, last, strict=True)]
         if (total := sum(spent)) <= 0:
             return None
-        return 1 - sum(spent[column] for column in YIELDING) / total
+        return 1 - sum(spent[column] for column in IDLE) / total
 
     def _ticks(self) -> list[int] | None:
         try:

@@ -16,7 +16,7 @@ from monitor.api.catalog import catalog, tracks
 from monitor.api.matches import calibration, explain, identify, matches
 from monitor.api.security import KnownHosts, SameOrigin, in_host_header
 from monitor.api.similarity import similar, sounds
-from monitor.api.streams import coverage, streams
+from monitor.api.streams import capacity, coverage, streams
 from monitor.api.timing import RequestTimer
 from monitor.api.uploads import SizeLimit
 from monitor.parts import Airtrace
@@ -33,7 +33,8 @@ def create_app(airtrace: Airtrace) -> FastAPI:
     app = FastAPI(title="Airtrace", version=version("airtrace"), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.airtrace = airtrace
     problems.install(app)
-    nouns = (tracks, catalog, streams, matches, alerts, coverage, identify, explain, calibration, sounds, similar)
+    found = (matches, alerts, identify, explain, calibration, sounds, similar)
+    nouns = (tracks, catalog, streams, capacity, coverage, *found)
     for noun in nouns:
         app.include_router(noun.router, prefix="/api/v1")
     app.include_router(health.router)

@@ -109,7 +109,8 @@ async def api(settings: Settings) -> int:
 
 def _worker(airtrace: Airtrace, bus: Bus) -> Worker:
     backlog = parts.backlog_monitor(airtrace.settings)
-    return Worker(bus, airtrace.storage, airtrace.matcher, backlog, airtrace.tagger)
+    reporter = parts.load_reporter(airtrace.settings, backlog, airtrace.storage)
+    return Worker(bus, airtrace.storage, airtrace.matcher, backlog, airtrace.tagger, reporter)
 
 
 async def _drain_worker(worker: Worker) -> None:

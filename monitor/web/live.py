@@ -21,8 +21,10 @@ from monitor.api.dependencies import App
 from monitor.api.matches import schemas as match_schemas
 from monitor.api.similarity import schemas as sound_schemas
 from monitor.api.similarity.intervals import sounds_of
+from monitor.api.streams import capacity
 from monitor.api.streams import schemas as stream_schemas
 from monitor.core.segments import SAMPLE_RATE_HZ
+from monitor.storage.records import WorkerState
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,7 +49,13 @@ KINDS = {
     "silence": "silence",
     "other": "neither music nor speech",
 }
-STATES = {"listening": "Listening", "gap": "Gap", "waiting": "Waiting", "not_running": "Not running"}
+STATES = {
+    "listening": "Listening",
+    "behind": "Behind",
+    "gap": "Gap",
+    "waiting": "Waiting",
+    "not_running": "Not running",
+}
 REASONS: dict[str, str] = {
     GapReason.CONNECTING: "connecting",
     GapReason.STALLED: "stalled, no audio arrives",
@@ -82,11 +90,13 @@ class View:
     tracks: int
     detector: str
     model: str
+    warning: str | None  # that matching is full or behind
+    is_behind: bool
 
     @property
     def listening(self) -> int:
         """The number of streams that are monitored now."""
-        return sum(on_air.stream.state == "listening" for on_air in self.on_air)
+        return sum(on_air.stream.state in ("listening", "behind") for on_air in self.on_air)
 
     @property
     def playing(self) -> int:
@@ -108,7 +118,8 @@ async def live(request: Request, airtrace: App) -> Response:
 
 async def _view(airtrace: App) -> View:
     storage, info, now = airtrace.storage, airtrace.matcher.detector.info, stream_schemas.utc_now()
-    streams = [stream_schemas.Stream.of(stream, now) for stream in await storage.streams.list()]
+    running = await capacity.running(airtrace)
+    streams = [stream_schemas.Stream.of(stream, now, running) for stream in await storage.streams.list()]
     playing = await storage.matches.list(None, "open", None, MAX_OPEN)
     recent = await storage.matches.list(None, None, None, MAX_RECENT)
     alerts = await storage.alerts.list("open", MAX_ALERTS + 1)
@@ -135,6 +146,8 @@ async def _view(airtrace: App) -> View:
         tracks=tracks,
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
+        warning=running.warning,
+        is_behind=running.load is not None and running.load.state is WorkerState.BEHIND,
     )
 
 

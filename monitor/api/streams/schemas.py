@@ -10,10 +10,17 @@ from pydantic import BaseModel, Field, StringConstraints
 from ingest import timeline
 from ingest.redact import redact
 from monitor.api.similarity.intervals import IntervalSound, OptionalSound
+from monitor.api.streams.capacity import Running
 from monitor.storage import records
+from monitor.storage.records import WorkerState
+
+State = Literal["listening", "behind", "gap", "waiting", "not_running"]
 
 # Audio at most this old is live: two windows, a batch and a slow transaction.
 FRESH_S = 15
+# A stream with older audio is behind if it was processed within this time: a worker that is behind takes its streams in
+# batches of many seconds.
+ADVANCES_S = 15
 # A gap in progress is recorded only when the next connection's burst of past audio (`max_burst_s`, 45 s by default)
 # can no longer cover it, and then every few seconds. If both are exceeded, nothing reads the stream.
 GAP_DELAY_S = 60
@@ -35,24 +42,33 @@ class Stream(BaseModel):
     id: int
     name: str
     url: str
-    state: Literal["listening", "gap", "waiting", "not_running"]
+    state: State = Field(
+        description="listening; behind (matched late); gap (not heard, see reason); waiting (for audio); "
+        "not_running (nothing reads it, or nothing matches it)."
+    )
     reason: str | None
     heard_until: datetime | None
     behind_s: float | None = Field(None, description="Age of the newest audio that was matched, in seconds.")
 
     @classmethod
-    def of(cls, stream: records.StreamStatus, now: datetime) -> Stream:
-        """From the stored stream; its state depends on the time."""
+    def of(cls, stream: records.StreamStatus, now: datetime, running: Running) -> Stream:
+        """From the stored stream; its state depends on the time, and on what is running."""
         heard_until = None if stream.position is None else timeline.to_utc(stream.position)
         return cls(
             id=stream.id,
             name=stream.name,
             url=redact(stream.url),
-            state=_state(stream.state, heard_until, now),
+            state=_state(stream, now, running),
             reason=stream.reason,
             heard_until=heard_until,
             behind_s=max(0.0, round((now - heard_until).total_seconds(), 1)) if heard_until else None,
         )
+
+
+class AddedStream(Stream):
+    """A stream that was just added."""
+
+    warning: str | None = Field(None, description="Whether matching has no room for it, and what to change.")
 
 
 class Coverage(BaseModel):
@@ -90,14 +106,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _state(
-    state: str | None, heard_until: datetime | None, now: datetime
-) -> Literal["listening", "gap", "waiting", "not_running"]:
-    if heard_until is None:
-        return "waiting"
-    age_s = (now - heard_until).total_seconds()
-    if age_s > FRESH_S + GAP_DELAY_S:
-        return "not_running"
-    if state == "covered":
-        return "listening" if age_s <= FRESH_S else "waiting"
-    return "gap"
+def _state(stream: records.StreamStatus, now: datetime, running: Running) -> State:
+    if stream.position is None:
+        return "waiting" if running.is_matching and running.is_reading else "not_running"
+    age_s = (now - timeline.to_utc(stream.position)).total_seconds()
+    fresh_s = FRESH_S if stream.state == "covered" else FRESH_S + GAP_DELAY_S
+    if age_s <= fresh_s:
+        return "listening" if stream.state == "covered" else "gap"
+    if running.is_matching and _is_advancing(stream, age_s, now, running):
+        return "behind"
+    return "waiting" if running.is_matching and running.is_reading else "not_running"
+
+
+def _is_advancing(stream: records.StreamStatus, age_s: float, now: datetime, running: Running) -> bool:
+    """Whether a stream with old audio is being processed, or waits only because its worker is behind."""
+    if stream.advanced_at is not None and (now - stream.advanced_at).total_seconds() <= ADVANCES_S:
+        return True
+    load = running.load
+    return load is not None and load.state is WorkerState.BEHIND and age_s <= FRESH_S + load.behind_s + GAP_DELAY_S
