@@ -17,7 +17,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 KAFKA ?= $(AIRTRACE_KAFKA)
 KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
-.PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-sounds clean
+.PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-live bench-sounds clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognize what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
@@ -65,6 +65,9 @@ bench-broadcast: $(STAMP_DEV) music  ## plays reported in 3 hours of programs, c
 
 bench-full: $(STAMP_DEV) $(STAMP_FULL) music  ## throughput, latency and memory of a worker of the full mode
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.throughput
+
+bench-live: $(STAMP_DEV) $(STAMP_FULL) music  ## streams that one process keeps up with, by size of catalog, and what they cost
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.live
 
 bench-sounds: $(STAMP_DEV)  ## PANNs on one core, and its cost compared with the fingerprint's
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.sounds
