@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.matching.capacity import FULL_LOAD
+from monitor.matching.capacity import FULL_LOAD, ON_TIME_S
 from monitor.storage.records import WorkerLoad, WorkerState
 
+BUSY_CPU = 0.9
 CATCHING_UP_LOAD = 0.95  # below, a worker that is behind matches faster than audio arrives
 
-CHEAPER = {
-    "search": "Make the search cheaper with a smaller catalog or another index (deploy/README.md, Sizing)",
+CHEAPER_SEARCH = "Make the search cheaper with a smaller catalog or another index (deploy/README.md, Sizing)"
+FASTER_SERVER = {
     "write": "Give PostgreSQL a faster disk",
     "recall": "Give PostgreSQL a faster disk",
-    "fetch": "Give PostgreSQL more memory or a faster disk",
-    "commit": "Give Kafka a faster disk",
+    "fetch": "Give PostgreSQL a faster disk",
+    "commit": "Give the bus a faster disk",
 }
 STEPS = {
     "embed": "computing fingerprints",
@@ -54,7 +55,7 @@ def warning(load: WorkerLoad, *, is_embedded: bool) -> str | None:
     """One or two sentences and what to change; None if the workers keep up and have room."""
     if load.state is WorkerState.BEHIND:
         who = "This machine" if is_embedded else "The workers"
-        late = f"{load.behind_streams} of {_streams(load.streams)} are matched up to {load.behind_s:.0f} s late"
+        late = f"{load.behind_streams} of {_streams(load.streams)} are {_how(load)}"
         if load.load is not None and load.load < CATCHING_UP_LOAD:
             return f"Matching is behind but catching up: {late}."
         return f"{who} cannot keep up: {late}.{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
@@ -76,11 +77,18 @@ def warning_at(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | 
 
 
 def next_step(load: WorkerLoad, *, is_embedded: bool) -> str:
-    """What to change, by the step that costs most."""
+    """What to change, by the step that costs most. Without free CPU time, a step on a server is slow for that reason."""
     general = EMBEDDED if is_embedded else FULL_MODE
-    if (cheaper := CHEAPER.get(load.costly_step or "")) is None:
-        return general
-    return f"{cheaper}; or {general[0].lower()}{general[1:]}"
+    step = load.costly_step or ""
+    has_cpu = load.cpu is None or load.cpu < BUSY_CPU
+    special = CHEAPER_SEARCH if step == "search" else FASTER_SERVER.get(step) if has_cpu else None
+    return general if special is None else f"{special}; or {general[0].lower()}{general[1:]}"
+
+
+def _how(load: WorkerLoad) -> str:
+    if load.behind_s <= ON_TIME_S:  # no stream is late, so the policy is to skip
+        return "left out at a time, in turns"
+    return f"matched up to {load.behind_s:.0f} s late"
 
 
 def _full(load: WorkerLoad, *, is_embedded: bool) -> str:

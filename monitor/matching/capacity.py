@@ -95,6 +95,7 @@ class Capacity:
         self._skipped_s = 0.0
         self._has_failed = False
         self._state = WorkerState.OK
+        self.resting_streams = 0  # those that a policy leaves out at the moment
 
     @contextmanager
     def batch(self, audio_s: float) -> Iterator[None]:
@@ -142,20 +143,25 @@ class Capacity:
         """Drops a stream that left this worker."""
         self._streams.pop(stream, None)
 
+    def capacity_streams(self) -> float | None:
+        """How many streams the worker could keep up with, by the last minute; None if that is not known yet."""
+        slots = self._recent_slots()
+        busy_s, audio_s = sum(slot.busy_s for slot in slots), sum(slot.audio_s for slot in slots)
+        is_known = self._clock() - self._started_s >= self._min_age_s and busy_s > 0 and audio_s > 0
+        return audio_s / busy_s if is_known else None
+
     def load(self, cpu: float | None = None) -> WorkerLoad:
         """The load of the last minute. `cpu`: share of the machine's CPU time in use."""
         slots = self._recent_slots()
         streams = self._recent_streams()
-        busy_s, audio_s = sum(slot.busy_s for slot in slots), sum(slot.audio_s for slot in slots)
-        is_known = self._clock() - self._started_s >= self._min_age_s and busy_s > 0 and audio_s > 0
         step, share = self._costly_step(slots)
         load = WorkerLoad(
             state=self._state,
             streams=len(streams),
-            capacity_streams=audio_s / busy_s if is_known else None,
+            capacity_streams=self.capacity_streams(),
             costly_step=step,
             costly_share=share,
-            behind_streams=sum(stream.late_since_s is not None for stream in streams),
+            behind_streams=max(self.resting_streams, sum(stream.late_since_s is not None for stream in streams)),
             behind_s=max((stream.age_s for stream in streams), default=0.0),
             cpu=cpu,
         )
@@ -167,7 +173,8 @@ class Capacity:
         was = self._state
         long_ago_s = self._clock() - LATE_FOR_S
         late = sum(stream.late_since_s is not None and stream.late_since_s <= long_ago_s for stream in streams)
-        if late > LATE_SHARE * len(streams) or (was is WorkerState.BEHIND and load.behind_streams):
+        is_late = late > LATE_SHARE * len(streams)
+        if is_late or self.resting_streams or (was is WorkerState.BEHIND and load.behind_streams):
             return WorkerState.BEHIND
         full_at = FULL_LOAD if was is WorkerState.OK else ROOM_LOAD
         return WorkerState.FULL if load.load is not None and load.load >= full_at else WorkerState.OK

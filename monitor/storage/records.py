@@ -234,8 +234,9 @@ class WorkerLoad:
 
     streams: those that it matches now. capacity_streams: how many it could keep up with; None: not known yet.
     costly_step, costly_share: the step of a batch that takes the most time, and its share of the time.
-    behind_streams: those whose audio is matched late. behind_s: the age of the newest audio
-    of the stream that is furthest behind. cpu: share of the machine's CPU time in use; None: not known.
+    behind_streams: those whose audio is matched late, or left out at the moment by the policy `skip`.
+    behind_s: the age of the newest audio of the stream that is furthest behind.
+    cpu: share of the machine's CPU time in use; None: not known.
     """
 
     state: WorkerState
