@@ -29,8 +29,11 @@ from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason, Record
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 0.1  # within which a stop, a stall or the end of a burst is noticed
-LIVE_READ_BYTES = round(TICK_S * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+TICK_S = 0.1  # within which the end of a burst is noticed
+SILENT_TICK_S = 1.0  # within which a stall is noticed, and how often a gap in progress grows before the first audio
+# A live stream is not read piece by piece, but when its next window is almost complete: each wakeup costs CPU. It is
+# read before that if this share of its pipe may be full, so that ffmpeg never has to wait.
+MAX_PIPE_SHARE = 0.75
 
 # A source that sends faster than real time, such as a file, is only read this far into the future. The jitter of a
 # live source stays below.
@@ -76,6 +79,8 @@ class Reader:
         self._was_heard = heard_until is not None
         self._ledger = GapLedger(stream_id, now() if heard_until is None else heard_until, gap_step)
         self._drain_s = drain_s
+        self._silent_tick_s = min(SILENT_TICK_S, settings.connect_timeout_s / 10, settings.stall_timeout_s / 10)
+        self._process: Process | None = None  # while it is connected
         self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), lease)
         self._max_burst = timeline.samples(settings.max_burst_s)
         self._backoff = Backoff(settings.backoff_first_s, settings.max_backoff_s)
@@ -93,6 +98,7 @@ class Reader:
             async with asyncio.TaskGroup() as group:
                 publishing = group.create_task(self._publisher.run(), name=f"publish-{self._stream_id}")
                 self._account_for_downtime()
+                group.create_task(self._interrupt(stop), name=f"stop-{self._stream_id}")
                 await self._read(stop)
                 self._publisher.close()
                 await asyncio.wait({publishing}, timeout=self._drain_s)
@@ -125,9 +131,11 @@ class Reader:
         """Runs one connection to its end, and returns why it ended; None if it was stopped."""
         try:
             async with ffmpeg.open_stream(self._url) as process:
+                self._process = process
                 try:
                     return await self._receive(process, session, stop)
                 finally:
+                    self._process = None
                     self._publish(session.flush())
                     metrics.UP.labels(self._stream_id).set(0)
         except SourceError as error:
@@ -135,32 +143,56 @@ class Reader:
         except OSError as error:  # out of processes, files or memory; perhaps only for a while
             return Failure(GapReason.DECODE_ERROR, f"ffmpeg cannot be started: {error.strerror or error}")
 
+    async def _interrupt(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        if self._process is not None:
+            self._process.interrupt()
+
     async def _receive(self, process: Process, session: Session, stop: asyncio.Event) -> Failure | None:
-        loop = asyncio.get_running_loop()
-        begun_s = received_s = loop.time()
+        clock = asyncio.get_running_loop().time
+        begun_s = received_s = clock()
         while not stop.is_set():
-            if (excess := session.lead(self._now()) - MAX_LEAD) > 0:
-                await is_set_within(stop, min(excess / SAMPLE_RATE_HZ, TICK_S))
+            lead = session.lead(self._now())
+            if lead > MAX_LEAD:
+                await is_set_within(stop, min((lead - MAX_LEAD) / SAMPLE_RATE_HZ, TICK_S))
                 continue
-            was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
-            pcm = await _read_or_tick(process, LIVE_READ_BYTES if was_live else ffmpeg.READ_BYTES)
+            max_bytes = _max_read(lead) if session.is_live else ffmpeg.READ_BYTES
+            pcm = process.read_now(max_bytes)
             if pcm == b"":
                 return await process.failure()
             if pcm is not None:
-                received_s = loop.time()
-            elif (failure := self._check_silence(session, loop.time() - received_s)) is not None:
+                received_s = clock()
+            elif (failure := self._check_silence(session, clock() - received_s)) is not None:
                 return failure
-            self._publish(session.feed(self._now(), pcm or b""))
-            if was_silent and session.received:
-                metrics.SESSIONS.labels(self._stream_id).inc()
-                metrics.UP.labels(self._stream_id).set(1)
-            if session.is_live and not was_live:
-                self._log_connected(session, loop.time() - begun_s)
-            if session.lost > lost_before:
-                log.warning("stream.lost_audio", stream=self._stream_id, lost_s=_seconds(session.lost - lost_before))
-            if not session.is_live:
-                self._publish_gap_in_progress()
+            self._feed(session, pcm or b"", begun_s)
+            if pcm is not None and len(pcm) == max_bytes:
+                await asyncio.sleep(0)  # there is more, but other streams have their turn first
+            else:
+                await self._wait_for_more(process, session, is_empty=pcm is None)
         return None
+
+    def _feed(self, session: Session, pcm: bytes, begun_s: float) -> None:
+        """Publishes what the session makes of `pcm`; `begun_s`: the loop's time at which the connection began."""
+        was_live, was_silent, lost_before = session.is_live, not session.received, session.lost
+        self._publish(session.feed(self._now(), pcm))
+        if was_silent and session.received:
+            metrics.SESSIONS.labels(self._stream_id).inc()
+            metrics.UP.labels(self._stream_id).set(1)
+        if session.is_live and not was_live:
+            self._log_connected(session, asyncio.get_running_loop().time() - begun_s)
+        if session.lost > lost_before:
+            log.warning("stream.lost_audio", stream=self._stream_id, lost_s=_seconds(session.lost - lost_before))
+        if not session.is_live:
+            self._publish_gap_in_progress()
+
+    async def _wait_for_more(self, process: Process, session: Session, *, is_empty: bool) -> None:
+        """Waits until it is worth reading again; `is_empty`: nothing has arrived since the last time."""
+        rest = min(session.missing - ffmpeg.LIVE_PIECE, round(MAX_PIPE_SHARE * process.max_ahead))
+        if session.is_live and not is_empty and rest > ffmpeg.LIVE_PIECE:
+            await process.wait(rest / SAMPLE_RATE_HZ, for_pcm=False)
+        else:
+            is_burst = session.received and not session.is_live
+            await process.wait(TICK_S if is_burst else self._silent_tick_s, for_pcm=True)
 
     def _check_silence(self, session: Session, silent_s: float) -> Failure | None:
         """The failure, if nothing has arrived for too long."""
@@ -200,13 +232,9 @@ class Reader:
         log.info("stream.connected", stream=self._stream_id, **facts)
 
 
-async def _read_or_tick(process: Process, max_bytes: int) -> bytes | None:
-    """The next PCM, b"" at the end, or None if nothing arrives within a tick."""
-    try:
-        async with asyncio.timeout(TICK_S):
-            return await process.read(max_bytes)
-    except TimeoutError:
-        return None
+def _max_read(lead: int) -> int:
+    """How many bytes to read from a live session that is `lead` samples ahead."""
+    return max(MAX_LEAD - lead, timeline.samples(TICK_S)) * BYTES_PER_SAMPLE
 
 
 def _seconds(samples: int) -> float:

@@ -41,6 +41,11 @@ class Session:
         """Whether the live edge has been found: nothing is published before."""
         return self._live_edge.value is not None
 
+    @property
+    def missing(self) -> int:
+        """How many samples the next window still needs."""
+        return max(0, (self._window_bytes - len(self._pending)) // BYTES_PER_SAMPLE)
+
     def lead(self, now: int) -> int:
         """How many samples the next one lies ahead of `now` (negative: behind); 0 before the live edge is found."""
         return 0 if self._live_edge.value is None else self._end(self._live_edge.value) - now

@@ -18,7 +18,7 @@ from ingest.leases.lease import Lease
 from ingest.lifecycle import is_set_within
 from ingest.reading.reader import Reader
 from ingest.settings import IngestSettings
-from ingest.sources import ffmpeg
+from ingest.sources import child_watcher, ffmpeg
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +59,7 @@ class Supervisor:
         Raises:
             FfmpegMissing: this machine has no ffmpeg.
         """
+        child_watcher.install()
         await asyncio.to_thread(ffmpeg.binary)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(group, stop), name="streams")

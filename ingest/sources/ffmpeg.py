@@ -11,27 +11,33 @@ import shutil
 import signal
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import cache
 from pathlib import Path
 
 import ffmpeg
 
 from ingest.errors import FfmpegMissing, SourceError
+from ingest.lifecycle import is_set_within
 from ingest.redact import redact_text
 from ingest.sources import urls
 from ingest.sources.ffmpeg_errors import KEPT_CHARACTERS, Failure, gap_reason, printable, summarize
+from ingest.sources.pipe import Pipe
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, GapReason
 
-READ_BYTES = 64 * 1024  # the capacity of a pipe
+READ_BYTES = 64 * 1024
+PCM_PIPE_BYTES = 128 * 1024  # 2 s. Linux lets the pipes of one user hold 64 MB in all: enough for 300 streams
+MESSAGES_PIPE_BYTES = 16 * 1024
 GRACE_S = 2.0  # for each step of the ladder: end on its own, SIGTERM, SIGKILL
 
 KEPT_LINES = 20  # the last ones of stderr
 
 QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "error")
 
-# PCM in pieces of 0.1 s, flushed at once: low latency without a wakeup for every frame of the codec.
-LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={SAMPLE_RATE_HZ // 10}:p=0", "flush_packets": 1}
+# PCM in pieces, flushed at once: low latency without a write for every frame of the codec. Pieces of 0.1 s take 5 %
+# more CPU, pieces of 0.5 s no less.
+LIVE_PIECE = SAMPLE_RATE_HZ // 4
+LIVE_OUTPUT = {"af": f"aresample={SAMPLE_RATE_HZ},asetnsamples=n={LIVE_PIECE}:p=0", "flush_packets": 1}
 
 # Files that name other files: ffmpeg would open whatever they name.
 PLAYLIST = re.compile(rb"\s*(#EXTM3U|ffconcat|(<\?xml[^>]*>\s*)?<MPD\b|\[playlist\])", re.IGNORECASE)
@@ -60,27 +66,69 @@ def binary() -> str:
 class Process:
     """A running ffmpeg."""
 
-    def __init__(self, process: asyncio.subprocess.Process, source: str, grace_s: float = GRACE_S) -> None:
-        """`source`: what it reads, as in its arguments. `grace_s`: how long it may take to react to a signal."""
+    def __init__(
+        self, process: asyncio.subprocess.Process, pcm: Pipe, messages: Pipe, source: str, grace_s: float = GRACE_S
+    ) -> None:
+        """`pcm` and `messages`: its stdout and stderr. `source`: what it reads, as in its arguments.
+
+        `grace_s`: how long it may take to react to a signal.
+        """
         self._process = process
+        self._pcm = pcm
+        self._messages = messages
+        self._wake = asyncio.Event()
         self._source = source
         self._grace_s = grace_s
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._half = b""
         self._had_audio = False
         self._draining = asyncio.create_task(self._drain(), name=f"ffmpeg-stderr-{process.pid}")
+        self._draining.add_done_callback(lambda _: self._wake.set())
+
+    @property
+    def max_ahead(self) -> int:
+        """How many samples it can write before it waits for us."""
+        return self._pcm.capacity // BYTES_PER_SAMPLE
 
     async def read(self, max_bytes: int = READ_BYTES) -> bytes:
         """The next PCM in whole samples, up to `max_bytes`; empty at the end. A cancellation loses none."""
-        stdout = _stream(self._process.stdout)
-        while data := await stdout.read(max_bytes):
-            data = self._half + data
-            whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
-            self._half = data[whole:]
-            if whole:
-                self._had_audio = True
-                return data[:whole]
+        while data := await self._pcm.read(max_bytes):
+            if pcm := self._whole(data):
+                return pcm
         return b""
+
+    def read_now(self, max_bytes: int = READ_BYTES) -> bytes | None:
+        """Same as `read`, but None if there is nothing now."""
+        while data := self._pcm.read_now(max_bytes):
+            if pcm := self._whole(data):
+                return pcm
+        return data
+
+    async def wait(self, timeout_s: float, *, for_pcm: bool) -> None:
+        """Waits for `timeout_s`, or until it ends, `interrupt` is called, or (`for_pcm`) there is something to read."""
+        if for_pcm:
+            self._pcm.watch(self._wake.set)
+        try:
+            await is_set_within(self._wake, timeout_s)
+        finally:
+            if for_pcm:
+                self._pcm.unwatch()
+            self._wake.clear()
+
+    def interrupt(self) -> None:
+        """Ends the present `wait`, or else the next one."""
+        self._wake.set()
+
+    def _whole(self, data: bytes) -> bytes:
+        """The whole samples in what was read so far; keeps half a sample for the next time."""
+        data = self._half + data if self._half else data
+        if n_half := len(data) % BYTES_PER_SAMPLE:
+            self._half = data[-n_half:]
+            data = data[:-n_half]
+        else:
+            self._half = b""
+        self._had_audio = self._had_audio or bool(data)
+        return data
 
     async def failure(self) -> Failure:
         """Why it ended; call it after `read` returned nothing."""
@@ -117,17 +165,15 @@ class Process:
 
     async def _ended(self) -> None:
         """Waits for its end and empties the pipe meanwhile: ffmpeg ignores signals while it waits for space there."""
-        stdout = _stream(self._process.stdout)
-        while await stdout.read(READ_BYTES):
+        while await self._pcm.read(READ_BYTES):
             pass
         await self._process.wait()
         await asyncio.shield(self._draining)
 
     async def _drain(self) -> None:
         """Reads stderr all the time: ffmpeg blocks while that pipe is full."""
-        stderr = _stream(self._process.stderr)
         rest = ""
-        while data := await stderr.read(READ_BYTES):
+        while data := await self._messages.read(READ_BYTES):
             *lines, rest = re.split(r"[\r\n]+", rest + data.decode(errors="replace"))
             self._lines.extend(printable(line) for line in lines if line)
             rest = rest[:KEPT_CHARACTERS]
@@ -181,24 +227,27 @@ async def decode(path: Path) -> AsyncGenerator[bytes, None]:
 
 @asynccontextmanager
 async def _running(command: list[str], source: str, grace_s: float = GRACE_S) -> AsyncIterator[Process]:
-    started = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # a terminal's Ctrl-C is meant for us; we end ffmpeg when we are done
-    )
-    process = Process(started, source, grace_s)
-    try:
-        yield process
-    finally:
-        closing = asyncio.create_task(process.close(), name=f"ffmpeg-close-{started.pid}")
+    with closing(Pipe(PCM_PIPE_BYTES)) as pcm, closing(Pipe(MESSAGES_PIPE_BYTES)) as messages:
+        started = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pcm.write_end,
+            stderr=messages.write_end,
+            start_new_session=True,  # a terminal's Ctrl-C is meant for us; we end ffmpeg when we are done
+        )
+        pcm.close_write_end()
+        messages.close_write_end()
+        process = Process(started, pcm, messages, source, grace_s)
         try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:  # a second time: the loop may end, and the close with it
-            process.kill()
-            await asyncio.wait([closing])
-            raise
+            yield process
+        finally:
+            ending = asyncio.create_task(process.close(), name=f"ffmpeg-close-{started.pid}")
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:  # a second time: the loop may end, and the close with it
+                process.kill()
+                await asyncio.wait([ending])
+                raise
 
 
 def _command(program: str, source: str, options: Mapping[str, str], output: Mapping[str, object]) -> list[str]:
@@ -215,8 +264,3 @@ def _is_playlist(path: Path) -> bool:
             return PLAYLIST.match(file.read(PLAYLIST_BYTES).removeprefix(b"\xef\xbb\xbf")) is not None
     except OSError as error:
         raise SourceError(f"the file cannot be read: {error.strerror}", GapReason.DECODE_ERROR) from error
-
-
-def _stream(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
-    assert stream is not None  # noqa: S101 - both are pipes
-    return stream

@@ -213,6 +213,24 @@ async def test_a_source_faster_than_real_time_is_held_back(
     assert_tiles(bus.records, since)
 
 
+async def test_a_live_stream_is_read_only_a_few_times_per_window(station: Any, bus: Any, quick: IngestSettings) -> None:
+    looks = 0
+
+    def counted() -> int:
+        nonlocal looks
+        looks += 1
+        return clock_now()
+
+    patient = quick.model_copy(update={"window_s": 2, "stall_timeout_s": 10})
+    reader = Reader(STREAM, f"{station.url}/live", bus, patient, now=counted)
+    async with reading(reader):
+        await bus.until(lambda bus: len(bus.windows) >= 2)
+        before = looks
+        await bus.until(lambda bus: len(bus.windows) >= 4)
+        assert looks - before <= 2 * 2 * 6  # two for each read; ffmpeg writes eight pieces per window
+        assert clock_now() - bus.windows[-1].end < MAX_ERROR_S * SAMPLE_RATE_HZ
+
+
 async def test_the_last_audio_is_published_when_the_reader_stops(station: Any, bus: Any, quick: IngestSettings) -> None:
     reader = Reader(STREAM, f"{station.url}/live", bus, quick.model_copy(update={"window_s": 10}))
     up = {"stream": str(STREAM)}

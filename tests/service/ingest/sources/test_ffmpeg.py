@@ -160,6 +160,20 @@ async def test_a_stream_gives_whole_samples_and_then_ends(station: Any) -> None:
     assert failure.reason is GapReason.ENDED
 
 
+async def test_a_wait_ends_with_audio_an_interrupt_or_the_process(station: Any) -> None:
+    station.burst_s = 0.5  # what it gives fits into the pipe: ffmpeg ends although nobody reads
+    async with asyncio.timeout(30), ffmpeg.open_stream(f"{station.url}/live-1") as process:
+        assert process.read_now() is None
+        await process.wait(60, for_pcm=True)
+        assert process.read_now()
+        process.interrupt()
+        await process.wait(60, for_pcm=False)
+        await process.wait(60, for_pcm=False)  # until the stream ends
+        while pcm := process.read_now():
+            assert len(pcm) % 2 == 0
+        assert pcm == b""
+
+
 @pytest.mark.parametrize(
     ("path", "reason", "says"),
     [
