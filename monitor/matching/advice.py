@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.matching.capacity import FULL_LOAD, ON_TIME_S
+from monitor.matching.capacity import FULL_LOAD, ON_TIME_S, RETRY
 from monitor.storage.records import WorkerLoad, WorkerState
 
 BUSY_CPU = 0.9
@@ -26,6 +26,7 @@ STEPS = {
     "recall": "reading from PostgreSQL",
     "commit": "committing offsets",
 }
+RETRYING = "A server does not answer: see worker.retrying in the log"
 EMBEDDED = "Monitor fewer streams, give the machine more cores, or run the full mode on several machines"
 FULL_MODE = "Start more workers, at most as many as the topic has partitions"
 
@@ -54,6 +55,8 @@ _RANK = {WorkerState.OK: 0, WorkerState.FULL: 1, WorkerState.BEHIND: 2}
 def warning(load: WorkerLoad, *, is_embedded: bool) -> str | None:
     """One or two sentences and what to change; None if the workers keep up and have room."""
     if load.state is WorkerState.BEHIND:
+        if load.costly_step == RETRY:
+            return f"Matching has stopped for {load.behind_s:.0f} s. {RETRYING}."
         who = "This machine" if is_embedded else "The workers"
         late = f"{load.behind_streams} of {_streams(load.streams)} are {_how(load)}"
         if load.load is not None and load.load < CATCHING_UP_LOAD:
@@ -77,9 +80,11 @@ def warning_at(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | 
 
 
 def next_step(load: WorkerLoad, *, is_embedded: bool) -> str:
-    """What to change, by the step that costs most. Without free CPU time, a step on a server is slow for that reason."""
+    """What to change, by the step that costs most. If no CPU time is free, servers are slow for that reason."""
     general = EMBEDDED if is_embedded else FULL_MODE
     step = load.costly_step or ""
+    if step == RETRY:
+        return RETRYING
     has_cpu = load.cpu is None or load.cpu < BUSY_CPU
     special = CHEAPER_SEARCH if step == "search" else FASTER_SERVER.get(step) if has_cpu else None
     return general if special is None else f"{special}; or {general[0].lower()}{general[1:]}"

@@ -7,7 +7,9 @@ work is the number of streams that it could keep up with. `Capacity.load` states
     capacity = seconds of audio matched / seconds of work    (how many streams the worker could keep up with)
     load     = streams / capacity                            (1: no room left; above 1: further and further behind)
 
-Seconds of work are wall time, so they include the wait for cores that other processes use.
+Seconds of work are wall time, so they include the wait for cores that other processes use, such as ffmpeg and
+PostgreSQL. Measured on two cores with changing other load, this predicted 31 to 53 streams at 5 to 40 streams, and the
+worker fell behind between 40 and 60. CPU time predicted over 100, and a fit of fixed and variable costs was no better.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ FULL_LOAD = 0.85  # a full worker may fall behind at the next disturbance
 ROOM_LOAD = 0.7  # at which a full worker has room again
 LATE_SHARE = 0.1  # of the streams, at which the worker is behind and not a stream's own source
 LATE_S = 15.0  # a window of this age is late: two windows, a batch and a slow transaction
+RETRY = "retry"  # the costly step of a worker whose batch fails again and again
 ON_TIME_S = 10.0  # ... and is on time again at this age: the length of a window, and the time to send and match it
 LATE_FOR_S = 10.0  # a station sends up to 45 s of past audio on connect, which is late but matched at once
 
@@ -50,22 +53,9 @@ class _Slot:
     """Sums over the batches that ended within SLOT_S seconds."""
 
     started_s: float
-    n: int = 0
     busy_s: float = 0.0
     audio_s: float = 0.0
-    audio_squared: float = 0.0
-    audio_busy: float = 0.0
-    largest_s: float = 0.0
     steps_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def add(self, audio_s: float, busy_s: float) -> None:
-        """Adds a batch."""
-        self.n += 1
-        self.busy_s += busy_s
-        self.audio_s += audio_s
-        self.audio_squared += audio_s * audio_s
-        self.audio_busy += audio_s * busy_s
-        self.largest_s = max(self.largest_s, audio_s)
 
 
 @dataclass(slots=True)
@@ -92,6 +82,7 @@ class Capacity:
         self._active: defaultdict[str, int] = defaultdict(int)  # steps in progress, and how many streams are in each
         self._changed_s = 0.0  # when the steps in progress last changed
         self._steps_s: defaultdict[str, float] = defaultdict(float)  # of the batch in progress
+        self._begun_s: float | None = None  # the batch in progress
         self._skipped_s = 0.0
         self._has_failed = False
         self._state = WorkerState.OK
@@ -100,7 +91,7 @@ class Capacity:
     @contextmanager
     def batch(self, audio_s: float) -> Iterator[None]:
         """Accounts for a batch with this much audio. One whose steps failed counts nothing: it waited for a server."""
-        begun_s = self._changed_s = self._clock()
+        begun_s = self._begun_s = self._changed_s = self._clock()
         self._steps_s.clear()
         self._skipped_s, self._has_failed = 0.0, False
         token = _current.set(self)
@@ -108,9 +99,11 @@ class Capacity:
             yield
         finally:
             _current.reset(token)
+            self._begun_s = None
             if not self._has_failed:
                 slot = self._slot()
-                slot.add(max(0.0, audio_s - self._skipped_s), self._clock() - begun_s)
+                slot.busy_s += self._clock() - begun_s
+                slot.audio_s += max(0.0, audio_s - self._skipped_s)
                 for step, seconds in self._steps_s.items():
                     slot.steps_s[step] += seconds
 
@@ -152,43 +145,44 @@ class Capacity:
 
     def load(self, cpu: float | None = None) -> WorkerLoad:
         """The load of the last minute. `cpu`: share of the machine's CPU time in use."""
-        slots = self._recent_slots()
-        streams = self._recent_streams()
-        step, share = self._costly_step(slots)
+        now_s = self._clock()
+        is_stuck = self._begun_s is not None and now_s - self._begun_s > LATE_S
+        streams = self._recent_streams(now_s if self._begun_s is None else self._begun_s)
+        ages_s = [stream.age_s + (now_s - stream.seen_s if is_stuck else 0.0) for stream in streams]
+        late = [stream.late_since_s for stream in streams if stream.late_since_s is not None]
+        step, share = (RETRY, 1.0) if is_stuck and self._has_failed else self._costly_step()
         load = WorkerLoad(
             state=self._state,
             streams=len(streams),
             capacity_streams=self.capacity_streams(),
             costly_step=step,
             costly_share=share,
-            behind_streams=max(self.resting_streams, sum(stream.late_since_s is not None for stream in streams)),
-            behind_s=max((stream.age_s for stream in streams), default=0.0),
+            behind_streams=len(streams) if is_stuck else max(self.resting_streams, len(late)),
+            behind_s=max(ages_s, default=0.0),
             cpu=cpu,
         )
-        self._state = self._next_state(load, streams)
+        n_long = sum(now_s - since_s >= LATE_FOR_S for since_s in late)
+        is_late = is_stuck or bool(self.resting_streams) or n_long > LATE_SHARE * len(streams)
+        self._state = self._next_state(load, is_late=is_late)
         return replace(load, state=self._state)
 
-    def _next_state(self, load: WorkerLoad, streams: Sequence[_Stream]) -> WorkerState:
+    def _next_state(self, load: WorkerLoad, *, is_late: bool) -> WorkerState:
         """The state, which is left at other values than it is entered at, so that it does not flap."""
-        was = self._state
-        long_ago_s = self._clock() - LATE_FOR_S
-        late = sum(stream.late_since_s is not None and stream.late_since_s <= long_ago_s for stream in streams)
-        is_late = late > LATE_SHARE * len(streams)
-        if is_late or self.resting_streams or (was is WorkerState.BEHIND and load.behind_streams):
+        if is_late or (self._state is WorkerState.BEHIND and load.behind_streams):
             return WorkerState.BEHIND
-        full_at = FULL_LOAD if was is WorkerState.OK else ROOM_LOAD
+        full_at = FULL_LOAD if self._state is WorkerState.OK else ROOM_LOAD
         return WorkerState.FULL if load.load is not None and load.load >= full_at else WorkerState.OK
 
-    def _recent_streams(self) -> Sequence[_Stream]:
-        oldest_s = self._clock() - WINDOW_S
-        for stream in [stream for stream, known in self._streams.items() if known.seen_s < oldest_s]:
+    def _recent_streams(self, until_s: float) -> Sequence[_Stream]:
+        """The streams with a window in the last minute before `until_s`."""
+        for stream in [stream for stream, known in self._streams.items() if known.seen_s < until_s - WINDOW_S]:
             del self._streams[stream]
         return list(self._streams.values())
 
-    def _costly_step(self, slots: Sequence[_Slot]) -> tuple[str, float] | tuple[None, None]:
+    def _costly_step(self) -> tuple[str, float] | tuple[None, None]:
         """The step that costs most, and its share of the time of all steps."""
         total: defaultdict[str, float] = defaultdict(float)
-        for slot in slots:
+        for slot in self._recent_slots():
             for step, seconds in slot.steps_s.items():
                 total[step] += seconds
         if not (all_s := sum(total.values())):

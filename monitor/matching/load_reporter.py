@@ -75,7 +75,7 @@ class LoadReporter:
     def _log(self, load: WorkerLoad) -> None:
         facts = _facts(load)
         if load.state is WorkerState.BEHIND:
-            late = {"behind": load.behind_streams, "behind_s": round(load.behind_s, 1), "policy": self._policy}
+            late = {"behind_streams": load.behind_streams, "behind_s": round(load.behind_s, 1), "policy": self._policy}
             log.warning("worker.behind", **late, **facts, next=next_step(load, is_embedded=self._is_embedded))
             return
         if self._state is WorkerState.BEHIND:

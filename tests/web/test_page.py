@@ -26,6 +26,7 @@ from monitor.api import problems
 from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
+from monitor.settings import Settings
 from monitor.storage import records
 from monitor.storage.tables.sounds import Similar, StreamInterval
 from monitor.web import live
@@ -48,6 +49,7 @@ class Kept:
     kept_similars: Sequence[Similar] = ()
     kept_kinds: Mapping[int, str] = field(default_factory=dict)
     kept_sounds: Mapping[int, Mapping[str, int]] = field(default_factory=dict)  # by where a match begins
+    loads: Sequence[records.WorkerLoad] = (records.WorkerLoad(records.WorkerState.OK),)  # of the running workers
 
     def tables(self) -> SimpleNamespace:
         """Stands for a Storage."""
@@ -58,12 +60,16 @@ class Kept:
             tracks=self,
             families=self,
             sounds=self,
+            workers=SimpleNamespace(running=self.list_workers),
         )
 
     async def list_streams(self) -> Sequence[records.StreamStatus]:
         if self.failure:
             raise self.failure
         return self.kept_streams
+
+    async def list_workers(self) -> Sequence[records.WorkerStatus]:
+        return [records.WorkerStatus(uuid.uuid4(), "host/1", _now(), load) for load in self.loads]
 
     async def list_matches(
         self, stream: str | None = None, state: str | None = None, since: int | None = None, limit: int = 100
@@ -126,7 +132,9 @@ def _client(kept: Kept) -> httpx2.AsyncClient:
     app.include_router(live.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.state.airtrace = SimpleNamespace(
-        storage=kept.tables(), matcher=SimpleNamespace(detector=SimpleNamespace(info=INFO))
+        settings=Settings(),
+        storage=kept.tables(),
+        matcher=SimpleNamespace(detector=SimpleNamespace(info=INFO)),
     )
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost")
 
@@ -301,17 +309,46 @@ async def test_a_reason_that_a_newer_writer_made_up_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "state", "note"),
+    ("changes", "n_workers", "state", "note"),
     [
-        ({"position": None, "state": None}, "Waiting", "Waiting for the first audio."),
-        ({"position": 32_000}, "Not running", "Check that airtrace run , or both"),
+        ({"position": None, "state": None}, 1, "Waiting", "Waiting for the first audio."),
+        ({"position": 32_000}, 1, "Waiting", "No audio for several seconds."),
+        ({"position": 32_000}, 0, "Not running", "Check that airtrace run , or both"),
     ],
 )
-async def test_a_stream_that_is_not_heard_says_so(changes: dict[str, object], state: str, note: str) -> None:
-    seen = await _seen(Kept([_stream(**changes)]))
+async def test_a_stream_that_is_not_heard_says_so(
+    changes: dict[str, object], n_workers: int, state: str, note: str
+) -> None:
+    seen = await _seen(Kept([_stream(**changes)], loads=[records.WorkerLoad(records.WorkerState.OK)] * n_workers))
     assert f"radio-one {state} " in seen.text
     assert note in seen.text
     assert "Listening 0 of 1 stream " in seen.text
+
+
+async def test_a_machine_that_cannot_keep_up_says_so_with_the_step_that_costs_most() -> None:
+    late = timeline.to_clock(_now() - timedelta(seconds=35))
+    load = records.WorkerLoad(records.WorkerState.BEHIND, 60, 41.7, "search", 0.71, 42, 35.2)
+    kept = Kept([_stream(position=late, advanced_at=_now())], loads=[load])
+    html = await _html(kept)
+    seen = Seen(html)
+    assert (
+        "This machine cannot keep up: 42 of 60 streams are matched up to 35 s late. Searching the index takes most of"
+        " the time (71%). Make the search cheaper" in seen.text
+    )
+    assert "radio-one Behind" in seen.text
+    assert "Matched 0:35 late." in seen.text
+    assert "Listening 1 of 1 stream " in seen.text
+    unseen = Seen(html[html.index('id="heard"') : html.index('id="capacity"')]).text
+    assert "Matching is behind. radio-one: Behind" in unseen, "what is read out does not change with every figure"
+
+
+async def test_a_full_machine_says_so_and_one_with_room_says_nothing() -> None:
+    full = records.WorkerLoad(records.WorkerState.FULL, 58, 62.4, "embed", 0.4)
+    assert (
+        "This machine is full: it matches 58 streams and can keep up with about 62."
+        in (await _seen(Kept([_stream()], loads=[full]))).text
+    )
+    assert not [each for each in (await _seen(Kept([_stream()]))).all("p") if each.get("id") == "capacity"]
 
 
 async def test_an_empty_home_says_what_to_do_next() -> None:

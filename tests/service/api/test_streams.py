@@ -19,8 +19,9 @@ async def test_a_stream_is_added_read_listed_and_removed_and_its_credentials_are
     added = await client.post(f"{API}/streams", json={"name": "radio-one", "url": SECRET_URL})
     assert added.status_code == 201
     shown = added.json()
+    assert shown.pop("warning") is None
     assert shown["url"] == "https://radio.example:8000/live.mp3?token=***"
-    assert (shown["state"], shown["reason"], shown["heard_until"]) == ("waiting", None, None)
+    assert (shown["state"], shown["reason"], shown["heard_until"]) == ("not_running", None, None)
     answers = [added, await client.get(f"{API}/streams"), await client.get(f"{API}/streams/radio-one")]
     assert [answers[1].json(), answers[2].json()] == [[shown], shown]
     taken = await client.post(f"{API}/streams", json={"name": "radio-one", "url": SECRET_URL})
