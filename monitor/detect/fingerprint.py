@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ class NeuralDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # Memory is returned after a call. It is as fast, and each thread would keep 10 to 20 MB.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         self._similarity_predictor = (
             expected_similarity.read(weights, card.similarity_predictor) if card.similarity_predictor else None
         )
@@ -98,20 +101,58 @@ class NeuralDetector:
     def embed(self, pcm: NDArray[np.int16]) -> Embeddings:
         """Embeds every whole segment of 32 kHz mono PCM, int16 (n_samples,)."""
         n_segments = count_segments(len(pcm))
-        if n_segments == 0:
-            return Embeddings(np.empty((0, self.info.dimensions), np.float32), np.empty(0, np.bool_))
-        audible = spectrum.audible(pcm)
-        parts = [
-            self._vectors(spectrum.images(pcm[first * HOP_SAMPLES : (first + BLOCK_SEGMENTS + 1) * HOP_SAMPLES]))
+        images = (
+            spectrum.images(pcm[first * HOP_SAMPLES : (first + BLOCK_SEGMENTS + 1) * HOP_SAMPLES])
             for first in range(0, n_segments, BLOCK_SEGMENTS)
-        ]
-        vectors = np.concatenate(parts)
+        )
+        parts = [self._vectors(each) for each in images]
+        return self._embeddings(
+            pcm, np.concatenate(parts) if parts else np.empty((0, self.info.dimensions), np.float32)
+        )
+
+    def embed_many(self, pcms: Sequence[NDArray[np.int16]]) -> list[Embeddings]:
+        """See `Detector`: the network takes the segments of several recordings in one call."""
+        found: list[Embeddings] = []
+        for several in _blocks(pcms):
+            if len(several) == 1:
+                found.append(self.embed(several[0]))
+                continue
+            images = [spectrum.images(pcm) for pcm in several]
+            bounds = np.cumsum([len(each) for each in images])[:-1]
+            parts = np.split(self._vectors(np.concatenate(images)), bounds)
+            found += [self._embeddings(pcm, vectors) for pcm, vectors in zip(several, parts, strict=True)]
+        return found
+
+    def _embeddings(self, pcm: NDArray[np.int16], vectors: Floats) -> Embeddings:
+        """The embeddings of PCM with these vectors, float32 (k, dimensions)."""
+        if len(vectors) == 0:
+            return Embeddings(vectors, np.empty(0, np.bool_))
+        audible = spectrum.audible(pcm)
+        vectors = vectors.copy()  # a part of a larger array would keep all of it in memory
         vectors[~audible] = 0
         return Embeddings(vectors, audible, self._similarity_predictor(vectors) if self._similarity_predictor else None)
 
     def _vectors(self, images: Floats) -> Floats:
+        """The vectors of images, float32 (k, BANDS, SPECTRA): float32 (k, dimensions)."""
+        if len(images) == 0:
+            return np.empty((0, self.info.dimensions), np.float32)
         vectors: Floats = self._session.run(None, {"images": images})[0]
         return vectors
+
+
+def _blocks(pcms: Sequence[NDArray[np.int16]]) -> Iterator[list[NDArray[np.int16]]]:
+    """Groups recordings, in order, so that none but those of a single one has more than BLOCK_SEGMENTS segments."""
+    block: list[NDArray[np.int16]] = []
+    n_segments = 0
+    for pcm in pcms:
+        n_more = count_segments(len(pcm))
+        if block and n_segments + n_more > BLOCK_SEGMENTS:
+            yield block
+            block, n_segments = [], 0
+        block.append(pcm)
+        n_segments += n_more
+    if block:
+        yield block
 
 
 def read_card(weights: Path = WEIGHTS) -> Card:

@@ -8,6 +8,7 @@ tell the notes, are raised. That distinguishes recordings and tolerates an offse
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,10 @@ class LogMelDetector:
         audible &= norms[:, 0] > 0
         unit = np.where(audible[:, np.newaxis], vectors / np.where(norms > 0, norms, 1), 0)
         return Embeddings(unit.astype(np.float32), audible)
+
+    def embed_many(self, pcms: Sequence[NDArray[np.int16]]) -> list[Embeddings]:
+        """See `Detector`."""
+        return [self.embed(pcm) for pcm in pcms]
 
     def _log_mel_power(self, pcm: NDArray[np.int16]) -> Floats:
         """The mel power of every spectrum, float32 (spectra, BANDS)."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +21,22 @@ from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
-from monitor.detect.detector import Detector
-from monitor.matching.capacity import measured_step
+from monitor.detect.detector import Detector, Embeddings
+from monitor.matching.call_batcher import CallBatcher
 from monitor.matching.reference_cache import ReferenceCache
 from monitor.matching.search_batcher import SearchBatcher
+from monitor.matching.steps import step_timer
 from monitor.settings import MatchingSettings
 from monitor.storage.candidate_search import CandidateSearch
 from monitor.storage.storage import Storage
 
 # A play's id follows from its content, so that a replay after a crash finds the rows that were written before.
 PLAY_NAMESPACE = uuid.UUID("5f2f6a1e-6c0e-4f0e-9a52-0a1f77ab3a11")
+
+# Streams that one thread embeds or aligns at a time: enough for the network to be efficient and to make the change of
+# threads cheap, few enough that the other thread gets some, too. And how many such calls run at a time.
+MAX_STREAMS_PER_CALL = 16
+MAX_CALLS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,10 @@ class Matcher:
         self._search_batcher = SearchBatcher(index, settings.top_k)
         self._reference_cache = ReferenceCache(storage, detector)
         self._executor = executor
+        self._embed_batcher = CallBatcher("embed", self._embed, max_items=MAX_STREAMS_PER_CALL, max_calls=MAX_CALLS)
+        self._align_batcher: CallBatcher[Callable[[], Any], Any] = CallBatcher(
+            "align", self._align, max_items=MAX_STREAMS_PER_CALL, max_calls=MAX_CALLS
+        )
         self._needs_search = needs_search
         self.memory_samples = round(settings.memory_s * SAMPLE_RATE_HZ)
         self._thresholds = replace(thresholds, memory_samples=self.memory_samples)
@@ -109,19 +118,17 @@ class Matcher:
         """
         is_searched = bool(memory.open) or self._needs_search(name, start)
         memory, proposals, references = await self._propose(memory, start, pcm, self.thresholds, is_searched)
-        with step_timer("align"):
-            update = await asyncio.get_running_loop().run_in_executor(
-                self._executor,
-                lambda: advance(
-                    memory.recent,
-                    proposals,
-                    memory.open,
-                    memory.ended,
-                    references,
-                    self.thresholds,
-                    lambda *of: self._play_id(name, *of),
-                ),
+        update: TrackerUpdate = await self._align_batcher.ask(
+            lambda: advance(
+                memory.recent,
+                proposals,
+                memory.open,
+                memory.ended,
+                references,
+                self.thresholds,
+                lambda *of: self._play_id(name, *of),
             )
+        )
         return replace(memory, open=update.open, ended=update.ended), update
 
     async def opening_peaks(
@@ -129,13 +136,11 @@ class Matcher:
     ) -> tuple[Memory, list[Peak]]:
         """Like `match`, but opens nothing: returns, for each segment, the plays that these thresholds would open."""
         memory, proposals, references = await self._propose(memory, start, pcm, thresholds)
-        with step_timer("align"):
-            found = await asyncio.get_running_loop().run_in_executor(
-                self._executor,
-                lambda: opening_peaks(
-                    memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
-                ),
+        found: list[Peak] = await self._align_batcher.ask(
+            lambda: opening_peaks(
+                memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
             )
+        )
         return memory, found
 
     async def replay(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
@@ -148,13 +153,12 @@ class Matcher:
     ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
         """Adds the block to memory; returns it with the alignments that are proposed, and the vectors to judge them."""
         memory, n_new = await self._extend(memory, start, pcm, is_searched)
-        with step_timer("align"):
-            proposals = await asyncio.get_running_loop().run_in_executor(
-                self._executor, propose, memory.recent, n_new, thresholds
-            )
-            needed = tracks_needed(proposals, memory.open)
-        with step_timer("fetch"):
-            references = await self._reference_cache.get(needed)
+        proposals: list[list[Proposal]] = []
+        if any(segment.hits for segment in memory.recent[len(memory.recent) - n_new :]):
+            proposals = await self._align_batcher.ask(lambda: propose(memory.recent, n_new, thresholds))
+        else:
+            proposals = [[] for _ in range(n_new)]
+        references = await self._reference_cache.get(tracks_needed(proposals, memory.open))
         return memory, proposals, references
 
     async def _extend(
@@ -170,8 +174,7 @@ class Matcher:
         return replace(memory, recent=(*kept, *segments)), len(segments)
 
     async def _segments(self, start: int, pcm: NDArray[np.int16], is_searched: bool) -> list[Segment]:
-        with step_timer("embed"):
-            embeddings = await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed, pcm)
+        embeddings = await self._embed_batcher.ask(pcm)
         metrics.SEGMENTS.labels(self.detector.info.name).inc(len(embeddings.vectors))
         audible = np.flatnonzero(embeddings.audible)
         with step_timer("search"):
@@ -193,20 +196,13 @@ class Matcher:
             return [()] * len(vectors)
         return await self._search_batcher.hits(vectors) if len(vectors) else []
 
+    async def _embed(self, pcms: Sequence[NDArray[np.int16]]) -> list[Embeddings]:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed_many, pcms)
+
+    async def _align(self, actions: Sequence[Callable[[], Any]]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: [action() for action in actions])
+
     def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
         info = self.detector.info
         return uuid.uuid5(PLAY_NAMESPACE, f"{name}/{info.name}/{info.version}/{info.checksum}/{track}/{start}")
-
-
-@contextmanager
-def step_timer(step: str) -> Iterator[None]:
-    """Observes the duration of one step of a batch, and counts its failures. Cancellation is not a failure."""
-    begun = time.perf_counter()
-    try:
-        with measured_step(step):
-            yield
-    except Exception:
-        metrics.FAILURES.labels(step).inc()
-        raise
-    finally:
-        metrics.STEP_SECONDS.labels(step).observe(time.perf_counter() - begun)

@@ -1,4 +1,4 @@
-"""The worker: from the bus to one transaction per stream and batch. Owns the state of its streams in memory.
+"""The worker: from the bus to one transaction per batch. Owns the state of its streams in memory.
 
 A stream's state is a pure function of the last minute of records and of what is stored. After a crash or a rebalance
 the worker replays that minute without deciding anything (`Matcher.replay`), then continues. If it gets a partition back
@@ -8,7 +8,7 @@ The steps of a batch, for each stream in it, several streams at a time:
     1. recall    the stream's state; on the first batch, its position and its open plays come from PostgreSQL
     2. account   every record for the coverage ledger: covered, a gap with its reason, or lost (`backlog.py`)
     3. match     embed, search, fetch exact vectors, decide (`matcher.py`)
-    4. write     matches, alerts, coverage and progress in one transaction
+    4. write     matches, alerts, coverage and progress in one transaction, which several streams share
     5. keep      the new state replaces the old one, only now
 then, for all streams of the batch together:
     6. commit    the offsets; records that are read again lie before the stored progress and change nothing
@@ -40,8 +40,10 @@ from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, RowDeleted, StaleProgress, with_cause
 from monitor.matching.backlog import BacklogMonitor
+from monitor.matching.call_batcher import CallBatcher
 from monitor.matching.load_reporter import LoadReporter
-from monitor.matching.matcher import Matcher, Memory, step_timer
+from monitor.matching.matcher import Matcher, Memory
+from monitor.matching.steps import step_timer
 from monitor.matching.stream_state import BatchResult, StreamState
 from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage.records import Batch, Progress
@@ -53,8 +55,8 @@ T = TypeVar("T")
 ORPHANS_EVERY_S = 15.0
 RETRY_FIRST_S = 0.5
 MAX_RETRY_S = 10.0
-# Their searches go together into one call, and their transactions share the connections (database.max_connections).
-MAX_CONCURRENT_STREAMS = 8
+# The steps of so many streams go together: one call embeds, searches, or writes several of them (`call_batcher.py`).
+MAX_CONCURRENT_STREAMS = 64
 # When this many records in a row cannot be matched, the records are not at fault: stop while the bus keeps them.
 MAX_REJECTED = 20
 
@@ -94,6 +96,7 @@ class Worker:
         self._states: dict[int, StreamState] = {}
         self._stale: set[int] = set()  # streams that another worker has written
         self._n_rejected = 0  # records in a row
+        self._write_batcher = CallBatcher("write", self._write_all, max_items=max_concurrent_streams)
         self._slots = asyncio.Semaphore(max_concurrent_streams)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -264,9 +267,12 @@ class Worker:
             closed=result.closed,
             severity=severity(info.name),
         )
-        with step_timer("write"):
-            await self._storage.batches.write(batch, info)
+        if not await self._write_batcher.ask(batch):
+            raise StaleProgress
         _report(batch, result)
+
+    async def _write_all(self, batches: Sequence[Batch]) -> list[bool]:
+        return await self._storage.batches.write_all(batches, self._matcher.detector.info)
 
     async def _close_orphans(self) -> None:
         """Closes plays that no worker will extend, and forgets streams that were removed."""
@@ -331,9 +337,7 @@ def _report(batch: Batch, result: BatchResult) -> None:
     metrics.WINDOWS.labels(batch.stream_id).inc(result.windows)
     metrics.FENCED.labels(batch.stream_id).inc(result.fenced)
     if result.skipped:
-        skipped_s = result.skipped / SAMPLE_RATE_HZ
-        metrics.SKIPPED_SECONDS.labels(batch.stream_id).inc(skipped_s)
-        log.info("worker.skipped", stream=batch.stream_id, skipped_s=round(skipped_s, 1))
+        metrics.SKIPPED_SECONDS.labels(batch.stream_id).inc(result.skipped / SAMPLE_RATE_HZ)
     for play in result.opened:
         log.info("match.opened", stream=batch.stream_id, track=play.track, score=round(play.score, 3))
     for play in result.closed:

@@ -79,6 +79,11 @@ def to_progress(row: Any) -> Progress:
     return Progress(row["position"], row["log_partition"], row["log_offset"], row["replay_offset"], row["epoch"])
 
 
+def from_progress(progress: Progress) -> tuple[int, int, int, int, int]:
+    """The columns of progress after the stream, in the order of progress_first and progress_advance."""
+    return progress.position, progress.partition, progress.offset, progress.replay_offset, progress.epoch
+
+
 def from_metadata(metadata: Metadata) -> Sequence[object]:
     """The columns of tracks that metadata fills, in the order of track_insert and track_update."""
     names = (metadata.title, metadata.artist, metadata.album, metadata.isrc, metadata.source, metadata.label)

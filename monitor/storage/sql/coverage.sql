@@ -1,8 +1,15 @@
 -- name: coverage_extend
-update coverage set ends = $4
-where (stream_id, starts) = (select stream_id, starts from coverage where stream_id = $1 order by starts desc limit 1)
-  and ends = $3 and state = $2 and reason is not distinct from $5
-returning starts
+-- Extends the newest interval of each of several streams, if it is adjacent and alike; returns the streams extended.
+update coverage c
+set ends = new.ends
+from unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[])
+     as new (stream_id, state, starts, ends, reason)
+     cross join lateral (
+         select starts from coverage of where of.stream_id = new.stream_id order by starts desc limit 1
+     ) newest
+where c.stream_id = new.stream_id and c.starts = newest.starts
+  and c.ends = new.starts and c.state = new.state and c.reason is not distinct from new.reason
+returning c.stream_id
 
 -- name: coverage_insert
 insert into coverage (stream_id, starts, ends, state, reason) values ($1, $3, $4, $2, $5)

@@ -1,3 +1,16 @@
+-- name: matches_extend
+-- Of several plays, updates those that are stored with the same track, which most are; returns their ids.
+update matches m
+set state = new.state, starts = new.starts, ends = new.ends, track_starts = new.track_starts,
+    track_ends = new.track_ends, speed = new.speed, score_sum = new.score_sum, scored = new.scored, llr = new.llr,
+    bridged = new.bridged, ambiguous = new.ambiguous, stopped = new.stopped, changed_at = now()
+from unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::float8[],
+            $9::float8[], $10::integer[], $11::float8[], $12::bigint[], $13::boolean[], $14::boolean[])
+     as new (id, track_id, state, starts, ends, track_starts, track_ends, speed, score_sum, scored, llr, bridged,
+             ambiguous, stopped)
+where m.id = new.id and m.track_id = new.track_id
+returning m.id
+
 -- name: match_upsert
 -- A young play that another track explains better moves to that track, and so does its alert.
 with kept as (
@@ -20,8 +33,8 @@ set track_id = excluded.track_id,
 returning id, track)
 update alerts a set track = kept.track from kept where a.match_id = kept.id and a.track is distinct from kept.track
 
--- name: match_close
-update matches set state = 'closed', changed_at = now() where id = $1 and state = 'open'
+-- name: matches_close
+update matches set state = 'closed', changed_at = now() where id = any ($1::uuid[]) and state = 'open'
 
 -- name: close_orphans
 -- Writes an event for each if events are published ($1).

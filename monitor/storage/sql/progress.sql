@@ -25,7 +25,11 @@ on conflict do nothing
 returning stream_id
 
 -- name: progress_advance
-update progress
-set position = $3, log_partition = $4, log_offset = $5, replay_offset = $6, epoch = $7, updated_at = now()
-where stream_id = $1 and position = $2
-returning stream_id
+-- Of several streams; returns those that were at the expected position.
+update progress p
+set position = new.position, log_partition = new.log_partition, log_offset = new.log_offset,
+    replay_offset = new.replay_offset, epoch = new.epoch, updated_at = now()
+from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[])
+     as new (stream_id, expected, position, log_partition, log_offset, replay_offset, epoch)
+where p.stream_id = new.stream_id and p.position = new.expected
+returning p.stream_id

@@ -181,6 +181,9 @@ class Cached:
             self._vectors[key] = self._detector.embed(pcm)
         return self._vectors[key]
 
+    def embed_many(self, pcms: Sequence[np.ndarray]) -> list[Embeddings]:
+        return [self.embed(pcm) for pcm in pcms]
+
     async def search(self, vectors: np.ndarray, top_k: int) -> list[tuple[Hit, ...]]:
         """Searches vector by vector, because the batches differ from run to run."""
         new = [vector for vector in vectors if vector.tobytes() not in self._hits]
@@ -223,7 +226,7 @@ class Studio:
             self.storage,
             progress=trap.around(self.storage.progress, replay_offset="start", get="recall"),
             matches=trap.around(self.storage.matches, open_plays="plays"),
-            batches=trap.around(self.storage.batches, write="write"),
+            batches=trap.around(self.storage.batches, write_all="write"),
         )
         index = trap.around(self.cached, search="search")
         matcher = Matcher(self.cached, index, storage, self.executor, MatchingSettings(), self.cached.thresholds)

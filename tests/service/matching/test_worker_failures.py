@@ -24,6 +24,7 @@ from monitor.matching.worker import MAX_REJECTED
 from monitor.settings import MatchingSettings
 from monitor.storage.database import open_database
 from monitor.storage.milvus import Index
+from monitor.storage.records import Batch
 from monitor.storage.storage import Storage
 from tests.fakes import MemoryBus, Patched
 from tests.songs import ANCHOR, Air, Songs, seconds
@@ -80,6 +81,9 @@ class FailingDetector:
         if self._on is None or self._on in pcm.tobytes():
             raise ValueError("cannot embed this")
         return self._detector.embed(pcm)
+
+    def embed_many(self, pcms: Sequence[np.ndarray]) -> list[Embeddings]:
+        return [self.embed(pcm) for pcm in pcms]
 
 
 async def test_audio_that_cannot_be_matched_is_accounted_as_lost_and_the_rest_is_matched(
@@ -138,21 +142,23 @@ async def test_a_write_is_retried_while_the_database_is_away(
     storage: Storage, dsn: str, matcher: Matcher, one: int, stream: int, songs: Songs, error: Exception
 ) -> None:
     """Streams that were written before are not matched twice, and those that come after are not forgotten."""
-    other, failing = await a_stream(storage, "radio-two"), [other_stream := stream + 1]
-    assert other == other_stream
+    other = await a_stream(storage, "radio-two")
+    failing = {other}
     written_to: list[int] = []
 
-    async def write(batch: Any, info: Any) -> None:
-        if batch.stream_id in failing:
-            failing.remove(batch.stream_id)
+    async def write_all(batches: Sequence[Batch], info: Any) -> list[bool]:
+        if failing.intersection(batch.stream_id for batch in batches):
+            failing.clear()
             raise error
-        written_to.append(batch.stream_id)
-        await storage.batches.write(batch, info)
+        written_to.extend(batch.stream_id for batch in batches)
+        return await storage.batches.write_all(batches, info)
 
     records = [r for each in (stream, other) for r in Air(each).play(songs.one[: 12 * SECOND], 0.7)]
     bus = MemoryBus(records)
     before = failures("write")
-    await work_off(quick_worker(bus, replace(storage, batches=Patched(storage.batches, write=write)), matcher), bus)
+    await work_off(
+        quick_worker(bus, replace(storage, batches=Patched(storage.batches, write_all=write_all)), matcher), bus
+    )
     assert written_to == [stream, other]
     assert failures("write") == before + 1
     matches, coverage, _ = await stored(dsn)
@@ -190,10 +196,10 @@ async def test_what_another_worker_writes_meanwhile_is_neither_lost_nor_undone(
     await work_off(quick_worker(first, storage, matcher), first)
     meanwhile = [lambda: work_off(quick_worker(others, storage, matcher), others)]
 
-    async def write(batch: Any, info: Any) -> None:
+    async def write_all(batches: Sequence[Batch], info: Any) -> list[bool]:
         while step == "write" and meanwhile:
             await meanwhile.pop()()
-        await storage.batches.write(batch, info)
+        return await storage.batches.write_all(batches, info)
 
     async def open_plays(*arguments: Any) -> Any:
         plays = await storage.matches.open_plays(*arguments)
@@ -201,7 +207,7 @@ async def test_what_another_worker_writes_meanwhile_is_neither_lost_nor_undone(
             await meanwhile.pop()()
         return plays
 
-    batches, matches = Patched(storage.batches, write=write), Patched(storage.matches, open_plays=open_plays)
+    batches, matches = Patched(storage.batches, write_all=write_all), Patched(storage.matches, open_plays=open_plays)
     await work_off(quick_worker(bus, replace(storage, batches=batches, matches=matches), matcher), bus)
     [scored] = await rows(dsn, "select scored from matches")
     assert scored == (39,)  # each segment once
@@ -224,7 +230,7 @@ async def test_a_process_suspended_in_the_middle_of_a_write_does_not_block_the_s
         values = (at.position, at.position, at.partition, at.offset, at.replay_offset, at.epoch)
         with suppress(DependencyError):
             async with sleeper.transaction() as connection:
-                await connection.fetchval("progress_advance", stream, *values)
+                await connection.fetchval("progress_advance", [stream], *([value] for value in values))
                 await work_off(quick_worker(bus, storage, matcher), bus)
     [match] = await storage.matches.list()
     assert match.ends == pytest.approx(ANCHOR + 16 * SECOND, abs=SECOND)

@@ -91,6 +91,20 @@ def test_vectors_do_not_depend_on_how_the_sound_is_cut(detector: NeuralDetector,
         assert part.vectors == pytest.approx(whole[first : first + len(part.vectors)], abs=2e-6)
 
 
+def test_recordings_embedded_together_have_the_vectors_that_each_has_alone(detector: NeuralDetector) -> None:
+    lengths_s = [2.5, 0.7, 3, 70, 2.5, 40, 30, 2]  # of which 0.7 s have no segment, and 70 s more than one block
+    pcms = [_music(length_s, seed=i) for i, length_s in enumerate(lengths_s)]
+    pcms[-1][:] = 0
+    together = detector.embed_many(pcms)
+    assert [len(each.vectors) for each in together] == [count_segments(len(pcm)) for pcm in pcms]
+    for found, alone in zip(together, map(detector.embed, pcms), strict=True):
+        assert found.vectors == pytest.approx(alone.vectors, abs=2e-6)
+        assert np.array_equal(found.audible, alone.audible)
+        if len(alone.vectors):
+            assert found.expected_similarity == pytest.approx(alone.expected_similarity, abs=1e-5)
+    assert detector.embed_many([]) == []
+
+
 def test_samples_outside_a_segment_have_no_effect_on_its_vector(detector: NeuralDetector) -> None:
     pcm = _music(3)
     other = pcm.copy()

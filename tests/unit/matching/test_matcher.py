@@ -8,7 +8,7 @@ import uuid
 import pytest
 from prometheus_client import REGISTRY
 
-from monitor.matching.matcher import step_timer
+from monitor.matching.steps import step_timer
 from tests.workers import failures
 
 

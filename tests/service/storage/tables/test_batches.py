@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,42 @@ async def test_a_batch_that_fails_writes_nothing(storage: Storage, dsn: str) -> 
         await storage.batches.write(broken, INFO)
     assert await everything(dsn) == {"matches": [], "coverage": [], "alerts": []}
     assert await storage.progress.get(stream) is None
+
+
+async def test_batches_of_several_streams_are_written_together_and_a_stale_one_does_not_spoil_the_others(
+    storage: Storage,
+) -> None:
+    track = await ready_track(storage)
+    streams = [await a_stream(storage, f"radio-{i}") for i in range(3)]
+    new = play(track)
+    firsts = [batch(stream, None, START, Interval(START - SECOND, START)) for stream in streams]
+    assert await storage.batches.write_all(firsts, INFO) == [True] * 3
+    stale = batch(streams[1], START - SECOND, new.end, Interval(START, new.end), opened=(new,), open=(new,))
+    plays = {stream: replace(new, id=uuid.uuid4()) for stream in streams}
+    good = [
+        batch(stream, START, new.end, Interval(START, new.end), opened=(plays[stream],), open=(plays[stream],))
+        for stream in (streams[2], streams[0])
+    ]
+    assert await storage.batches.write_all([good[0], stale, good[1]], INFO) == [True, False, True]
+    found = {match.stream_id: match.id for match in await storage.matches.list()}
+    assert found == {stream: plays[stream].id for stream in (streams[0], streams[2])}
+    assert len(await storage.alerts.list()) == 2
+    assert {(c.stream_id, c.ends) for c in await storage.coverage.list()} == {
+        (streams[0], new.end),
+        (streams[1], START),
+        (streams[2], new.end),
+    }
+
+
+async def test_of_batches_that_are_written_together_a_bad_one_leaves_nothing_written(
+    storage: Storage, dsn: str
+) -> None:
+    one, two = await a_stream(storage), await a_stream(storage, "radio-two")
+    good = batch(one, None, START, Interval(START - SECOND, START))
+    with pytest.raises(RejectedValue):
+        await storage.batches.write_all([good, batch(two, None, START, Interval(START, START))], INFO)
+    assert await everything(dsn) == {"matches": [], "coverage": [], "alerts": []}
+    assert await storage.progress.get(one) is None
 
 
 async def test_a_match_is_extended_and_closed_with_one_alert(storage: Storage) -> None:
