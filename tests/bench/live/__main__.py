@@ -37,13 +37,14 @@ from monitor.demo.program import Recording
 from monitor.detect.fingerprint import NeuralDetector
 from tests.bench.live import catalogs, programs, report, station, usage
 from tests.bench.live.programs import Feed, Program
-from tests.bench.live.systems import System, embedded
+from tests.bench.live.systems import System, embedded, full
 from tests.bench.live.usage import Root
 from tests.bench.live.watching import Watched, stream_name, until_up, watch
 from tests.bench.runs import log
 
 UP_S, UP_PER_STREAM_S = 60.0, 1.0  # how long streams may take until their first audio is stored
 STOP_S = 20.0
+ENGINE = frozenset({"airtrace", "ingest", "worker", "ffmpeg"})
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,13 @@ def _cell(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airtrace-live-", dir=arguments.work)))
         log(f"{n_streams} streams, {n_tracks} tracks: starting")
-        system = stack.enter_context(embedded(stocked, folder))
+        if arguments.full:
+            system = stack.enter_context(full(stocked, folder, arguments.set, arguments.workers))
+        else:
+            system = stack.enter_context(embedded(stocked, folder, arguments.set))
         broadcast = stack.enter_context(_on_air(folder, made, n_streams))
-        cell = {"mode": "embedded", "streams": n_streams, "tracks": n_tracks, "at": time.strftime("%F %T")}
+        mode = "full" if arguments.full else "embedded"
+        cell = {"mode": mode, "streams": n_streams, "tracks": n_tracks, "at": time.strftime("%F %T"), **arguments.set}
         cell |= system.facts | asyncio.run(_measured(arguments, system, broadcast, n_streams))
     cell["station"] |= _last_line(broadcast.process)
     print(json.dumps(cell), flush=True)
@@ -181,11 +186,16 @@ class _Ends:
         own = {"station": cores.pop("station"), "benchmark": round((own_after_s - own_s) / seconds, 3)}
         whole = sum(cores.values())
         others = (busy_after_s - busy_s) / seconds - whole - sum(own.values())
+        # Of the full mode, the engine: what reads, decodes and decides, without the servers and the API.
+        engine = sum(value for part, value in cores.items() if part.split()[0] in ENGINE)
+        n_streams = len(watched.delays)
         per_s = {step: round((value - steps.get(step, 0.0)) / seconds, 3) for step, value in steps_after.items()}
         return {
             "seconds": round(watched.ended_s - watched.began_s, 1),
             "cores": round(whole, 3),
             "cores_by_part": cores,
+            "streams_per_core": round(n_streams / whole, 1),
+            "streams_per_core_without_servers_and_api": round(n_streams / engine, 1),
             "cores_of_everything_else": round(others, 2),
             "steps_wall_s_per_s": dict(sorted(per_s.items(), key=lambda item: -item[1])),
             "memory_mb": usage.memory_mb(self._system.roots),
@@ -240,8 +250,35 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--search", type=int, default=0, metavar="STEPS", help="search the most streams that keep up, in so many steps"
     )
+    parser.add_argument("--full", action="store_true", help="the full mode, with Kafka, Milvus and PostgreSQL servers")
+    parser.add_argument("--workers", type=int, default=1, help="processes that match, in the full mode: 1")
+    parser.add_argument(
+        "--set",
+        type=_setting,
+        action=_Settings,
+        default={},
+        metavar="AIRTRACE_NAME=VALUE",
+        help="a setting; repeatable",
+    )
     parser.add_argument("--work", type=Path, help="folder for the temporary homes, each as large as its catalog")
     return parser.parse_args()
+
+
+class _Settings(argparse.Action):
+    """Collects settings in a dictionary."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        name, value = values
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), name: value})
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is measured: the program of the embedded mode, as a child process on a copy of a prepared home."""
+"""What is measured: `airtrace run`, or the parts of the full mode with their servers. Both use a copy of a home."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from monitor.local import servers
 from monitor.local.home import Home
 from monitor.local.postgres import USER
+from tests import broker
 from tests.acceptance.command import Airtrace, Running
 from tests.bench.live.catalogs import ROOT
-from tests.bench.live.usage import Root
+from tests.bench.live.usage import Root, cores, snapshot
 from tests.bench.runs import log
 
 START_S = 1800.0  # a large catalog is loaded first
 CALL_S = 60.0
+IDLE_S, IDLE_CORES = 5.0, 0.1
 HOST = "127.0.0.1"
 THREAD_NAMES = Path(__file__).parent / "thread_names"
 
@@ -62,27 +66,93 @@ def steps(text: str) -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def embedded(stocked: Path, folder: Path) -> Iterator[System]:
+def embedded(stocked: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[System]:
     """`airtrace run` on a copy of a home, as users start it."""
     home = folder / "home"
-    shutil.copytree(stocked, home, copy_function=shutil.copy2)
-    _keep_owners(stocked, home)
-    airtrace = Airtrace(home, folder, child_environment())
+    copy(stocked, home)
+    airtrace = Airtrace(home, folder, child_environment(settings))
     begun_s = time.monotonic()
     run = airtrace.start("run", "--port", "0")
     try:
-        run.wait_for(lambda: run.events("airtrace.running"), START_S)
-        url = json.loads((home / "run.json").read_text())["url"]
-        pid = run.process.pid
+        url = _url(run, "airtrace.running")
         facts = {"start_s": round(time.monotonic() - begun_s, 1)}
-        yield System(_dsn(home), url, (f"{url}/metrics",), (Root("airtrace", pid, threads=True),), facts)
+        yield System(_dsn(home), url, (f"{url}/metrics",), (Root("airtrace", run.process.pid, threads=True),), facts)
     finally:
         stopped([run], airtrace)
 
 
-def child_environment() -> dict[str, str]:
+@contextmanager
+def full(stocked: Path, folder: Path, settings: Mapping[str, str], n_workers: int) -> Iterator[System]:
+    """`airtrace ingest`, `worker` and `api` with Kafka, Milvus, and PostgreSQL on a copy of a home's database."""
+    copy(Home(stocked).postgres, folder / "postgres")
+    postgresql, dsn = servers.postgresql(folder)
+    milvus, uri = servers.milvus(folder)
+    with broker.running(folder) as kafka, servers.serving(postgresql, milvus):
+        own = {"AIRTRACE_DATABASE__DSN": dsn, "AIRTRACE_MILVUS__URI": uri, "AIRTRACE_KAFKA__BOOTSTRAP": kafka.bootstrap}
+        own |= {} if kafka.is_real else {"AIRTRACE_KAFKA__IDEMPOTENCE": "false"}
+        airtrace = Airtrace(folder / "no home", folder, child_environment({**own, **settings}))
+        begun_s = time.monotonic()
+        log("starting the parts; the first one fills the Milvus server")
+        with _parts(airtrace, n_workers) as (url, metrics, roots):
+            facts = {"workers": n_workers, "start_s": round(time.monotonic() - begun_s, 1)}
+            processes = (("kafka", kafka.server), ("milvus", milvus), ("postgres", postgresql))
+            found = tuple(Root(name, each.process.pid) for name, each in processes if each and each.process)
+            _wait_until_idle([root for root in found if root.name == "milvus"])
+            yield System(dsn, url, metrics, (*roots, *found), facts)
+
+
+@contextmanager
+def _parts(airtrace: Airtrace, n_workers: int) -> Iterator[tuple[str, tuple[str, ...], tuple[Root, ...]]]:
+    """Starts the parts of the full mode; yields the API's address, the workers' metrics and the processes."""
+    started: list[Running] = []
+    try:
+        api = airtrace.start("api", AIRTRACE_API__PORT="0")
+        started.append(api)
+        url = _url(api, "api.running")
+        ports = servers.free_ports(n_workers)
+        workers = [airtrace.start("worker", AIRTRACE_METRICS__PORT=str(port)) for port in ports]
+        started += workers
+        for worker in workers:
+            worker.wait_for(partial(worker.events, "kafka.assigned"), START_S)
+        ingest = airtrace.start("ingest", AIRTRACE_METRICS__PORT="0")
+        started.insert(0, ingest)
+        ingest.wait_for(lambda: ingest.events("ingest.running"), START_S)
+        roots = [Root("ingest", ingest.process.pid, threads=True), Root("api", api.process.pid)]
+        roots += [Root("worker", worker.process.pid, threads=True) for worker in workers]
+        yield url, tuple(f"http://{HOST}:{port}/metrics" for port in ports), tuple(roots)
+    finally:
+        stopped(started, airtrace)
+
+
+def _wait_until_idle(roots: Sequence[Root]) -> None:
+    """Waits until Milvus, which builds its index in the background, stops using the CPU."""
+    deadline_s = time.monotonic() + START_S
+    before = snapshot(roots)
+    while time.monotonic() < deadline_s:
+        time.sleep(IDLE_S)
+        after = snapshot(roots)
+        if sum(cores(before, after, IDLE_S).values()) < IDLE_CORES:
+            return
+        before = after
+
+
+def _url(run: Running, event: str) -> str:
+    """The address that a process serves, once it logs this event."""
+    (running,) = run.wait_for(lambda: run.events(event), START_S)
+    return str(running["page"])
+
+
+def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Settings with which a child runs this checkout's program, and its threads have names."""
-    return {"PYTHONPATH": f"{THREAD_NAMES}:{ROOT}"}
+    return {"PYTHONPATH": f"{THREAD_NAMES}:{ROOT}", **settings}
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a folder with the owners of its files: PostgreSQL does not run as root."""
+    shutil.copytree(source, target)
+    for original in [source, *source.rglob("*")]:
+        known = original.stat()
+        shutil.chown(target / original.relative_to(source), known.st_uid, known.st_gid)
 
 
 def stopped(runs: Sequence[Running], airtrace: Airtrace) -> None:
@@ -96,13 +166,6 @@ def stopped(runs: Sequence[Running], airtrace: Airtrace) -> None:
         airtrace.end()
     except AssertionError as error:
         log(str(error)[:500])
-
-
-def _keep_owners(stocked: Path, home: Path) -> None:
-    """Gives copied files the owners of the originals: PostgreSQL does not run as root."""
-    for original in [stocked, *stocked.rglob("*")]:
-        known = original.stat()
-        shutil.chown(home / original.relative_to(stocked), known.st_uid, known.st_gid)
 
 
 def _dsn(home: Path) -> str:
