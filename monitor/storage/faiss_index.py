@@ -1,11 +1,14 @@
 """Vectors in memory, searched by faiss. Synchronous, for use by one thread at a time.
 
-An inverted file (Jégou et al., "Product quantization for nearest neighbor search", PAMI 2011, section 4): the vectors
-are divided among the cells of a k-means clustering, and a search looks only into the cells nearest to the query.
+A search has two stages. Product quantization with 4-bit codes (Jégou et al., "Product quantization for nearest neighbor
+search", PAMI 2011; André et al., "Cache locality is not enough", VLDB 2015) finds some candidates: a code has 32 bytes,
+and the processor compares 32 codes at once. Vectors of one byte per dimension then rank the candidates. With many
+vectors, an inverted file divides them into cells, and the first stage looks only into the cells nearest to the query.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor.storage.candidate_search import SEGMENT_BITS, row_id
+from monitor.storage.candidate_search import row_id
 
 Floats = NDArray[np.float32]
 
-# Vectors that k-means needs for each cell; faiss itself warns below 39.
+# For the cells, k-means needs this many vectors each; faiss itself warns below 39.
 TRAINING_VECTORS_PER_CELL = 40
+# For the codes: 16 centroids for each pair of dimensions. More change nothing.
+CODE_TRAINING_VECTORS = 20_000
+MIN_TRAINING_VECTORS = 1_000  # a smaller sample is filled up with random vectors
+DIMENSIONS_PER_CODE, CODE_BITS = 2, 4
+# Candidates of the first stage for each result. With 10, one in 150 segments of a cosine of .4 is missed.
+CANDIDATES_PER_RESULT = 16
+RANGE_MARGIN = 1.1  # of the bytes' range over the largest value in the sample
+MAX_DEAD_SHARE = 0.25  # rows of removed tracks; beyond, the index is worth building again
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +37,30 @@ class IndexPlan:
     """The structure for a number of vectors.
 
     n_vectors: the number for which it was chosen.
-    n_cells: of the inverted file; 1 makes the search exhaustive.
-    codes: faiss's name of the encoding: SQfp16 takes 2 bytes per dimension, SQ8 1.
+    n_cells: of the inverted file; 1 makes the first stage look at every vector.
     n_probes: cells that a search looks into.
     """
 
     n_vectors: int
     n_cells: int
-    codes: str
     n_probes: int
 
     @property
     def n_training_vectors(self) -> int:
-        """How many vectors the k-means clustering needs."""
-        return self.n_cells * TRAINING_VECTORS_PER_CELL
-
-    @property
-    def name(self) -> str:
-        """faiss's name of the structure."""
-        return f"IVF{self.n_cells},{self.codes}"
+        """How many vectors a sample for it should have."""
+        return max(self.n_cells * TRAINING_VECTORS_PER_CELL, CODE_TRAINING_VECTORS)
 
 
-# Chosen by `make bench-index`: (up to this many vectors, cells, encoding, probes).
-_PLANS = ((40_000, 1, "SQfp16", 1), (300_000, 256, "SQ8", 64), (1_000_000, 1024, "SQ8", 128))
-_LARGEST = (4096, "SQ8", 256)
+# Chosen by `make bench-index`: (up to this many vectors, cells, probes).
+_PLANS = ((300_000, 1, 1), (3_000_000, 1024, 256))
+_LARGEST = (16_384, 512)
 
 
 def plan_for(n_vectors: int) -> IndexPlan:
     """The structure for a number of vectors."""
-    for up_to, n_cells, codes, n_probes in _PLANS:
+    for up_to, n_cells, n_probes in _PLANS:
         if n_vectors <= up_to:
-            return IndexPlan(n_vectors, n_cells, codes, n_probes)
+            return IndexPlan(n_vectors, n_cells, n_probes)
     return IndexPlan(n_vectors, *_LARGEST)
 
 
@@ -67,37 +71,67 @@ class FaissIndex:
         """Makes an empty index.
 
         Args:
-            dimensions: of the vectors.
+            dimensions: of the vectors, an even number.
             plan: the structure.
-            sample: vectors to divide the cells by, float32 (n, dimensions), about `plan.n_training_vectors`; fewer make
-                the search exhaustive.
+            sample: vectors to derive the codes and the cells from, float32 (n, dimensions), `plan.n_training_vectors`
+                of them; with too few for the cells, there is only one.
         """
+        # faiss's threads would otherwise wait for each other in busy loops. Its OpenMP reads this once.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import faiss  # takes 0.2 s, which commands that search nothing should not pay
 
-        if len(sample) < plan.n_training_vectors and plan.n_cells > 1:
-            plan = IndexPlan(plan.n_vectors, 1, "SQfp16", 1)
+        if len(sample) < plan.n_cells * TRAINING_VECTORS_PER_CELL:
+            plan = IndexPlan(plan.n_vectors, 1, 1)
         self.plan = plan
         self._faiss: Any = faiss
-        self._index = self._faiss.index_factory(dimensions, plan.name, faiss.METRIC_INNER_PRODUCT)
-        self._index.nprobe = plan.n_probes
-        # With one cell, nothing depends on the sample, and faiss still asks for as many vectors as for any cell.
-        any_vectors = np.ones((TRAINING_VECTORS_PER_CELL, dimensions), np.float32)
-        self._index.train(sample if plan.n_cells > 1 else any_vectors)
+        self._codes, self._rows = self._stages(dimensions, sample)
+        self._index = self._faiss.IndexRefine(self._codes, self._rows)
+        self._slots: dict[
+            int, tuple[int, int]
+        ] = {}  # the rows of each track: the first one, and the one after the last
+        self._keys = np.empty(0, np.int64)  # the key of each row
+        self._is_alive = np.empty(0, np.bool_)  # false for the rows of removed tracks, which stay in both stages
+        self._n_rows = 0
+        self._n_dead = 0
+        self._alive_bits: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._n_rows - self._n_dead
+
+    @property
+    def is_fragmented(self) -> bool:
+        """Whether removed tracks take too much memory."""
+        return self._n_dead > MAX_DEAD_SHARE * self._n_rows
 
     def add(self, tracks: Mapping[int, Floats]) -> None:
-        """Adds the vectors of tracks, float32 (k, dimensions) each, except rows of zeros, which are silence."""
+        """Adds tracks by their vectors, float32 (k, dimensions), replacing earlier ones. Zero rows are silence."""
+        for track in tracks:
+            self.remove(track)
         audible = {track: np.flatnonzero(vectors.any(axis=1)) for track, vectors in tracks.items()}
-        ids = [row_id(track, 0) + segments for track, segments in audible.items()]
-        if any(map(len, ids)):
-            vectors = np.concatenate([tracks[track][segments] for track, segments in audible.items()])
-            self._index.add_with_ids(vectors, np.concatenate(ids))
+        n_rows = sum(map(len, audible.values()))
+        if n_rows == 0:
+            return
+        first, self._alive_bits = self._n_rows, None
+        self._reserve(n_rows)
+        for track, segments in audible.items():
+            end = self._n_rows + len(segments)
+            self._slots[track] = self._n_rows, end
+            self._keys[self._n_rows : end] = row_id(track, 0) + segments
+            self._is_alive[self._n_rows : end] = True
+            self._n_rows = end
+        vectors = np.concatenate([tracks[track][segments] for track, segments in audible.items()])
+        self._rows.add(vectors)
+        self._codes.add_with_ids(vectors, np.arange(first, self._n_rows))
+        self._index.ntotal = self._n_rows  # it checks the candidates' numbers against it
 
     def remove(self, track: int) -> None:
         """Removes a track's vectors."""
-        self._index.remove_ids(self._faiss.IDSelectorRange(row_id(track, 0), row_id(track + 1, 0)))
+        # Not from the stages: after a `remove_ids`, faiss 1.15 adds damaged codes to an IndexIVFPQFastScan.
+        if (slots := self._slots.pop(track, None)) is not None:
+            first, end = slots
+            self._is_alive[first:end] = False
+            self._n_dead += end - first
+            self._alive_bits = None
 
     def search(self, vectors: Floats, top_k: int, but: Collection[int] = ()) -> tuple[Floats, NDArray[np.int64]]:
         """The best vectors for each query, without those of the tracks in `but`.
@@ -108,27 +142,62 @@ class FaissIndex:
             but: tracks to leave out.
 
         Returns:
-            Inner products, float32 (n, top_k), largest first, and keys, int64 (n, top_k); -1 where there is no more.
+            Inner products, float32 (n, top_k), largest first, and keys, int64 (n, top_k); -1 if there are no more.
         """
-        queries = np.ascontiguousarray(vectors, np.float32)
-        if not but:
-            scores, ids = self._index.search(queries, top_k)
-            return scores, ids
-        excluded = self._faiss.IDSelectorBatch(self._ids_of(but))
-        parameters = self._faiss.SearchParametersIVF(sel=self._faiss.IDSelectorNot(excluded), nprobe=self.plan.n_probes)
-        scores, ids = self._index.search(queries, top_k, params=parameters)
-        return scores, ids
+        stage = self._faiss.SearchParametersIVF(nprobe=self.plan.n_probes)
+        if (selected := self._selected(but)) is not None:
+            stage.sel = selector = self._faiss.IDSelectorBitmap(selected)  # noqa: F841 - must live as long as the search
+        parameters = self._faiss.IndexRefineSearchParameters(k_factor=CANDIDATES_PER_RESULT, base_index_params=stage)
+        scores, slots = self._index.search(np.ascontiguousarray(vectors, np.float32), top_k, params=parameters)
+        keys = self._keys[slots] if self._n_rows else slots
+        return scores, np.where(slots < 0, -1, keys)
 
-    def _ids_of(self, tracks: Collection[int]) -> NDArray[np.int64]:
-        """The keys of these tracks that are in the index."""
-        lists = self._index.invlists
-        wanted = np.fromiter(tracks, np.int64)
-        found = [
-            ids[np.isin(ids >> SEGMENT_BITS, wanted)]
-            for ids in (
-                self._faiss.rev_swig_ptr(lists.get_ids(cell), lists.list_size(cell))
-                for cell in range(lists.nlist)
-                if lists.list_size(cell)
-            )
-        ]
-        return np.concatenate(found) if found else np.empty(0, np.int64)
+    def _selected(self, but: Collection[int]) -> NDArray[np.uint8] | None:
+        """The rows to search, as one bit each; None for all."""
+        excluded = [self._slots[track] for track in but if track in self._slots]
+        if not excluded and not self._n_dead:
+            return None
+        if self._alive_bits is None:
+            self._alive_bits = _bits(self._is_alive[: self._n_rows])
+        if not excluded:
+            return self._alive_bits
+        is_selected = self._is_alive[: self._n_rows].copy()
+        for first, end in excluded:
+            is_selected[first:end] = False
+        return _bits(is_selected)
+
+    def _stages(self, dimensions: int, sample: Floats) -> tuple[Any, Any]:
+        """The two stages, trained and empty."""
+        largest = RANGE_MARGIN * float(np.abs(sample).max()) if len(sample) >= MIN_TRAINING_VECTORS else 1.0
+        missing = MIN_TRAINING_VECTORS - len(sample)
+        if missing > 0:
+            sample = np.concatenate([sample, _random_vectors(missing, dimensions)])
+        inner_product = self._faiss.METRIC_INNER_PRODUCT
+        codes = self._faiss.IndexIVFPQFastScan(
+            self._faiss.IndexFlatIP(dimensions),
+            dimensions,
+            self.plan.n_cells,
+            dimensions // DIMENSIONS_PER_CODE,
+            CODE_BITS,
+            inner_product,
+        )
+        codes.train(sample)
+        rows = self._faiss.IndexScalarQuantizer(dimensions, self._faiss.ScalarQuantizer.QT_8bit, inner_product)
+        rows.train(np.array([[-largest], [largest]], np.float32).repeat(dimensions, axis=1))
+        return codes, rows
+
+    def _reserve(self, n_rows: int) -> None:
+        """Makes room for further rows, with some more than asked for: catalogs grow by one track at a time."""
+        if self._n_rows + n_rows > len(self._keys):
+            size = self._n_rows + n_rows + self._n_rows // 8
+            self._keys, self._is_alive = np.resize(self._keys, size), np.resize(self._is_alive, size)
+
+
+def _bits(flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.packbits(flags, bitorder="little")
+
+
+def _random_vectors(n: int, dimensions: int) -> Floats:
+    drawn = np.random.default_rng(0).normal(size=(n, dimensions)).astype(np.float32)
+    unit: Floats = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return unit

@@ -86,9 +86,9 @@ class MemoryIndex:
         ]
 
     @property
-    def kind(self) -> str | None:
-        """faiss's name of the structure; None before the index is loaded."""
-        return None if self._content is None else self._content.index.plan.name
+    def plan(self) -> IndexPlan | None:
+        """The structure in use; None before the index is loaded."""
+        return None if self._content is None else self._content.index.plan
 
     async def load(self) -> None:
         """Reads all vectors, unless that was done before, and logs the progress.
@@ -102,7 +102,6 @@ class MemoryIndex:
         """Puts a ready track's vectors, float32 (k, dimensions), in place of earlier ones."""
         async with self._changing:
             if self._content is not None:
-                await self._remove(self._content, track)
                 await self._in_thread(self._content.index.add, {track: vectors})
                 self._content.revisions[track] = revision
                 self._count(self._content)
@@ -134,7 +133,7 @@ class MemoryIndex:
         content = await self._loaded()
         async with self._changing:
             state = await self._storage.vectors.searchable_state(self._info)
-            if self._is_outgrown(content.index):
+            if content.index.is_fragmented or self._is_outgrown(content.index):
                 content = self._content = await self._built()
             elif state != self._state:
                 await self._align(content, await self._storage.vectors.searchable_tracks(self._info), self._in_thread)
@@ -150,7 +149,8 @@ class MemoryIndex:
 
     def _is_outgrown(self, index: FaissIndex) -> bool:
         """Whether there are more vectors than it was planned for, and another structure suits them better."""
-        return len(index) > GROWTH * index.plan.n_vectors and self._choose(len(index)).name != index.plan.name
+        better = self._choose(len(index))
+        return len(index) > GROWTH * index.plan.n_vectors and better.n_cells != index.plan.n_cells
 
     async def _built(self) -> _Content:
         """A new index of what PostgreSQL has."""
@@ -160,17 +160,17 @@ class MemoryIndex:
         sample = await self._sample(list(wanted), plan)
         content = _Content(await asyncio.to_thread(_made, self._info.dimensions, plan, sample))
         await self._align(content, wanted, asyncio.to_thread)
-        facts = {"tracks": len(content.revisions), "vectors": len(content.index), "kind": content.index.plan.name}
+        facts = {"tracks": len(content.revisions), "vectors": len(content.index), "cells": content.index.plan.n_cells}
         log.info("search.loaded", **facts, took_s=round(time.monotonic() - begun_s, 1))
         return content
 
     async def _sample(self, tracks: Sequence[int], plan: IndexPlan) -> Floats:
         """Vectors of some tracks, evenly chosen: as many as the plan needs, if there are as many."""
         parts: list[Floats] = [np.empty((0, self._info.dimensions), np.float32)]
-        if plan.n_cells > 1:
+        if tracks:
             share = min(1.0, plan.n_training_vectors * SAMPLE_MARGIN / max(1, plan.n_vectors))
             n_tracks = min(len(tracks), max(MIN_SAMPLE_TRACKS, round(len(tracks) * share)))
-            chosen = [tracks[i] for i in np.linspace(0, len(tracks) - 1, n_tracks, dtype=int)] if tracks else []
+            chosen = [tracks[i] for i in np.linspace(0, len(tracks) - 1, n_tracks, dtype=int)]
             for first in range(0, len(chosen), BATCH_TRACKS):
                 rows = await self._storage.vectors.index_rows(chosen[first : first + BATCH_TRACKS], self._info)
                 parts += [row.vectors[row.vectors.any(axis=1)] for row in rows]
@@ -185,9 +185,6 @@ class MemoryIndex:
         missing = [track for track, revision in wanted.items() if content.revisions.get(track) != revision]
         for first in range(0, len(missing), BATCH_TRACKS):
             rows = await self._storage.vectors.index_rows(missing[first : first + BATCH_TRACKS], self._info)
-            for row in rows:
-                if row.track in content.revisions:
-                    await self._remove(content, row.track)
             await run(content.index.add, {row.track: row.vectors for row in rows})
             content.revisions.update({row.track: row.revision for row in rows})
             if time.monotonic() - logged_s > PROGRESS_S:
