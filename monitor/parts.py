@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import structlog
+
 from ingest.bus.history import WindowHistory
 from ingest.bus.kafka import KafkaBus
 from ingest.bus.kafka_history import KafkaHistory
@@ -36,11 +38,13 @@ from monitor.similarity.search import SimilaritySearch
 from monitor.similarity.stream_tagger import StreamTagger
 from monitor.storage import milvus
 from monitor.storage.candidate_search import CandidateSearch
-from monitor.storage.memory_index import MemoryIndex, open_memory_index
+from monitor.storage.memory_index import MemoryIndex, open_memory_index, search_mb
 from monitor.storage.milvus import Index
 from monitor.storage.milvus_client import import_client
 from monitor.storage.milvus_indexes import AUTO, is_file
 from monitor.storage.storage import Storage, open_storage
+
+log = structlog.get_logger(__name__)
 
 EXECUTOR_THREADS = 2  # embedding releases the interpreter's lock in its FFTs and products; more threads gain nothing
 
@@ -71,9 +75,12 @@ async def open_parts(
     home: Home | None,
     *,
     recover: bool = True,
+    matches_streams: bool = False,
     load_detector: Callable[[], Detector] = NeuralDetector,
 ) -> AsyncIterator[Airtrace]:
     """Opens the database, the index and what works on them; `home` may be None if the settings name both servers.
+
+    matches_streams: it is for a worker, whose searches are worth an index in memory.
 
     Raises:
         DependencyError: PostgreSQL or Milvus is unreachable, or does not start.
@@ -93,7 +100,7 @@ async def open_parts(
         panns = await stack.enter_async_context(open_panns(settings, storage, index))
         max_s = settings.catalog.max_track_h * 3600
         enrollment = Enrollment(panns, storage)
-        memory_index = await stack.enter_async_context(_memory_index(settings, storage, detector))
+        memory_index = await stack.enter_async_context(_memory_index(settings, storage, detector, matches_streams))
         catalog = Catalog(
             storage, index, detector, executor, memory_index=memory_index, second_detector=enrollment, max_s=max_s
         )
@@ -215,8 +222,15 @@ def _index(settings: Settings, home: Home | None, detector: Detector) -> Abstrac
 
 
 @asynccontextmanager
-async def _memory_index(settings: Settings, storage: Storage, detector: Detector) -> AsyncIterator[MemoryIndex | None]:
-    if _searches_in_memory(settings):
+async def _memory_index(
+    settings: Settings, storage: Storage, detector: Detector, matches_streams: bool
+) -> AsyncIterator[MemoryIndex | None]:
+    in_memory = _searches_in_memory(settings)
+    if settings.milvus.search == "auto" and matches_streams and not in_memory:
+        size_mb = search_mb(await storage.vectors.count_indexable(detector.info), detector.info.dimensions)
+        in_memory = size_mb <= settings.milvus.max_search_mb
+        log.info("search.in_memory" if in_memory else "search.by_milvus", size_mb=round(size_mb))
+    if in_memory:
         async with open_memory_index(storage, detector.info) as memory_index:
             yield memory_index
     else:
@@ -224,6 +238,7 @@ async def _memory_index(settings: Settings, storage: Storage, detector: Detector
 
 
 def _searches_in_memory(settings: Settings) -> bool:
+    """Whether every process does, not only workers."""
     return settings.milvus.search == "memory" or (settings.milvus.search == "auto" and _uses_lite(settings))
 
 

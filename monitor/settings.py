@@ -56,7 +56,14 @@ class MilvusSettings(_Section):
     search: Literal["auto", "memory", "milvus"] = Field(
         "auto",
         description="Where vectors are searched: in the memory of the process, or by Milvus. auto: in memory with "
-        "Milvus Lite, else by the server.",
+        "Milvus Lite, and in workers whose catalog fits into max_search_mb.",
+    )
+    max_search_mb: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Memory that the vectors of the catalog may take in a worker, in MB; 1,024 hold 12,000 tracks of "
+        "four minutes. Larger catalogs are searched by the Milvus server.",
     )
 
 

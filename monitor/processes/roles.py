@@ -78,7 +78,8 @@ async def worker(settings: Settings) -> int:
     settings.require("airtrace worker", "database.dsn", "milvus.uri", "kafka.bootstrap")
     stop = stop_event()
     _serve_metrics(settings)
-    async with parts.open_parts(settings, None) as airtrace, parts.open_bus(settings, None) as bus:
+    opening = parts.open_parts(settings, None, matches_streams=True)
+    async with opening as airtrace, parts.open_bus(settings, None) as bus:
         await parts.load_search(airtrace)
         log.info("worker.running")
         worker = _worker(airtrace, bus)

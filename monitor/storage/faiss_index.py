@@ -64,6 +64,11 @@ def plan_for(n_vectors: int) -> IndexPlan:
     return IndexPlan(n_vectors, *_LARGEST)
 
 
+def bytes_per_vector(dimensions: int) -> int:
+    """The memory that a vector takes: its code, its bytes, its numbers in both stages, and its key."""
+    return dimensions // DIMENSIONS_PER_CODE * CODE_BITS // 8 + dimensions + 8 + 8 + 1
+
+
 class FaissIndex:
     """The vectors of the catalog's tracks, by key (see `candidate_search.row_id`)."""
 

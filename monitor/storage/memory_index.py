@@ -26,7 +26,7 @@ from monitor.core.segments import Hit
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
 from monitor.storage.candidate_search import hit_of
-from monitor.storage.faiss_index import FaissIndex, IndexPlan, plan_for
+from monitor.storage.faiss_index import FaissIndex, IndexPlan, bytes_per_vector, plan_for
 from monitor.storage.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -207,6 +207,11 @@ def _made(dimensions: int, plan: IndexPlan, sample: Floats) -> FaissIndex:
         return FaissIndex(dimensions, plan, sample)
     except ImportError as error:
         raise DependencyError("faiss is not installed: pip install 'airtrace[embedded]'") from error
+
+
+def search_mb(n_vectors: int, dimensions: int) -> float:
+    """The memory that an index of this many vectors takes, in MB."""
+    return n_vectors * bytes_per_vector(dimensions) / 1e6
 
 
 @asynccontextmanager
