@@ -165,6 +165,29 @@ def _matching() -> list[Panel]:
         ),
         _chart("Delay", {"stream {{stream}}": DELAY}, "s", "From the end of the newest window to its commit."),
         _chart(
+            "Load",
+            {"{{instance}}": "airtrace_worker_load_ratio"},
+            "percentunit",
+            "Streams divided by how many a worker could keep up with: full at 85 %, falls behind above 100 %.",
+        ),
+        _chart(
+            "Streams and capacity",
+            {
+                "streams {{instance}}": "airtrace_worker_streams",
+                "capacity {{instance}}": "airtrace_worker_capacity_streams",
+                "behind {{instance}}": "airtrace_worker_behind_streams",
+            },
+            "none",
+            "Streams of each worker, how many it could keep up with, and how many it matches late.",
+        ),
+        _chart(
+            "Workers by state",
+            {"{{state}}": "sum by (state) (airtrace_worker_state)"},
+            "none",
+            "full: no room for more streams. behind: matching is late, or leaves streams out in turns (backlog: skip).",
+            stacked=True,
+        ),
+        _chart(
             "Segments embedded",
             {"{{detector}}": f"sum by (detector) (rate(airtrace_worker_segments_total{PER}))"},
             "ops",

@@ -89,7 +89,10 @@ class BacklogMonitor:
         if now_s >= self.turns.ends_s if in_turns else is_too_late:
             self.turns.start(now_s, self.capacity.capacity_streams())
             self.capacity.resting_streams = self.turns.n_resting
-        return logged_s < self._skip_until_s or not self.turns.is_active(stream)
+        if logged_s < self._skip_until_s:
+            self.capacity.leave_out_batch()
+            return True
+        return not self.turns.is_active(stream)
 
 
 def logged_at_s(delivery: Delivery) -> float:

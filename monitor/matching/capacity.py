@@ -85,6 +85,7 @@ class Capacity:
         self._begun_s: float | None = None  # the batch in progress
         self._skipped_s = 0.0
         self._has_failed = False
+        self._is_left_out = False
         self._state = WorkerState.OK
         self.resting_streams = 0  # those that a policy leaves out at the moment
 
@@ -93,14 +94,14 @@ class Capacity:
         """Accounts for a batch with this much audio. One whose steps failed counts nothing: it waited for a server."""
         begun_s = self._begun_s = self._changed_s = self._clock()
         self._steps_s.clear()
-        self._skipped_s, self._has_failed = 0.0, False
+        self._skipped_s, self._has_failed, self._is_left_out = 0.0, False, False
         token = _current.set(self)
         try:
             yield
         finally:
             _current.reset(token)
             self._begun_s = None
-            if not self._has_failed:
+            if not (self._has_failed or self._is_left_out):
                 slot = self._slot()
                 slot.busy_s += self._clock() - begun_s
                 slot.audio_s += max(0.0, audio_s - self._skipped_s)
@@ -131,6 +132,10 @@ class Capacity:
             known.late_since_s = None
         elif age_s > LATE_S and known.late_since_s is None:
             known.late_since_s = now_s
+
+    def leave_out_batch(self) -> None:
+        """Lets the batch in progress say nothing about the capacity: a backlog is skipped, which happens rarely."""
+        self._is_left_out = True
 
     def forget(self, stream: int) -> None:
         """Drops a stream that left this worker."""

@@ -15,6 +15,7 @@ from tests.service.api.http import API
 # Every route. A new one belongs here and in a test.
 ROUTES = {
     ("GET", f"{API}/alerts"),
+    ("GET", f"{API}/capacity"),
     ("GET", f"{API}/coverage"),
     ("GET", f"{API}/matches"),
     ("GET", f"{API}/matches/{{match_id}}"),

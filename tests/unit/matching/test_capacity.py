@@ -138,6 +138,16 @@ def test_skipped_audio_is_not_matched_audio_and_streams_that_rest_keep_the_worke
     assert (capacity.load().state, capacity.load().behind_streams) == (WorkerState.BEHIND, 5)
 
 
+def test_a_backlog_that_is_skipped_says_nothing_about_the_capacity(clock: Clock) -> None:
+    capacity = Capacity(clock)
+    _work(capacity, clock, 10, 0.25, 30)
+    with capacity.batch(100):
+        capacity.observe(0, 70, skipped_s=100)
+        capacity.leave_out_batch()
+        clock.now_s += 3
+    assert capacity.capacity_streams() == pytest.approx(40)
+
+
 async def test_steps_count_for_the_batch_of_their_task_only(clock: Clock) -> None:
     capacity = Capacity(clock)
 
