@@ -28,8 +28,8 @@ from monitor.detect.fingerprint import NeuralDetector
 from monitor.errors import SettingsError
 from monitor.local import postgres
 from monitor.local.home import Home
-from monitor.matching.backlog import BacklogMonitor
-from monitor.matching.load_reporter import LoadReporter
+from monitor.matching.load.backlog import BacklogMonitor
+from monitor.matching.load.reporter import LoadReporter
 from monitor.matching.matcher import Matcher
 from monitor.settings import Settings
 from monitor.similarity.enrollment import Enrollment

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from monitor import metrics
-from monitor.matching.capacity import measured_step
+from monitor.matching.load.capacity import measured_step
 
 
 @contextmanager

@@ -6,7 +6,7 @@ that no other worker has had in between, it continues at once, because it wrote 
 
 The steps of a batch, for each stream in it, several streams at a time:
     1. recall    the stream's state; on the first batch, its position and its open plays come from PostgreSQL
-    2. account   every record for the coverage ledger: covered, a gap with its reason, or lost (`backlog.py`)
+    2. account   every record for the coverage ledger: covered, a gap with its reason, or lost (`load/backlog.py`)
     3. match     embed, search, fetch exact vectors, decide (`matcher.py`)
     4. write     matches, alerts, coverage and progress in one transaction, which several streams share
     5. keep      the new state replaces the old one, only now
@@ -39,9 +39,9 @@ from monitor import metrics
 from monitor.alerts.policy import severity
 from monitor.core.segments import SAMPLE_RATE_HZ
 from monitor.errors import DependencyError, RowDeleted, StaleProgress, with_cause
-from monitor.matching.backlog import BacklogMonitor
 from monitor.matching.call_batcher import CallBatcher
-from monitor.matching.load_reporter import LoadReporter
+from monitor.matching.load.backlog import BacklogMonitor
+from monitor.matching.load.reporter import LoadReporter
 from monitor.matching.matcher import Matcher, Memory
 from monitor.matching.steps import step_timer
 from monitor.matching.stream_state import BatchResult, StreamState

@@ -230,7 +230,7 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoad:
-    """How well a worker keeps up (see `monitor.matching.capacity`).
+    """How well a worker keeps up (see `monitor.matching.load.capacity`).
 
     streams: those that it matches now. capacity_streams: how many it could keep up with; None: not known yet.
     costly_step, costly_share: the step of a batch that takes the most time, and its share of the time.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from monitor import parts
 from monitor.api.dependencies import App
-from monitor.matching import advice
+from monitor.matching.load import advice
 from monitor.parts import Airtrace
 from monitor.storage import records
 from monitor.storage.records import WorkerState

@@ -21,9 +21,9 @@ from monitor.commands import streams as commands
 from monitor.detect.detector import Embeddings
 from monitor.detect.logmel import LogMelDetector
 from monitor.local import home
-from monitor.matching.backlog import BacklogMonitor
-from monitor.matching.capacity import Capacity
-from monitor.matching.load_reporter import LoadReporter
+from monitor.matching.load.backlog import BacklogMonitor
+from monitor.matching.load.capacity import Capacity
+from monitor.matching.load.reporter import LoadReporter
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_server import serve_http

@@ -16,7 +16,7 @@ from ingest.bus.spool import Spool
 from ingest.wire import GapReason
 from monitor.catalog.catalog import Catalog
 from monitor.detect.logmel import LogMelDetector
-from monitor.matching.backlog import BacklogMonitor
+from monitor.matching.load.backlog import BacklogMonitor
 from monitor.matching.matcher import Matcher
 from monitor.settings import BacklogPolicy, MatchingSettings
 from monitor.storage.milvus import Index

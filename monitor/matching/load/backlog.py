@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ingest.bus.port import Delivery
 from ingest.wire import SAMPLE_RATE_HZ
-from monitor.matching.capacity import Capacity
+from monitor.matching.load.capacity import Capacity
 from monitor.settings import BacklogPolicy
 
 NEWEST_S = 5.0  # skipping ends at audio of this age: a window's length, and the time to send and read it

@@ -9,8 +9,8 @@ import pytest
 
 from ingest.bus.port import Delivery
 from ingest.wire import SAMPLE_RATE_HZ, Window
-from monitor.matching.backlog import NEWEST_S, SHARE, TURN_S, BacklogMonitor, Turns
-from monitor.matching.capacity import Capacity
+from monitor.matching.load.backlog import NEWEST_S, SHARE, TURN_S, BacklogMonitor, Turns
+from monitor.matching.load.capacity import Capacity
 from monitor.settings import BacklogPolicy
 from monitor.storage.records import WorkerState
 

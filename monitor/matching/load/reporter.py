@@ -13,9 +13,9 @@ import structlog
 
 from monitor import metrics
 from monitor.errors import DependencyError, with_cause
-from monitor.matching.advice import next_step
-from monitor.matching.capacity import Capacity
-from monitor.matching.machine import CpuMeter
+from monitor.matching.load.advice import next_step
+from monitor.matching.load.capacity import Capacity
+from monitor.matching.load.cpu import CpuMeter
 from monitor.storage.records import WorkerLoad, WorkerState
 from monitor.storage.tables.workers import WorkerTable
 

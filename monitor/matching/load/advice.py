@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monitor.matching.capacity import FULL_LOAD, ON_TIME_S, RETRY
+from monitor.matching.load.capacity import FULL_LOAD, ON_TIME_S, RETRY
 from monitor.storage.records import WorkerLoad, WorkerState
 
 BUSY_CPU = 0.9
 CATCHING_UP_LOAD = 0.95  # below, a worker that is behind matches faster than audio arrives
 
-CHEAPER_SEARCH = "Make the search cheaper with a smaller catalog or another index (deploy/README.md, Sizing)"
+CHEAPER_SEARCH = "Make the search cheaper with a smaller catalog or another index (deploy/README.md)"
 FASTER_SERVER = {
     "write": "Give PostgreSQL a faster disk",
     "recall": "Give PostgreSQL a faster disk",

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from monitor.matching.capacity import (
+from monitor.matching.load.capacity import (
     LATE_FOR_S,
     LATE_S,
     MIN_AGE_S,
