@@ -31,14 +31,11 @@ class StreamDelays:
         self.position_s = position_s
 
     def end(self, now_s: float) -> None:
-        """Counts windows that ended and are not stored yet, as if they were stored now."""
+        """Counts windows that ended and are not stored yet, each as if it were as late as the oldest of them is now."""
         if self.position_s is not None:
-            n_windows = int((now_s - self.position_s) / self.window_s)
-            overdue_s = self.position_s + n_windows * self.window_s
-            if now_s - overdue_s < LIMIT_S:  # that one is not late yet
-                overdue_s -= self.window_s
-            if overdue_s > self.position_s:
-                self._add(overdue_s, now_s)
+            oldest_s = now_s - (self.position_s + self.window_s)
+            n_overdue = int((now_s - LIMIT_S - self.position_s) / self.window_s)
+            self.samples += [(now_s, oldest_s)] * n_overdue
 
     def _add(self, position_s: float, now_s: float) -> None:
         assert self.position_s is not None

@@ -32,7 +32,14 @@ def test_windows_stored_together_count_one_by_one() -> None:
 def test_windows_that_are_overdue_at_the_end_count() -> None:
     stream = _stream((100, 100.5), (102, 102.5))
     stream.end(109.0)  # those that ended at 104 and 106; the one that ended at 108 is not late yet
-    assert [delay for _, delay in stream.samples] == pytest.approx([0.5, 5, 3])
+    assert [delay for _, delay in stream.samples] == pytest.approx([0.5, 5, 5])
+
+
+def test_a_stream_that_stops_falls_behind() -> None:
+    stream = _steady(*[0.5] * 10)
+    stream.end(60.0)
+    assert stream.growth_s == pytest.approx(37.5)
+    assert not stream.keeps_up
 
 
 def test_nothing_is_overdue_in_a_stream_that_keeps_up() -> None:
