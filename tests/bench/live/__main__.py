@@ -144,9 +144,11 @@ async def _measured(
     begun_s = time.monotonic()
     n_up = await until_up(system.dsn, n_streams, UP_S + UP_PER_STREAM_S * n_streams)
     log(f"{n_up} of {n_streams} streams are up after {time.monotonic() - begun_s:.0f} s; settling")
+    roots = (*system.roots, Root("station", broadcast.process.pid))
+    if arguments.nice is not None:
+        usage.prioritize((*roots, Root("this benchmark", os.getpid())), arguments.nice)
     await asyncio.sleep(arguments.settle)
-    roots = (*system.roots, Root("station", broadcast.process.pid), Root("this benchmark", os.getpid()))
-    ends = _Ends(system, roots[:-1], os.getpid())
+    ends = _Ends(system, roots)
     window_s = float(IngestSettings().window_s)
     watched = await watch(system.dsn, n_streams, arguments.seconds, window_s, ends.begin, ends.end)
     return {
@@ -165,10 +167,9 @@ def _add_streams(system: System, broadcast: Broadcast, n_streams: int) -> None:
 class _Ends:
     """CPU time and steps at the two ends of the measured time."""
 
-    def __init__(self, system: System, roots: Sequence[Root], own_pid: int) -> None:
+    def __init__(self, system: System, roots: Sequence[Root]) -> None:
         self._system = system
         self._roots = roots
-        self._own_pid = own_pid
         self._taken: list[tuple[float, usage.Snapshot, float, float, dict[str, float]]] = []
 
     def begin(self) -> None:
@@ -259,6 +260,9 @@ def _arguments() -> argparse.Namespace:
         default={},
         metavar="AIRTRACE_NAME=VALUE",
         help="a setting; repeatable",
+    )
+    parser.add_argument(
+        "--nice", type=int, help="priority of all that is measured: -10 on a machine with other work, if you are root"
     )
     parser.add_argument("--work", type=Path, help="folder for the temporary homes, each as large as its catalog")
     return parser.parse_args()

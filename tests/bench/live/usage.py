@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,19 @@ def processes(roots: Sequence[Root]) -> Iterator[tuple[Root, int, str]]:
             pid = pending.pop()
             pending += children[pid]
             yield root, pid, _kind(root, pid)
+
+
+def prioritize(roots: Sequence[Root], nice: int) -> None:
+    """Gives all processes below the roots a nice value, which may be negative if this process may do that.
+
+    Where Linux groups processes by session (autogroup), groups share the CPU by nice values of their own, and those of
+    processes count only within a group. Each ffmpeg has a session.
+    """
+    for _, pid, _ in processes(roots):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+            Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 def busy_cores_s() -> float:
