@@ -332,8 +332,8 @@ async def test_a_machine_that_cannot_keep_up_says_so_with_the_step_that_costs_mo
     html = await _html(kept)
     seen = Seen(html)
     assert (
-        "This machine cannot keep up: 42 of 60 streams are matched up to 35 s late. Searching the index takes most of"
-        " the time (71%). Make the search cheaper" in seen.text
+        "This machine cannot keep up: 42 of 60 streams are matched up to 35 s late. Searching the index takes the"
+        " most time (71%). Make the search cheaper" in seen.text
     )
     assert "radio-one Behind" in seen.text
     assert "Matched 0:35 late." in seen.text

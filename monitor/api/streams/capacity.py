@@ -54,9 +54,14 @@ class Running:
 
     def __init__(self, workers: Sequence[records.WorkerStatus], *, is_reading: bool, is_embedded: bool) -> None:
         self.workers = workers
-        self.load = advice.combined([worker.load for worker in workers])
         self.is_reading = is_reading
+        self._loads = [worker.load for worker in workers]
         self._is_embedded = is_embedded
+
+    @property
+    def load(self) -> records.WorkerLoad | None:
+        """All workers together; None without workers."""
+        return advice.combined(self._loads)
 
     @property
     def is_matching(self) -> bool:
@@ -66,13 +71,11 @@ class Running:
     @property
     def warning(self) -> str | None:
         """What is wrong and what to change; None if there is room, or no worker."""
-        return advice.warning(self.load, is_embedded=self._is_embedded) if self.load else None
+        return advice.warning(self._loads, is_embedded=self._is_embedded)
 
     def warning_at(self, n_streams: int) -> str | None:
         """The same, for this number of streams."""
-        if self.load is None:
-            return None
-        return advice.warning_at(self.load, n_streams, is_embedded=self._is_embedded)
+        return advice.warning_at(self._loads, n_streams, is_embedded=self._is_embedded)
 
 
 async def running(airtrace: Airtrace) -> Running:

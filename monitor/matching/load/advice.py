@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from monitor.matching.load.capacity import FULL_LOAD, ON_TIME_S, RETRY
 from monitor.storage.records import WorkerLoad, WorkerState
@@ -31,51 +32,52 @@ EMBEDDED = "Monitor fewer streams, give the machine more cores, or run the full 
 FULL_MODE = "Start more workers, at most as many as the topic has partitions"
 
 
+RANK = {WorkerState.OK: 0, WorkerState.FULL: 1, WorkerState.BEHIND: 2}
+
+
 def combined(loads: Sequence[WorkerLoad]) -> WorkerLoad | None:
-    """The load of all workers together, with the costly step of the one that is worst off; None without workers."""
+    """The load of all workers together, with the state and costly step of the worst; None without workers."""
     if not loads:
         return None
-    worst = max(loads, key=lambda load: (_RANK[load.state], load.load or 0.0))
+    worst = _worst(loads)
     capacities = [load.capacity_streams for load in loads]
-    return WorkerLoad(
-        state=worst.state,
+    return replace(
+        worst,
         streams=sum(load.streams for load in loads),
         capacity_streams=sum(known for known in capacities if known is not None) if all(capacities) else None,
-        costly_step=worst.costly_step,
-        costly_share=worst.costly_share,
         behind_streams=sum(load.behind_streams for load in loads),
         behind_s=max(load.behind_s for load in loads),
-        cpu=worst.cpu,
     )
 
 
-_RANK = {WorkerState.OK: 0, WorkerState.FULL: 1, WorkerState.BEHIND: 2}
-
-
-def warning(load: WorkerLoad, *, is_embedded: bool) -> str | None:
-    """One or two sentences and what to change; None if the workers keep up and have room."""
-    if load.state is WorkerState.BEHIND:
-        if load.costly_step == RETRY:
-            return f"Matching has stopped for {load.behind_s:.0f} s. {RETRYING}."
-        who = "This machine" if is_embedded else "The workers"
-        late = f"{load.behind_streams} of {_streams(load.streams)} are {_how(load)}"
-        if load.load is not None and load.load < CATCHING_UP_LOAD:
-            return f"Matching is behind but catching up: {late}."
-        return f"{who} cannot keep up: {late}.{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
-    if load.state is WorkerState.FULL:
-        return f"{_full(load, is_embedded=is_embedded)}{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
-    return None
-
-
-def warning_at(load: WorkerLoad, n_streams: int, *, is_embedded: bool) -> str | None:
-    """What to say to somebody who has just added a stream, so that there are now `n_streams`; None if there is room."""
-    if load.state is not WorkerState.OK:
-        return warning(load, is_embedded=is_embedded)
-    if load.capacity_streams is None or n_streams / load.capacity_streams < FULL_LOAD:
+def warning(loads: Sequence[WorkerLoad], *, is_embedded: bool) -> str | None:
+    """What is wrong with the worker that is worst off, and what to change; None if all have room."""
+    if not loads or (load := _worst(loads)).state is WorkerState.OK:
         return None
+    who = "This machine" if is_embedded else "A worker"
+    change = f"{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
+    if load.state is WorkerState.FULL:
+        about = f" and can keep up with about {load.capacity_streams:.0f}" if load.capacity_streams else ""
+        return f"{who} is full: it matches {_streams(load.streams)}{about}.{change}"
+    if load.costly_step == RETRY:
+        return f"Matching has stopped for {load.behind_s:.0f} s. {RETRYING}."
+    late = f"{load.behind_streams} of {_streams(load.streams)} are {_how(load)}"
+    if load.load is not None and load.load < CATCHING_UP_LOAD:
+        return f"Matching is behind but catching up: {late}."
+    return f"{who} cannot keep up: {late}.{change}"
+
+
+def warning_at(loads: Sequence[WorkerLoad], n_streams: int, *, is_embedded: bool) -> str | None:
+    """What to say to somebody who has just added a stream, so that there are now `n_streams`; None if there is room."""
+    if (said := warning(loads, is_embedded=is_embedded)) is not None:
+        return said
+    together = combined(loads)
+    if together is None or not together.capacity_streams or n_streams / together.capacity_streams < FULL_LOAD:
+        return None
+    who = "this machine" if is_embedded else "the workers"
     return (
-        f"{_streams(n_streams)} may be too many: {_who(is_embedded)} can keep up with about "
-        f"{load.capacity_streams:.0f}.{_cost(load)} {next_step(load, is_embedded=is_embedded)}."
+        f"{_streams(n_streams)} may be too many: {who} can keep up with about {together.capacity_streams:.0f}."
+        f"{_cost(together)} {next_step(together, is_embedded=is_embedded)}."
     )
 
 
@@ -92,16 +94,12 @@ def next_step(load: WorkerLoad, *, is_embedded: bool) -> str:
 
 def _how(load: WorkerLoad) -> str:
     if load.behind_s <= ON_TIME_S:  # no stream is late, so the policy is to skip
-        return "left out at a time, in turns"
+        return "left out at any time, in turns"
     return f"matched up to {load.behind_s:.0f} s late"
 
 
-def _full(load: WorkerLoad, *, is_embedded: bool) -> str:
-    about = f" and can keep up with about {load.capacity_streams:.0f}" if load.capacity_streams else ""
-    return (
-        f"{_who(is_embedded).capitalize()} {'is' if is_embedded else 'are'} full: "
-        f"{'it matches' if is_embedded else 'they match'} {_streams(load.streams)}{about}."
-    )
+def _worst(loads: Sequence[WorkerLoad]) -> WorkerLoad:
+    return max(loads, key=lambda load: (RANK[load.state], load.load or 0.0))
 
 
 def _cost(load: WorkerLoad) -> str:
@@ -109,11 +107,7 @@ def _cost(load: WorkerLoad) -> str:
         return ""
     cpu = f", and {load.cpu:.0%} of the CPU is in use" if load.cpu is not None else ""
     step = STEPS.get(load.costly_step, load.costly_step)
-    return f" {step.capitalize()} takes most of the time ({load.costly_share:.0%}){cpu}."
-
-
-def _who(is_embedded: bool) -> str:
-    return "this machine" if is_embedded else "the workers"
+    return f" {step[0].upper()}{step[1:]} takes the most time ({load.costly_share:.0%}){cpu}."
 
 
 def _streams(count: int) -> str:

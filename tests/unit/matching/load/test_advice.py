@@ -16,7 +16,7 @@ CORES = "onitor fewer streams, give the machine more cores, or run the full mode
 
 
 def test_a_worker_with_room_has_no_warning() -> None:
-    assert warning(WorkerLoad(WorkerState.OK, 10, 40.0, "embed", 0.9), is_embedded=True) is None
+    assert warning([WorkerLoad(WorkerState.OK, 10, 40.0, "embed", 0.9)], is_embedded=True) is None
 
 
 @pytest.mark.parametrize(
@@ -34,44 +34,53 @@ def test_a_worker_with_room_has_no_warning() -> None:
     ],
 )
 def test_what_to_change_follows_from_the_step_that_costs_most(step: str | None, cpu: float | None, advice: str) -> None:
-    said = warning(replace(BEHIND, costly_step=step, cpu=cpu), is_embedded=True)
+    said = warning([replace(BEHIND, costly_step=step, cpu=cpu)], is_embedded=True)
     assert said is not None
     assert said.startswith("This machine cannot keep up: 42 of 60 streams are matched up to 35 s late. ")
     assert said.endswith(f" {advice}")
 
 
 def test_in_the_full_mode_more_workers_help() -> None:
-    said = warning(replace(BEHIND, costly_step="embed"), is_embedded=False)
+    said = warning([replace(BEHIND, costly_step="embed")], is_embedded=False)
     assert said == (
-        "The workers cannot keep up: 42 of 60 streams are matched up to 35 s late. Computing fingerprints takes"
-        " most of the time (50%), and 60% of the CPU is in use. Start more workers, at most as many as the topic has"
+        "A worker cannot keep up: 42 of 60 streams are matched up to 35 s late. Computing fingerprints takes"
+        " the most time (50%), and 60% of the CPU is in use. Start more workers, at most as many as the topic has"
         " partitions."
     )
 
 
 def test_streams_that_take_turns_are_not_late() -> None:
-    said = warning(replace(BEHIND, behind_s=1.5), is_embedded=True)
+    said = warning([replace(BEHIND, behind_s=1.5)], is_embedded=True)
     assert said is not None
-    assert said.startswith("This machine cannot keep up: 42 of 60 streams are left out at a time, in turns. ")
+    assert said.startswith(
+        "This machine cannot keep up: 42 of 60 streams are left out at any time, in turns. Writing to PostgreSQL takes"
+    )
 
 
 def test_a_worker_that_catches_up_needs_no_change() -> None:
-    said = warning(replace(BEHIND, capacity_streams=120.0), is_embedded=True)
+    said = warning([replace(BEHIND, capacity_streams=120.0)], is_embedded=True)
     assert said == "Matching is behind but catching up: 42 of 60 streams are matched up to 35 s late."
 
 
 def test_a_worker_that_retries_needs_its_server() -> None:
-    said = warning(replace(BEHIND, costly_step=RETRY), is_embedded=False)
+    said = warning([replace(BEHIND, costly_step=RETRY)], is_embedded=False)
     assert said == "Matching has stopped for 35 s. A server does not answer: see worker.retrying in the log."
 
 
 def test_another_stream_is_warned_of_before_the_machine_is_full() -> None:
     room = WorkerLoad(WorkerState.OK, 10, 40.0)
-    assert warning_at(room, 33, is_embedded=True) is None
-    assert (warning_at(room, 34, is_embedded=True) or "").startswith(
+    assert warning_at([room], 33, is_embedded=True) is None
+    assert (warning_at([room], 34, is_embedded=True) or "").startswith(
         "34 streams may be too many: this machine can keep"
     )
-    assert warning_at(WorkerLoad(WorkerState.OK), 1000, is_embedded=True) is None, "nothing is known yet"
+    assert warning_at([WorkerLoad(WorkerState.OK)], 1000, is_embedded=True) is None, "nothing is known yet"
+
+
+def test_one_worker_that_is_behind_is_not_hidden_by_another_with_room() -> None:
+    room = WorkerLoad(WorkerState.OK, 10, 400.0)
+    for said in (warning([room, BEHIND], is_embedded=False), warning_at([room, BEHIND], 71, is_embedded=False)):
+        assert said is not None
+        assert said.startswith("A worker cannot keep up: 42 of 60 streams ")
 
 
 def test_workers_together_are_as_well_off_as_the_worst() -> None:
