@@ -94,7 +94,7 @@ def hits_in(vectors: NDArray[np.float32], others: Mapping[int, Reference]) -> li
     found: list[list[Hit]] = [[] for _ in vectors]
     for track, other in others.items():
         scores = vectors @ other.vectors.T
-        n_best = min(MAX_HITS, len(other.vectors))
+        n_best = min(MAX_HITS, len(other))
         best = np.argpartition(-scores, n_best - 1, axis=1)[:, :n_best]
         for hits, row, segments in zip(found, scores, best, strict=True):
             hits += [Hit(track, int(segment) * HOP_SAMPLES, float(row[segment])) for segment in segments]
@@ -178,7 +178,7 @@ def _related(
         hits: start of the segment in the one track, position in the other, cosine: float64 (n, 3).
     """
     audible = sum(segment.vector is not None for segment in whole)
-    here, there = np.zeros(len(whole), np.bool_), np.zeros(len(other.vectors), np.bool_)
+    here, there = np.zeros(len(whole), np.bool_), np.zeros(len(other), np.bool_)
     minimum = min(MIN_COMMON_SEGMENTS, MIN_SHORT_SHARE * audible)
     longest, speed = 0, 1.0
     for _ in range(MAX_ALIGNMENTS):

@@ -100,7 +100,7 @@ def _axes(
     end = min(segments[-1].start, max(explanation.end, hypothesis.end) + BESIDE_SAMPLES)
     begin = min((segment.start for segment in segments if segment.start >= begin), default=segments[0].start)
     n_across = max(1, (end - begin) // HOP_SAMPLES + 1)
-    n_track = len(reference.vectors)
+    n_track = len(reference)
     lowest = max(0, round((hypothesis.alignment.position_at(begin) - AROUND_SAMPLES) / HOP_SAMPLES))
     lowest = min(lowest, n_track - 1)
     highest = max(
@@ -114,7 +114,7 @@ def _axes(
 def _plot(across: _Axis, upwards: _Axis, segments: Sequence[Segment], reference: Reference) -> Pixels:
     """Pixels, (height, width, 3) uint8: a cell for each pair of segments; pale where one of them is silent."""
     first = upwards.first // HOP_SAMPLES
-    shown = Reference(reference.vectors[first : first + upwards.n])
+    shown = Reference(reference.part(first, first + upwards.n))
     columns = {round((segment.start - across.first) / HOP_SAMPLES): segment for segment in segments}
     across_segments = [columns.get(i, Segment(across.first + i * HOP_SAMPLES, None)) for i in range(across.n)]
     cosines = np.flipud(cross_similarity(shown, across_segments))

@@ -45,7 +45,7 @@ def cosines_and_distinctiveness(
     heard = _comparable(reference, arrays)
     if heard is ALL:
         positions = segment_positions(alignments, arrays.starts)
-        nearest = _nearest(positions, len(reference.vectors))
+        nearest = _nearest(positions, len(reference))
         return _cosines_at(reference, arrays.vectors, positions), reference.distinctiveness.take(nearest)
     found = np.full((len(alignments), len(arrays)), np.nan, np.float32)
     distinctiveness = np.zeros((len(alignments), len(arrays)), np.float32)
@@ -56,19 +56,26 @@ def cosines_and_distinctiveness(
     return found, distinctiveness
 
 
-def local_context_similarity(reference: Reference, segments: Sequence[Segment], alignment: Alignment) -> Floats:
-    """Similarity of each segment to the surroundings of its position in the track: float32 (n,), 0 where silent."""
+def compare(reference: Reference, segments: Sequence[Segment], alignment: Alignment) -> tuple[Floats, Floats, Floats]:
+    """Compares segments with a track along one alignment.
+
+    Returns:
+        Three float32 arrays (n,): cosines and distinctiveness as in `cosines_and_distinctiveness`, and the similarity
+        of each segment to the surroundings of its position in the track. The last two are 0 for silent segments.
+    """
     arrays = SegmentArrays.of(segments)
+    cosine = np.full(len(arrays), np.nan, np.float32)
+    distinctiveness = np.zeros(len(arrays), np.float32)
     similarity = np.zeros(len(arrays), np.float32)
     heard = _comparable(reference, arrays)
     if heard is not None:
-        positions = segment_positions(AlignmentGrid.of([alignment]), arrays.starts[heard])[0]
-        nearest = _nearest(positions, len(reference.vectors))
-        similarity[heard] = (
-            np.einsum("jd,jd->j", reference.local_context[nearest], arrays.vectors[heard])
-            + reference.context_prior[nearest]
-        )
-    return similarity
+        positions = segment_positions(AlignmentGrid.of([alignment]), arrays.starts[heard])
+        queries, nearest = arrays.vectors[heard], _nearest(positions[0], len(reference))
+        cosine[heard] = _cosines_at(reference, queries, positions)[0]
+        distinctiveness[heard] = reference.distinctiveness.take(nearest)
+        products = np.einsum("jd,jd->j", reference.local_context(nearest), queries)
+        similarity[heard] = products + reference.context_prior(nearest)
+    return cosine, distinctiveness, similarity
 
 
 def track_similarity(
@@ -86,7 +93,7 @@ def track_similarity(
     at_a, at_b = (segment_positions(AlignmentGrid.of([each]), instants)[0] for each in (alignment_a, alignment_b))
     vectors = _interpolated(a, at_a)
     similarity: Floats = np.nan_to_num(_cosines_at(b, vectors, at_b[np.newaxis])[0])
-    outside = (at_a <= -1) | (at_a >= len(a.vectors)) | ~vectors.any(axis=1)
+    outside = (at_a <= -1) | (at_a >= len(a)) | ~vectors.any(axis=1)
     similarity[outside] = 0
     return similarity
 
@@ -107,7 +114,7 @@ def _comparable(reference: Reference, arrays: SegmentArrays) -> slice | Ints | N
 
     Vectors of another model, with other dimensions, cannot be compared.
     """
-    if len(reference.vectors) == 0 or len(arrays) == 0 or arrays.vectors.shape[1:] != reference.vectors.shape[1:]:
+    if len(reference) == 0 or len(arrays) == 0 or arrays.vectors.shape[1:] != reference.stored.shape[1:]:
         return None
     if arrays.is_all_audible:
         return ALL
@@ -117,7 +124,7 @@ def _comparable(reference: Reference, arrays: SegmentArrays) -> slice | Ints | N
 
 def _cosines_at(reference: Reference, queries: Floats, positions: NDArray[np.float64]) -> Floats:
     """Cosine of query j with the track's vector at positions[i, j], in hops: float32, the shape of `positions`."""
-    known = len(reference.vectors)
+    known = len(reference)
     floors = np.floor(positions)
     low = floors.astype(np.int64)
     weight = np.subtract(positions, floors, out=floors).astype(np.float32)
@@ -143,8 +150,11 @@ def _cosines_at(reference: Reference, queries: Floats, positions: NDArray[np.flo
 
 def _products(reference: Reference, queries: Floats, first: Ints, width: int) -> Floats:
     """Inner products of query j with `width` of the track's vectors, starting with number first[j]: (n, width)."""
-    near = np.minimum(first[:, np.newaxis] + np.arange(width), len(reference.vectors) - 1)
-    products: Floats = np.einsum("jwd,jd->jw", reference.vectors[near], queries)
+    near = np.minimum(first[:, np.newaxis] + np.arange(width), len(reference) - 1)
+    start = int(first.min())
+    near -= start
+    vectors = reference.part(start, int(first.max()) + width)
+    products: Floats = np.einsum("jwd,jd->jw", vectors[near], queries)
     return products
 
 
@@ -191,11 +201,13 @@ def _squared_norms(reference: Reference, before: Ints, after: Ints, weight: Floa
 
 def _interpolated(reference: Reference, positions: NDArray[np.float64]) -> Floats:
     """The track's unit vectors at positions in hops: float32 (len(positions), dimensions)."""
-    known = len(reference.vectors)
+    known = len(reference)
     low = np.floor(positions).astype(np.int64)
     weight = (positions - low).astype(np.float32)[:, np.newaxis]
     before, after = _clip(low, known), _clip(low + 1, known)
-    mixed = (1 - weight) * reference.vectors[before] + weight * reference.vectors[after]
+    start = int(before.min())
+    vectors = reference.part(start, int(after.max()) + 1)
+    mixed = (1 - weight) * vectors[before - start] + weight * vectors[after - start]
     unit: Floats = mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-9)
     return unit
 

@@ -21,7 +21,7 @@ def cross_similarity(reference: Reference, segments: Sequence[Segment]) -> Float
     Returns:
         float32 (segments of the track, len(segments)); NaN where either is silent.
     """
-    width = reference.vectors.shape[1]
+    width = reference.stored.shape[1]
     queries = np.stack([np.zeros(width, np.float32) if s.vector is None else s.vector for s in segments])
     products = reference.vectors @ queries.T
     known = reference.is_sound[:, np.newaxis] * queries.any(axis=1)

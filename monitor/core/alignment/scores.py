@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitor.core.alignment.alignment import Alignment, AlignmentGrid
-from monitor.core.alignment.cosines import cosines_and_distinctiveness, local_context_similarity
+from monitor.core.alignment.alignment import Alignment
+from monitor.core.alignment.cosines import compare
 from monitor.core.arrays import Bools, Floats
 from monitor.core.likelihood import LlrCurve, best_suffix
 from monitor.core.reference import Reference
@@ -46,11 +46,10 @@ class AlignmentScores:
     def of(cls, reference: Reference, segments: Sequence[Segment], alignment: Alignment) -> AlignmentScores:
         """Compares the segments with the track."""
         arrays = SegmentArrays.of(segments)
-        cosines, distinctiveness = cosines_and_distinctiveness(reference, arrays, AlignmentGrid.of([alignment]))
-        local_context = local_context_similarity(reference, arrays, alignment)
-        deficit = _similarity_deficit(cosines[0], arrays.expected_similarity)
+        cosines, distinctiveness, local_context = compare(reference, arrays, alignment)
+        deficit = _similarity_deficit(cosines, arrays.expected_similarity)
         ages = (arrays.starts[-1:] - arrays.starts) / HOP_SAMPLES
-        return cls(alignment, cosines[0], local_context, distinctiveness[0], ages, deficit)
+        return cls(alignment, cosines, local_context, distinctiveness, ages, deficit)
 
     def llrs(self, curve: LlrCurve) -> Floats:
         """Log-likelihood ratio of each segment by its cosine, (n,); 0 where there is nothing to compare."""

@@ -78,10 +78,10 @@ class HitVotes:
         moved = positions - ages - self._positions[voters]
         is_voter = (self._tracks[voters] == tracks) & (np.abs(moved) <= TOLERANCE_SAMPLES + MAX_SPEED_DEVIATION * ages)
         bounds = np.flatnonzero(np.diff(starts, prepend=-1))  # where the hits of each segment begin
-        best = np.maximum.reduceat(np.where(is_voter, llrs, 0.0), bounds, axis=1)
-        n_segments = np.logical_or.reduceat(is_voter, bounds, axis=1).sum(axis=1)
+        best = np.maximum.reduceat(np.where(is_voter, llrs, -1.0), bounds, axis=1)
+        n_segments = (best >= 0).sum(axis=1)
         # One after another, as floats add up differently in another order.
-        sums = np.where(n_segments > 1, best.cumsum(axis=1)[:, -1], 0.0)
+        sums = np.where(n_segments > 1, np.maximum(best, 0.0, out=best).cumsum(axis=1)[:, -1], 0.0)
         votes: list[float] = sums.tolist()
         return votes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from monitor.core.reference import Reference
 from monitor.detect.detector import DetectorInfo
 from monitor.storage import rows
@@ -39,7 +41,8 @@ class VectorTable:
     async def references(self, tracks: Collection[int], info: DetectorInfo) -> dict[int, Reference]:
         """The exact vectors of those tracks that are ready, zero in excluded intervals."""
         found = await self._database.fetch("fingerprints_ready", list(tracks), info.name, info.checksum)
-        return {row["track_id"]: Reference(rows.to_masked_vectors(row, info.name)) for row in found}
+        # As exact as float32: they are stored as float16.
+        return {row["track_id"]: Reference(rows.to_masked_vectors(row, info.name).astype(np.float16)) for row in found}
 
     async def index_rows(self, tracks: Collection[int], info: DetectorInfo) -> list[IndexRow]:
         """What the index must contain of tracks, ready or not; tracks without vectors of this model are left out."""
