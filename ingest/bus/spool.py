@@ -11,6 +11,7 @@ system had not written yet, and the worker accounts for it as lost.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import struct
@@ -27,6 +28,7 @@ import structlog
 
 from ingest import metrics
 from ingest.bus.port import Delivery, StartAt
+from ingest.bus.spool_tail import SpoolTail
 from ingest.errors import BusError, WireError
 from ingest.wire import Encoded, Record, decode, encode
 
@@ -39,6 +41,7 @@ KEEP_S = 120.0  # twice the minute that the worker reads again: streams do not a
 FILE_BYTES = 2_000_000  # the unit of removal: half a minute of one stream, an eighth of the smallest spool
 BATCH_RECORDS = 64
 BATCH_BYTES = 8_000_000
+TAIL_BYTES = 2 * BATCH_BYTES  # of the newest records, kept in memory: those that arrive while a batch is processed
 MAX_REJECTED = 100  # dead letters kept: enough for a diagnosis; all of them are logged and counted
 
 # A record on disk is a frame: checksum of the rest, lengths of head and value, head (key and headers as JSON), value.
@@ -63,17 +66,21 @@ class Spool:
 
     folder: where the log is kept; created if necessary. max_mb: the disk space that it may take.
     keep_s: how long committed records stay readable; less if new records need the space.
+    tail_bytes: how much audio of the newest records is kept in memory for the reader.
     """
 
     can_send = False
 
-    def __init__(self, folder: Path, max_mb: int, keep_s: float = KEEP_S) -> None:
+    def __init__(self, folder: Path, max_mb: int, keep_s: float = KEEP_S, *, tail_bytes: int = TAIL_BYTES) -> None:
         self.committed = 0  # the next offset to read
         self.next_offset = 0  # the offset of the next record to be published
         self._folder = folder
         self._max_bytes = max_mb * 1_000_000
         self._keep_s = keep_s
         self._files: list[_LogFile] = []
+        self._n_bytes = 0  # of all files
+        self._newest_fd = self._committed_fd = -1
+        self._tail = SpoolTail(tail_bytes)
         self._rejected: set[int] = set()  # offsets of dead letters: a commit that ends at one of them skips it
         self._arrived = asyncio.Event()
         self._progressed = asyncio.Event()  # a call in the thread has ended: `committed` may have changed
@@ -84,11 +91,13 @@ class Spool:
         try:
             await self._in_thread(self._open)
         except BaseException:
+            self._thread.submit(self._close)
             self._thread.shutdown(wait=False)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._in_thread(self._close)
         await asyncio.to_thread(self._thread.shutdown)
 
     async def publish(self, record: Record) -> None:
@@ -106,14 +115,21 @@ class Spool:
         """See `Bus`. Never starts after the committed offset: nobody has processed the records in between."""
         requested = await start_at(PARTITION)
         offset = self.committed if requested is None else min(requested, self.committed)
-        while True:
-            self._arrived.clear()
-            start = offset
-            batch, offset = await self._in_thread(self._read, start)
-            if batch:
-                yield batch
-            elif offset == start:
-                await self._arrived.wait()
+        self._tail.clear()
+        try:
+            while True:
+                self._arrived.clear()
+                start = offset
+                if batch := self._tail.take(start, BATCH_RECORDS, BATCH_BYTES):
+                    offset = batch[-1].offset + 1
+                elif not self._tail.is_next(start):
+                    batch, offset = await self._in_thread(self._read, start)
+                if batch:
+                    yield batch
+                elif offset == start:
+                    await self._arrived.wait()
+        finally:
+            self._tail.clear()
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
         """See `Bus`. An offset before the committed one changes nothing."""
@@ -121,7 +137,7 @@ class Spool:
 
     async def reject(self, delivery: Delivery, error: str) -> None:
         """See `Bus`."""
-        await self._in_thread(self._dead_letter, delivery.offset, encode_frame(encode(delivery.record)), error)
+        await self._in_thread(self._dead_letter, delivery.offset, b"".join(frame_parts(encode(delivery.record))), error)
 
     def holds(self, partition: int) -> bool:
         """See `Bus`. There is only one reader."""
@@ -159,43 +175,71 @@ class Spool:
         oldest, end = (self._files[0].first, self._files[-1].next_offset) if paths else (0, 0)
         self.committed = max(_number_in(self._folder / "committed"), oldest)
         self.next_offset = max(end, self.committed)  # no offset is ever reused
+        self._n_bytes = sum(file.bounds[-1] for file in self._files)
+        self._committed_fd = os.open(self._folder / "committed", os.O_WRONLY | os.O_CREAT, 0o644)
         if self.next_offset > end:
             self._start_file()
+        elif self._files:
+            self._newest_fd = os.open(self._files[-1].path, os.O_WRONLY)
+
+    def _close(self) -> None:
+        for fd in (self._newest_fd, self._committed_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._newest_fd = self._committed_fd = -1
 
     def _append(self, encoded: Encoded) -> None:
-        frame = encode_frame(encoded)
-        self._make_room(len(frame))
+        parts = frame_parts(encoded)
+        n_bytes = sum(map(len, parts))
+        self._make_room(n_bytes)
         if not self._files or self._files[-1].bounds[-1] >= FILE_BYTES:
             self._start_file()
         newest = self._files[-1]
-        with newest.path.open("r+b") as file:
-            file.seek(newest.bounds[-1])  # overwrites the remains of a record that did not fit on a full disk
-            file.write(frame)
-        newest.bounds.append(newest.bounds[-1] + len(frame))
-        self.next_offset += 1
+        if os.fstat(self._newest_fd).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, f"somebody has removed {newest.path.name}")
+        # Overwrites the remains of a record that did not fit on a full disk.
+        if os.pwritev(self._newest_fd, parts, newest.bounds[-1]) < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        newest.bounds.append(newest.bounds[-1] + n_bytes)
+        self._n_bytes += n_bytes
+        offset, self.next_offset = self.next_offset, self.next_offset + 1
+        try:
+            self._tail.add(Delivery(PARTITION, offset, decode(encoded.key, encoded.headers, encoded.value)))
+        except WireError:  # the reader gets it from the file, and rejects it
+            self._tail.end()
 
     def _start_file(self) -> None:
         path = self._folder / f"{self.next_offset:020}.log"
-        path.touch()
+        newest_fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        if self._newest_fd >= 0:
+            os.close(self._newest_fd)
+        self._newest_fd = newest_fd
         self._files.append(_LogFile(path, self.next_offset, [0]))
 
     def _make_room(self, n_bytes: int) -> None:
         """Removes the oldest files for the new record, but none with records that are not committed."""
-        while sum(file.bounds[-1] for file in self._files) + n_bytes > self._max_bytes:
+        while self._n_bytes + n_bytes > self._max_bytes:
             if self._index(self.committed) == 0:
                 waiting = self.next_offset - self.committed
                 raise BusError(
                     f"the spool {self._folder} is full, {waiting} records wait for the worker: "
                     "check its log to see why it is behind, or raise AIRTRACE_INGEST__MAX_SPOOL_MB"
                 )
-            self._files.pop(0).path.unlink()
+            self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        self._files[0].path.unlink()
+        self._n_bytes -= self._files.pop(0).bounds[-1]
 
     def _index(self, offset: int) -> int:
         """Index of the file with this offset; the oldest file for an offset that is no longer kept."""
         return max(bisect_right(self._files, offset, key=lambda file: file.first) - 1, 0)
 
     def _read(self, offset: int) -> tuple[list[Delivery], int]:
-        """A batch that starts at `offset`, or at the oldest one kept if that is newer; and the next offset to read."""
+        """A batch that starts at `offset`, or at the oldest one kept if that is newer; and the next offset to read.
+
+        After the last record, the reader follows the tail in memory.
+        """
         batch: list[Delivery] = []
         n_bytes = 0
         for number, frame in self._frames(offset):
@@ -207,6 +251,8 @@ class Spool:
                 self._reject(number, frame, str(error))
             if len(batch) == BATCH_RECORDS or n_bytes >= BATCH_BYTES:
                 break
+        if offset == self.next_offset:
+            self._tail.follow(offset)
         return batch, offset
 
     def _frames(self, offset: int) -> Iterator[tuple[int, bytes]]:
@@ -222,7 +268,7 @@ class Spool:
             offset += 1
         if offset <= self.committed:
             return
-        _replace(self._folder / "committed", str(offset).encode())
+        os.pwrite(self._committed_fd, b"%020d" % offset, 0)  # always as long: a kill leaves the old or the new one
         self.committed = offset
         self._rejected = {rejected for rejected in self._rejected if rejected >= offset}
         self._remove_old_files()
@@ -233,8 +279,7 @@ class Spool:
             oldest, last_committed = self._files[0].path, self._files[current - 1].path
             if last_committed.stat().st_mtime - oldest.stat().st_mtime <= self._keep_s:
                 break
-            oldest.unlink()
-            del self._files[0]
+            self._remove_oldest()
 
     def _reject(self, offset: int, frame: bytes, error: str) -> None:
         self._dead_letter(offset, frame, error)
@@ -251,13 +296,13 @@ class Spool:
                 oldest.unlink()
 
 
-def encode_frame(encoded: Encoded) -> bytes:
-    """The frame of a record, as it is stored on disk."""
+def frame_parts(encoded: Encoded) -> tuple[bytes, bytes, bytes]:
+    """The frame of a record, as it is stored on disk: prefix, head and value."""
     headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
     head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
     prefix = PREFIX.pack(0, len(head), len(encoded.value))
     checksum = zlib.crc32(encoded.value, zlib.crc32(head, zlib.crc32(prefix[4:])))
-    return b"".join((checksum.to_bytes(4, "little"), prefix[4:], head, encoded.value))
+    return checksum.to_bytes(4, "little") + prefix[4:], head, encoded.value
 
 
 def _is_whole(frame: bytes) -> bool:

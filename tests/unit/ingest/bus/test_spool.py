@@ -238,15 +238,58 @@ async def test_a_lost_committed_offset_means_that_everything_comes_again(tmp_pat
 
 
 async def test_batches_are_bounded_in_records_and_in_bytes(tmp_path: Path) -> None:
-    async def committed(_: int) -> int | None:
-        return None
-
     async with Spool(tmp_path, 64) as spool:
         await publish(spool, 0, 70)
         await publish(spool, 70, 90, BIG)
         async with aclosing(spool.deliveries(committed)) as batches:
             sizes = [len(await anext(batches)) for _ in range(4)]
     assert sizes == [64, 6 + 8, 8, 4]
+
+
+async def committed(_: int) -> int | None:
+    return None
+
+
+async def test_a_reader_that_keeps_up_reads_no_file(tmp_path: Path) -> None:
+    async with Spool(tmp_path, MAX_MB) as spool, aclosing(spool.deliveries(committed)) as batches:
+        await publish(spool, 0, 1)
+        assert sequences(await anext(batches)) == [0]
+        await publish(spool, 1, 2)
+        for path in log_files(tmp_path):
+            path.write_bytes(bytes(path.stat().st_size))
+        assert sequences(await anext(batches)) == [1]
+    assert list((tmp_path / "rejected").iterdir()) == []
+
+
+async def test_a_reader_that_falls_behind_gets_every_record_once_and_in_order(tmp_path: Path) -> None:
+    taken: list[int] = []
+    async with (
+        Spool(tmp_path, 64, tail_bytes=3 * BIG) as spool,
+        aclosing(spool.deliveries(committed)) as batches,
+    ):
+        for n_new in (1, 2, 5, 1, 12, 3, 1, 1):  # more and less than the memory holds
+            await publish(spool, spool.next_offset, spool.next_offset + n_new, BIG)
+            while len(taken) < spool.next_offset - n_new // 2:
+                taken += sequences(await anext(batches))
+    assert taken == list(range(len(taken)))
+
+
+async def test_an_unreadable_record_is_rejected_while_the_reader_keeps_up(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(10),
+        Spool(tmp_path, MAX_MB) as spool,
+        aclosing(spool.deliveries(committed)) as batches,
+    ):
+        await publish(spool, 0, 1)
+        assert sequences(await anext(batches)) == [0]
+        await spool.append(ALIEN)
+        await publish(spool, 2, 3)
+        assert sequences(await anext(batches)) == [2]
+        await publish(spool, 3, 4)
+        assert sequences(await anext(batches)) == [3]
+        await spool.commit({0: 1})
+        assert spool.committed == 2
+    assert [path.name for path in (tmp_path / "rejected").iterdir()] == [f"{1:020}"]
 
 
 async def test_a_cancelled_publish_leaves_the_log_in_order(tmp_path: Path) -> None:
