@@ -17,7 +17,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 KAFKA ?= $(AIRTRACE_KAFKA)
 KAFKA_PROGRAM ?= $(wildcard ../shared/kafka/kafka-broker)
 
-.PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-full bench-live bench-sounds clean
+.PHONY: demo full test test-deep check music format bench bench-retrieval bench-broadcast bench-index bench-search bench-full bench-live bench-sounds clean
 
 demo: $(STAMP)  ## put a station on the air and watch Airtrace recognize what it plays
 	@$(BIN)/airtrace demo $(if $(MUSIC),--music "$(MUSIC)")
@@ -59,6 +59,9 @@ bench-retrieval: $(STAMP_DEV) music  ## how often excerpts find their place, com
 
 bench-index: $(STAMP_DEV) $(STAMP_FULL) music  ## kinds of index in Milvus Lite and in a Milvus server
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.index_size
+
+bench-search: $(STAMP_DEV) music  ## plays found if only some segments are searched, or if the index is approximate; needs AIRTRACE_CORPUS
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.search_less
 
 bench-broadcast: $(STAMP_DEV) music  ## plays reported in 3 hours of programs, compared with the same systems
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench.broadcast

@@ -62,7 +62,7 @@ class Broadcast:
 
 def main() -> int:
     """Prints tables, and writes all results to a JSON file."""
-    arguments = _arguments()
+    arguments = parsed_arguments()
     cache = arguments.cache
     broadcast = prepared(cache, arguments)
     heard_s, registered_s = sum(broadcast.durations_s.values()), sum(map(_duration_s, broadcast.references))
@@ -244,7 +244,7 @@ def _duration_s(path: Path) -> float:
     return float(about.frames / about.samplerate)
 
 
-def _arguments() -> argparse.Namespace:
+def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=("test", "tune"), default="test", help="the split to take sounds from")
     parser.add_argument("--hours", type=float, default=HOURS, help="hours of programs")

@@ -74,13 +74,13 @@ async def _plays(parts: Airtrace, path: Path) -> list[Result]:
             reported |= scanned.reported
     tracks = {track: await parts.storage.tracks.get(track) for track in {play.track for play in plays}}
     return [
-        _result(path.name, Path(track.metadata.source).name, play, reported.get(play.id, play.end))
+        as_result(path.name, Path(track.metadata.source).name, play, reported.get(play.id, play.end))
         for play in plays
         if (track := tracks[play.track]) is not None
     ]
 
 
-def _result(recording: str, track: str, play: Play, reported: int) -> Result:
+def as_result(recording: str, track: str, play: Play, reported: int) -> Result:
     return Result(
         recording=recording,
         track=track,
