@@ -48,6 +48,10 @@ SIMILAR = Counter("airtrace_similar_total", "Similar matches found, for review."
 GATED = Counter(
     "airtrace_worker_gated_segments_total", "Segments not searched because PANNs labeled them as speech only."
 )
+UNSEARCHED = Counter(
+    "airtrace_worker_unsearched_segments_total",
+    "Segments not searched because a play explains them, or nothing is near.",
+)
 TRACKS = Gauge("airtrace_catalog_tracks", "Tracks that are ready.")
 SEARCH_VECTORS = Gauge("airtrace_search_vectors", "Vectors in the index in memory.")
 HTTP_SECONDS = Histogram(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,18 @@ from numpy.typing import NDArray
 
 from monitor import metrics
 from monitor.core.calibration import Peak, opening_peaks
-from monitor.core.reference import Reference
-from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Hit, Segment
+from monitor.core.reference import References
+from monitor.core.segments import HOP_SAMPLES, SAMPLE_RATE_HZ, Segment
 from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
+from monitor.core.tracking.search_plan import (
+    CHUNK_SEGMENTS,
+    heard_until,
+    is_worth_another_look,
+    propose_and_look_around,
+    search_plan,
+)
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
 from monitor.detect.detector import Detector, Embeddings
 from monitor.matching.call_batcher import CallBatcher
@@ -41,11 +49,15 @@ MAX_CALLS = 2
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory of one stream: the segments of the last minute, oldest first, and the open and the ended plays."""
+    """The memory of one stream: the segments of the last minute, oldest first, and the open and the ended plays.
+
+    is_near: a track may have begun, so that every segment is worth a search (monitor/core/tracking/search_plan.py).
+    """
 
     recent: tuple[Segment, ...] = ()
     open: tuple[Play, ...] = ()
     ended: tuple[Play, ...] = ()
+    is_near: bool = True
 
     def last_start(self) -> int | None:
         """Stream clock of the newest segment."""
@@ -117,7 +129,22 @@ class Matcher:
             DependencyError: PostgreSQL or Milvus is unreachable.
         """
         is_searched = bool(memory.open) or self._needs_search(name, start)
-        memory, proposals, references = await self._propose(memory, start, pcm, self.thresholds, is_searched)
+        update = TrackerUpdate(memory.open, memory.ended, (), (), {})
+        segments = _new(memory, await self._embedded(start, pcm))
+        for first in range(0, len(segments), CHUNK_SEGMENTS):
+            chunk = segments[first : first + CHUNK_SEGMENTS]
+            memory, decided = await self._match_chunk(memory, chunk, name, is_searched)
+            update = update.followed_by(decided)
+        return memory, update
+
+    async def _match_chunk(
+        self, memory: Memory, segments: Sequence[Segment], name: str, is_searched: bool
+    ) -> tuple[Memory, TrackerUpdate]:
+        """Searches what is worth it, and decides on the new segments."""
+        playing = await self._reference_cache.get({play.track for play in memory.open})
+        memory, proposals, is_near = await self._propose(memory, segments, playing, is_searched)
+        needed = tracks_needed(proposals, memory.open) - playing.keys()
+        references = playing | await self._reference_cache.get(needed)
         update: TrackerUpdate = await self._align_batcher.ask(
             lambda: advance(
                 memory.recent,
@@ -129,13 +156,46 @@ class Matcher:
                 lambda *of: self._play_id(name, *of),
             )
         )
-        return replace(memory, open=update.open, ended=update.ended), update
+        return replace(memory, open=update.open, ended=update.ended, is_near=is_near), update
+
+    async def _propose(
+        self, memory: Memory, segments: Sequence[Segment], playing: References, is_searched: bool
+    ) -> tuple[Memory, list[list[Proposal]], bool]:
+        """Searches the new segments that are worth it (`search_plan`); returns whether a track may have begun."""
+        if not is_searched:  # the vectors stay, so that a play that is found later can extend back over them
+            metrics.GATED.inc(_count_audible(segments))
+            return self._remembering(memory, segments), [[] for _ in segments], memory.is_near
+        is_near, until = memory.is_near, heard_until(memory.recent)
+        plan = search_plan(segments, memory.open, playing, heard_until=until)
+        worth = plan.now | (is_near & plan.later)
+        found = self._remembering(memory, await self._searched(segments, worth))
+        proposals, near = await self._look_around(found, len(segments))
+        again = plan.later & ~worth & is_worth_another_look(found.recent[-len(segments) :], near, memory.open)
+        if again.any():
+            worth |= again
+            found = self._remembering(memory, await self._searched(found.recent[-len(segments) :], again))
+            proposals, near = await self._look_around(found, len(segments))
+        metrics.UNSEARCHED.inc(_count_audible(segments) - _count_audible(compress(segments, worth)))
+        newest = found.recent[-len(segments) :]
+        is_near = bool(is_worth_another_look(newest, near, memory.open, is_near=is_near)[-1])
+        return found, proposals, is_near
+
+    async def _look_around(self, memory: Memory, n_new: int) -> tuple[list[list[Proposal]], list[frozenset[int]]]:
+        if not any(segment.hits for segment in memory.recent[-n_new:]):  # saves a change of threads
+            return [[] for _ in range(n_new)], [frozenset() for _ in range(n_new)]
+        looked: tuple[list[list[Proposal]], list[frozenset[int]]] = await self._align_batcher.ask(
+            lambda: propose_and_look_around(memory.recent, n_new, self.thresholds)
+        )
+        return looked
 
     async def opening_peaks(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, thresholds: Thresholds
     ) -> tuple[Memory, list[Peak]]:
         """Like `match`, but opens nothing: returns, for each segment, the plays that these thresholds would open."""
-        memory, proposals, references = await self._propose(memory, start, pcm, thresholds)
+        segments = _new(memory, await self._embedded(start, pcm))
+        memory = self._remembering(memory, await self._searched(segments))
+        proposals = await self._proposals(memory, len(segments), thresholds)
+        references = await self._reference_cache.get(tracks_needed(proposals, ()))
         found: list[Peak] = await self._align_batcher.ask(
             lambda: opening_peaks(
                 memory.recent, proposals, references, thresholds, lambda *of: self._play_id(name, *of)
@@ -145,56 +205,54 @@ class Matcher:
 
     async def replay(self, memory: Memory, start: int, pcm: NDArray[np.int16]) -> Memory:
         """Like `match`, for audio that was decided on before: only restores the memory."""
-        memory, _ = await self._extend(memory, start, pcm)
-        return memory
+        segments = _new(memory, await self._embedded(start, pcm))
+        return replace(self._remembering(memory, await self._searched(segments)), is_near=True)
 
-    async def _propose(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], thresholds: Thresholds, is_searched: bool = True
-    ) -> tuple[Memory, list[list[Proposal]], dict[int, Reference]]:
-        """Adds the block to memory; returns it with the alignments that are proposed, and the vectors to judge them."""
-        memory, n_new = await self._extend(memory, start, pcm, is_searched)
-        proposals: list[list[Proposal]] = []
-        if any(segment.hits for segment in memory.recent[len(memory.recent) - n_new :]):
-            proposals = await self._align_batcher.ask(lambda: propose(memory.recent, n_new, thresholds))
-        else:
-            proposals = [[] for _ in range(n_new)]
-        references = await self._reference_cache.get(tracks_needed(proposals, memory.open))
-        return memory, proposals, references
-
-    async def _extend(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], is_searched: bool = True
-    ) -> tuple[Memory, int]:
-        last = memory.last_start()
-        embedded = await self._segments(start, pcm, is_searched)
-        segments = [segment for segment in embedded if last is None or segment.start > last]
+    def _remembering(self, memory: Memory, segments: Sequence[Segment]) -> Memory:
+        """The memory with new segments, and without those that are too old."""
         if not segments:
-            return memory, 0
+            return memory
         horizon = segments[0].start - self.memory_samples
         kept = (segment for segment in memory.recent if segment.start >= horizon)
-        return replace(memory, recent=(*kept, *segments)), len(segments)
+        return replace(memory, recent=(*kept, *segments))
 
-    async def _segments(self, start: int, pcm: NDArray[np.int16], is_searched: bool) -> list[Segment]:
+    async def _proposals(self, memory: Memory, n_new: int, thresholds: Thresholds) -> list[list[Proposal]]:
+        """The alignments that each of the newest segments proposes."""
+        if not any(segment.hits for segment in memory.recent[len(memory.recent) - n_new :]):
+            return [[] for _ in range(n_new)]
+        proposals: list[list[Proposal]] = await self._align_batcher.ask(
+            lambda: propose(memory.recent, n_new, thresholds)
+        )
+        return proposals
+
+    async def _embedded(self, start: int, pcm: NDArray[np.int16]) -> list[Segment]:
+        """The segments of the block, without hits."""
         embeddings = await self._embed_batcher.ask(pcm)
         metrics.SEGMENTS.labels(self.detector.info.name).inc(len(embeddings.vectors))
-        audible = np.flatnonzero(embeddings.audible)
-        with step_timer("search"):
-            hits = await self._hits(embeddings.vectors[audible], is_searched)
-        found = dict(zip(audible.tolist(), hits, strict=True))
         return [
             Segment(
                 start + i * HOP_SAMPLES,
-                embeddings.vectors[i] if i in found else None,
-                found.get(i, ()),
+                embeddings.vectors[i] if embeddings.audible[i] else None,
+                (),
                 math.nan if embeddings.expected_similarity is None else float(embeddings.expected_similarity[i]),
             )
             for i in range(len(embeddings.vectors))
         ]
 
-    async def _hits(self, vectors: NDArray[np.float32], is_searched: bool) -> list[tuple[Hit, ...]]:
-        if not is_searched:  # the vectors stay, so that a play that is found later can extend back over them
-            metrics.GATED.inc(len(vectors))
-            return [()] * len(vectors)
-        return await self._search_batcher.hits(vectors) if len(vectors) else []
+    async def _searched(self, segments: Sequence[Segment], worth: NDArray[np.bool_] | None = None) -> list[Segment]:
+        """The segments with their hits. Of those that are not silent, only the ones that are worth it are searched."""
+        vectors = {
+            i: segment.vector
+            for i, segment in enumerate(segments)
+            if segment.vector is not None and (worth is None or worth[i])
+        }
+        found = list(segments)
+        if vectors:
+            with step_timer("search"):
+                hits = await self._search_batcher.hits(np.stack(list(vectors.values())))
+            for i, own in zip(vectors, hits, strict=True):
+                found[i] = replace(segments[i], hits=own)
+        return found
 
     async def _embed(self, pcms: Sequence[NDArray[np.int16]]) -> list[Embeddings]:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self.detector.embed_many, pcms)
@@ -206,3 +264,13 @@ class Matcher:
     def _play_id(self, name: str, track: int, start: int) -> uuid.UUID:
         info = self.detector.info
         return uuid.uuid5(PLAY_NAMESPACE, f"{name}/{info.name}/{info.version}/{info.checksum}/{track}/{start}")
+
+
+def _count_audible(segments: Iterable[Segment]) -> int:
+    return sum(segment.vector is not None for segment in segments)
+
+
+def _new(memory: Memory, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments that are not in memory yet."""
+    last = memory.last_start()
+    return [segment for segment in segments if last is None or segment.start > last]

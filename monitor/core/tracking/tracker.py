@@ -42,15 +42,27 @@ class TrackerUpdate:
     closed: tuple[Play, ...]
     opened_at: Mapping[uuid.UUID, int]
 
+    def followed_by(self, later: TrackerUpdate) -> TrackerUpdate:
+        """Both updates as one."""
+        now = {play.id: play for play in (*self.opened, *later.opened, *later.open, *later.closed)}
+        closed = {play.id: play for play in (*self.closed, *later.closed)}
+        opened_at = {**later.opened_at, **self.opened_at}
+        opened = tuple(now[play] for play in {**self.opened_at, **later.opened_at})
+        return TrackerUpdate(later.open, later.ended, opened, tuple(closed.values()), opened_at)
+
 
 def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> list[list[Proposal]]:
     """The alignments that each of the last `n_new` segments proposes, together with the preceding segments."""
     if n_new == 0:
         return []
-    newest = recent[-n_new:]
-    horizon = newest[0].start - WINDOW_SAMPLES  # older hits have no vote
-    votes = HitVotes([segment for segment in recent if segment.start >= horizon], thresholds.tracking_curve)
-    return [votes.proposals(segment, thresholds.vote_llr) for segment in newest]
+    votes = votes_of(recent, n_new, thresholds)
+    return [votes.proposals(segment, thresholds.vote_llr) for segment in recent[-n_new:]]
+
+
+def votes_of(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> HitVotes:
+    """The hits that have a vote on the last `n_new` segments, at least one."""
+    horizon = recent[-n_new].start - WINDOW_SAMPLES
+    return HitVotes([segment for segment in recent if segment.start >= horizon], thresholds.tracking_curve)
 
 
 def tracks_needed(proposals: Iterable[Sequence[Proposal]], open_: Iterable[Play]) -> set[int]:

@@ -1,0 +1,117 @@
+"""The search plan: what is searched always, what only if a track may have begun, and what a play explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from monitor.core.segments import HOP_SAMPLES, Hit, Segment
+from monitor.core.tracking.play import Play
+from monitor.core.tracking.search_plan import (
+    ON_AIR_STRIDE,
+    SETTLED_SAMPLES,
+    STRIDE,
+    heard_until,
+    is_worth_another_look,
+    propose_and_look_around,
+    search_plan,
+)
+from tests.unit.core.broadcasts import broadcast, heard, unknown
+from tests.unit.core.tracking.listening import CATALOG, T, listen, places
+
+FIRST = 4_000 * HOP_SAMPLES  # on every stride
+
+
+def _segments(vectors: Sequence[np.ndarray | None]) -> list[Segment]:
+    return broadcast(vectors, CATALOG, FIRST)
+
+
+def _played(n: int) -> tuple[list[Segment], Play]:
+    """A play of track 1 that is on air, and its segments."""
+    segments = _segments(heard(CATALOG[1], places(20, n)))
+    (play,), _ = listen(segments)
+    return segments, play
+
+
+def test_every_second_segment_is_searched_and_the_others_perhaps() -> None:
+    plan = search_plan(_segments(unknown(8, 99)), (), {}, heard_until=None)
+    assert plan.now.tolist() == [i % STRIDE == 0 for i in range(8)]
+    assert plan.later.tolist() == [i % STRIDE != 0 for i in range(8)]
+
+
+def test_while_a_play_is_on_air_every_fourth_segment_is_searched() -> None:
+    segments, play = _played(20)
+    newest = [replace(each, start=segments[-1].start + (i + 1) * HOP_SAMPLES) for i, each in enumerate(segments[:8])]
+    on_air = search_plan(newest, [play], {}, heard_until=heard_until(segments))
+    assert on_air.now.tolist() == [each.start // HOP_SAMPLES % ON_AIR_STRIDE == 0 for each in newest]
+    silent_since = search_plan(newest, [play], {}, heard_until=play.end + HOP_SAMPLES)
+    assert silent_since.now.tolist() == [each.start // HOP_SAMPLES % STRIDE == 0 for each in newest]
+
+
+def test_a_segment_that_a_play_explains_is_not_searched_until_another_sound_begins() -> None:
+    _, play = _played(20)
+    assert play.end - play.start >= SETTLED_SAMPLES
+    following = _segments([*heard(CATALOG[1], places(20, 26)), *unknown(6, 98)])[20:]
+    plan = search_plan(following, [play], CATALOG, heard_until=play.end)
+    assert not (plan.now | plan.later)[:6].any()
+    assert (plan.now | plan.later)[6:].all()
+
+
+def test_a_young_play_explains_nothing_yet() -> None:
+    _, play = _played(20)
+    young = replace(play, start=play.end - SETTLED_SAMPLES + 1)
+    following = _segments(heard(CATALOG[1], places(20, 24)))[20:]
+    plan = search_plan(following, [young], CATALOG, heard_until=play.end)
+    assert (plan.now | plan.later).all()
+
+
+def test_a_play_whose_track_has_left_the_catalog_explains_nothing() -> None:
+    segments, play = _played(20)
+    plan = search_plan(segments[-4:], [play], {}, heard_until=play.end)
+    assert (plan.now | plan.later).all()
+
+
+def test_a_track_may_have_begun_before_it_has_the_votes_of_a_proposal() -> None:
+    segments = _segments([*unknown(10, 97), *heard(CATALOG[2], places(50, 6))])
+    first = next(n for n in range(1, len(segments)) if any(propose_and_look_around(segments[:n], n, T)[1]))
+    proposed = next(n for n in range(1, len(segments)) if any(propose_and_look_around(segments[:n], n, T)[0]))
+    assert 10 < first <= proposed
+    near = propose_and_look_around(segments[:first], first, T)[1]
+    assert near[-1] == {2}
+
+
+def test_only_segments_on_the_stride_say_that_a_track_may_have_begun() -> None:
+    segments = _segments(heard(CATALOG[2], places(50, 12)))
+    proposals, near = propose_and_look_around(segments, len(segments), T)
+    assert any(proposals[i] for i in range(1, 12, 2))
+    assert not any(near[i] for i in range(1, 12, 2))
+    assert near[10] == {2}
+
+
+def test_after_a_segment_that_is_near_the_next_ones_are_searched() -> None:
+    hits = (Hit(2, 0, 0.8),)
+    segments = [Segment(FIRST + i * HOP_SAMPLES, np.zeros(4, np.float32), hits) for i in range(6)]
+    near = [frozenset[int](), frozenset[int](), frozenset({2}), frozenset[int](), frozenset[int](), frozenset[int]()]
+    assert is_worth_another_look(segments, near, ()).tolist() == [False, False, True, True, False, False]
+    assert is_worth_another_look(segments[1:2], near[1:2], (), is_near=True).tolist() == [True]
+
+
+def test_a_track_that_is_on_air_does_not_begin() -> None:
+    segments, play = _played(20)
+    near = [frozenset({1})] * len(segments)
+    assert not is_worth_another_look(segments, near, [play]).any()
+
+
+def test_what_was_not_searched_changes_nothing() -> None:
+    silent = [Segment(FIRST + i * HOP_SAMPLES, None) for i in range(4)]
+    assert is_worth_another_look(silent, [frozenset()] * 4, (), is_near=True).all()
+    assert propose_and_look_around(silent, 4, T) == ([[]] * 4, [frozenset()] * 4)
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_the_end_of_the_newest_segment(n: int) -> None:
+    segments = _segments(unknown(3, 99))[:n]
+    assert heard_until(segments) == (None if n == 0 else FIRST + 4 * HOP_SAMPLES)
