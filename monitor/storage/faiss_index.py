@@ -4,10 +4,12 @@ A search has two stages. Product quantization with 4-bit codes (Jégou et al., "
 search", PAMI 2011; André et al., "Cache locality is not enough", VLDB 2015) finds some candidates: a code has 32 bytes,
 and the processor compares 32 codes at once. Vectors of one byte per dimension then rank the candidates. With many
 vectors, an inverted file divides them into cells, and the first stage looks only into the cells nearest to the query.
+The cells come from k-means in two levels, and so does the search for the nearest ones.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -20,8 +22,11 @@ from monitor.storage.candidate_search import row_id
 
 Floats = NDArray[np.float32]
 
-# For the cells, k-means needs this many vectors each; faiss itself warns below 39.
-TRAINING_VECTORS_PER_CELL = 40
+# For the cells, k-means needs about this many vectors each. With 40, as faiss asks for, recall is the same.
+TRAINING_VECTORS_PER_CELL = 16
+K_MEANS_ROUNDS = 5
+# Groups of cells in which the nearest cell to a new vector is looked for, and the share of them for a query.
+ADD_PROBES, QUERY_PROBE_SHARE = 4, 1 / 3
 # For the codes: 16 centroids for each pair of dimensions. More change nothing.
 CODE_TRAINING_VECTORS = 20_000
 MIN_TRAINING_VECTORS = 1_000  # a smaller sample is filled up with random vectors
@@ -51,9 +56,9 @@ class IndexPlan:
         return max(self.n_cells * TRAINING_VECTORS_PER_CELL, CODE_TRAINING_VECTORS)
 
 
-# Chosen by `make bench-index`: (up to this many vectors, cells, probes).
-_PLANS = ((300_000, 1, 1), (3_000_000, 1024, 256))
-_LARGEST = (16_384, 512)
+# Chosen by `make bench-index` and `make bench-search`: (up to this many vectors, cells, probes).
+_PLANS = ((300_000, 1, 1), (3_000_000, 1024, 64), (20_000_000, 16_384, 192))
+_LARGEST = (65_536, 512)
 
 
 def plan_for(n_vectors: int) -> IndexPlan:
@@ -89,6 +94,7 @@ class FaissIndex:
             plan = IndexPlan(plan.n_vectors, 1, 1)
         self.plan = plan
         self._faiss: Any = faiss
+        self._cells = self._faiss.IndexFlatIP(dimensions)
         self._codes, self._rows = self._stages(dimensions, sample)
         self._index = self._faiss.IndexRefine(self._codes, self._rows)
         self._slots: dict[
@@ -126,6 +132,7 @@ class FaissIndex:
             self._n_rows = end
         vectors = np.concatenate([tracks[track][segments] for track, segments in audible.items()])
         self._rows.add(vectors)
+        self._look_into(ADD_PROBES)
         self._codes.add_with_ids(vectors, np.arange(first, self._n_rows))
         self._index.ntotal = self._n_rows  # it checks the candidates' numbers against it
 
@@ -149,6 +156,7 @@ class FaissIndex:
         Returns:
             Inner products, float32 (n, top_k), largest first, and keys, int64 (n, top_k); -1 if there are no more.
         """
+        self._look_into(max(ADD_PROBES, round(QUERY_PROBE_SHARE * math.sqrt(self.plan.n_cells))))
         stage = self._faiss.SearchParametersIVF(nprobe=self.plan.n_probes)
         if (selected := self._selected(but)) is not None:
             stage.sel = selector = self._faiss.IDSelectorBitmap(selected)  # noqa: F841 - must live as long as the search
@@ -178,18 +186,50 @@ class FaissIndex:
         if missing > 0:
             sample = np.concatenate([sample, _random_vectors(missing, dimensions)])
         inner_product = self._faiss.METRIC_INNER_PRODUCT
+        n_cells = 1
+        if self.plan.n_cells > 1:
+            self._cells = self._quantizer(sample)
+            n_cells = self._cells.ntotal
         codes = self._faiss.IndexIVFPQFastScan(
-            self._faiss.IndexFlatIP(dimensions),
-            dimensions,
-            self.plan.n_cells,
-            dimensions // DIMENSIONS_PER_CODE,
-            CODE_BITS,
-            inner_product,
+            self._cells, dimensions, n_cells, dimensions // DIMENSIONS_PER_CODE, CODE_BITS, inner_product
         )
-        codes.train(sample)
+        codes.by_residual = False  # the codes describe the vectors, not what is left of them in a cell
+        codes.train(sample[:CODE_TRAINING_VECTORS])
         rows = self._faiss.IndexScalarQuantizer(dimensions, self._faiss.ScalarQuantizer.QT_8bit, inner_product)
         rows.train(np.array([[-largest], [largest]], np.float32).repeat(dimensions, axis=1))
         return codes, rows
+
+    def _look_into(self, n_groups: int) -> None:
+        """Sets in how many groups of cells the nearest cells are looked for."""
+        if self.plan.n_cells > 1:
+            self._cells.nprobe = n_groups
+
+    def _quantizer(self, sample: Floats) -> Any:
+        """The cells, made by k-means within each of the groups that another k-means makes."""
+        dimensions, n_groups = sample.shape[1], round(math.sqrt(self.plan.n_cells))
+        groups = self._centroids(sample, n_groups)
+        group_of = groups.search(sample, 1)[1][:, 0]
+        n_cells = np.maximum(1, np.round(np.bincount(group_of, minlength=n_groups) / len(sample) * self.plan.n_cells))
+        cells = [
+            self._centroids(np.ascontiguousarray(members), min(int(n), len(members))).reconstruct_n()
+            for group, n in enumerate(n_cells)
+            if len(members := sample[group_of == group])
+        ]
+        quantizer = self._faiss.IndexIVFFlat(groups, dimensions, n_groups, self._faiss.METRIC_INNER_PRODUCT)
+        quantizer.own_fields = False
+        self._groups = groups  # must live as long as the quantizer
+        quantizer.is_trained = True
+        quantizer.add(np.concatenate(cells))
+        return quantizer
+
+    def _centroids(self, vectors: Floats, n: int) -> Any:
+        """The n centroids of the vectors, in an index."""
+        parameters = self._faiss.ClusteringParameters()
+        parameters.niter, parameters.spherical, parameters.seed = K_MEANS_ROUNDS, True, 1
+        parameters.min_points_per_centroid, parameters.max_points_per_centroid = 1, 1000
+        found = self._faiss.IndexFlatIP(vectors.shape[1])
+        self._faiss.Clustering(vectors.shape[1], n, parameters).train(vectors, found)
+        return found
 
     def _reserve(self, n_rows: int) -> None:
         """Makes room for further rows, with some more than asked for: catalogs grow by one track at a time."""

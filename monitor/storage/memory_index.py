@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
@@ -94,7 +94,7 @@ class MemoryIndex:
         """Reads all vectors, unless that was done before, and logs the progress.
 
         Raises:
-            DependencyError: PostgreSQL is unreachable, or faiss is not installed.
+            DependencyError: PostgreSQL is unreachable.
         """
         await self._loaded()
 
@@ -158,7 +158,7 @@ class MemoryIndex:
         wanted = await self._storage.vectors.searchable_tracks(self._info)
         plan = self._choose(await self._storage.vectors.count_indexable(self._info))
         sample = await self._sample(list(wanted), plan)
-        content = _Content(await asyncio.to_thread(_made, self._info.dimensions, plan, sample))
+        content = _Content(await asyncio.to_thread(FaissIndex, self._info.dimensions, plan, sample))
         await self._align(content, wanted, asyncio.to_thread)
         facts = {"tracks": len(content.revisions), "vectors": len(content.index), "cells": content.index.plan.n_cells}
         log.info("search.loaded", **facts, took_s=round(time.monotonic() - begun_s, 1))
@@ -202,13 +202,6 @@ class MemoryIndex:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
 
-def _made(dimensions: int, plan: IndexPlan, sample: Floats) -> FaissIndex:
-    try:
-        return FaissIndex(dimensions, plan, sample)
-    except ImportError as error:
-        raise DependencyError("faiss is not installed: pip install 'airtrace[embedded]'") from error
-
-
 def search_mb(n_vectors: int, dimensions: int) -> float:
     """The memory that an index of this many vectors takes, in MB."""
     return n_vectors * bytes_per_vector(dimensions) / 1e6
@@ -226,7 +219,6 @@ async def open_memory_index(storage: Storage, info: DetectorInfo) -> AsyncIterat
 
 def _use_one_core() -> None:
     """faiss would use all cores for a batch of queries, and its threads would wait for each other in busy loops."""
-    with suppress(ImportError):
-        import faiss
+    import faiss
 
-        faiss.omp_set_num_threads(1)
+    faiss.omp_set_num_threads(1)
