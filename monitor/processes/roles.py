@@ -21,6 +21,7 @@ from monitor.errors import DependencyError
 from monitor.local import home
 from monitor.matching.worker import Worker
 from monitor.parts import Airtrace
+from monitor.processes import memory
 from monitor.processes.http_server import serve_http
 from monitor.settings import Settings
 
@@ -32,6 +33,7 @@ PARENT_POLL_S = 1.0
 
 async def run(settings: Settings, parent: int | None = None) -> int:
     """Reads, matches and serves in one process, until it is stopped or its parent process, if given, has ended."""
+    memory.limit_arenas()
     stop = stop_event()
     async with AsyncExitStack() as stack:
         held = stack.enter_context(home.held(settings.home))
@@ -40,6 +42,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
         await parts.load_search(airtrace)
         url = await stack.enter_async_context(serve_http(airtrace, settings.api.host, settings.api.port))
         stack.enter_context(held.announced(url))
+        memory.freeze()
         log.info("airtrace.running", page=url, api=f"{url}/docs", metrics=f"{url}/metrics", home=str(settings.home))
         worker = _worker(airtrace, bus)
         async with asyncio.TaskGroup() as group:
@@ -76,11 +79,13 @@ async def ingest(settings: Settings) -> int:
 async def worker(settings: Settings) -> int:
     """Only matches: windows from Kafka, matches to PostgreSQL."""
     settings.require("airtrace worker", "database.dsn", "milvus.uri", "kafka.bootstrap")
+    memory.limit_arenas()
     stop = stop_event()
     _serve_metrics(settings)
     opening = parts.open_parts(settings, None, matches_streams=True)
     async with opening as airtrace, parts.open_bus(settings, None) as bus:
         await parts.load_search(airtrace)
+        memory.freeze()
         log.info("worker.running")
         worker = _worker(airtrace, bus)
         async with asyncio.TaskGroup() as group:
