@@ -252,6 +252,18 @@ def _matching() -> list[Panel]:
             "none",
             "Plays in progress.",
         ),
+        _chart(
+            "Vectors in memory",
+            {"{{instance}}": "airtrace_search_vectors"},
+            "none",
+            "In the index of each worker. All of them follow the catalog within seconds.",
+        ),
+        _chart(
+            "Searches saved",
+            {"segments": f"sum(rate(airtrace_worker_unsearched_segments_total{PER}))"},
+            "ops",
+            "Segments per second that were not searched because a play explains them, or nothing is near.",
+        ),
     ]
 
 
@@ -334,18 +346,6 @@ def _catalog() -> list[Panel]:
     return [
         _stat("Tracks", {"ready": ready}, "none", "Tracks that can be recognized now."),
         _chart("Tracks over time", {"ready": ready}, "none", "Tracks that can be recognized."),
-        _chart(
-            "Vectors in memory",
-            {"{{instance}}": "airtrace_search_vectors"},
-            "none",
-            "In the index of each worker. All of them follow the catalog within seconds.",
-        ),
-        _chart(
-            "Searches saved",
-            {"segments": f"sum(rate(airtrace_worker_unsearched_segments_total{PER}))"},
-            "ops",
-            "Segments per second that were not searched because a play explains them, or nothing is near.",
-        ),
     ]
 
 
