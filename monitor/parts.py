@@ -226,10 +226,15 @@ async def _memory_index(
     settings: Settings, storage: Storage, detector: Detector, matches_streams: bool
 ) -> AsyncIterator[MemoryIndex | None]:
     in_memory = _searches_in_memory(settings)
-    if settings.milvus.search == "auto" and matches_streams and not in_memory:
-        size_mb = search_mb(await storage.vectors.count_indexable(detector.info), detector.info.dimensions)
-        in_memory = size_mb <= settings.milvus.max_search_mb
-        log.info("search.in_memory" if in_memory else "search.by_milvus", size_mb=round(size_mb))
+    if settings.milvus.search == "auto" and matches_streams:
+        n_vectors, max_mb = await storage.vectors.count_indexable(detector.info), settings.milvus.max_search_mb
+        sizes = {"size_mb": round(search_mb(n_vectors, detector.info.dimensions)), "max_mb": max_mb}
+        fits = sizes["size_mb"] <= max_mb
+        if in_memory and not fits:  # Milvus Lite would take far longer for each search
+            log.warning("search.exceeds_memory", **sizes, next="name a Milvus server, or raise milvus.max_search_mb")
+        elif not in_memory:
+            in_memory = fits
+            log.info("search.in_memory" if fits else "search.by_milvus", **sizes)
     if in_memory:
         async with open_memory_index(storage, detector.info) as memory_index:
             yield memory_index

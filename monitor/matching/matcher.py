@@ -25,7 +25,6 @@ from monitor.core.tracking.search_plan import (
     CHUNK_SEGMENTS,
     heard_until,
     is_worth_another_look,
-    propose_and_look_around,
     search_plan,
 )
 from monitor.core.tracking.tracker import TrackerUpdate, advance, propose, tracks_needed
@@ -169,24 +168,16 @@ class Matcher:
         plan = search_plan(segments, memory.open, playing, heard_until=until)
         worth = plan.now | (is_near & plan.later)
         found = self._remembering(memory, await self._searched(segments, worth))
-        proposals, near = await self._look_around(found, len(segments))
-        again = plan.later & ~worth & is_worth_another_look(found.recent[-len(segments) :], near, memory.open)
+        proposals = await self._proposals(found, len(segments), self.thresholds)
+        again = plan.later & ~worth & is_worth_another_look(found.recent[-len(segments) :], proposals, memory.open)
         if again.any():
             worth |= again
             found = self._remembering(memory, await self._searched(found.recent[-len(segments) :], again))
-            proposals, near = await self._look_around(found, len(segments))
+            proposals = await self._proposals(found, len(segments), self.thresholds)
         metrics.UNSEARCHED.inc(_count_audible(segments) - _count_audible(compress(segments, worth)))
         newest = found.recent[-len(segments) :]
-        is_near = bool(is_worth_another_look(newest, near, memory.open, is_near=is_near)[-1])
+        is_near = bool(is_worth_another_look(newest, proposals, memory.open, is_near=is_near)[-1])
         return found, proposals, is_near
-
-    async def _look_around(self, memory: Memory, n_new: int) -> tuple[list[list[Proposal]], list[frozenset[int]]]:
-        if not any(segment.hits for segment in memory.recent[-n_new:]):  # saves a change of threads
-            return [[] for _ in range(n_new)], [frozenset() for _ in range(n_new)]
-        looked: tuple[list[list[Proposal]], list[frozenset[int]]] = await self._align_batcher.ask(
-            lambda: propose_and_look_around(memory.recent, n_new, self.thresholds)
-        )
-        return looked
 
     async def opening_peaks(
         self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, thresholds: Thresholds

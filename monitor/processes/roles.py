@@ -37,7 +37,7 @@ async def run(settings: Settings, parent: int | None = None) -> int:
     stop = stop_event()
     async with AsyncExitStack() as stack:
         held = stack.enter_context(home.held(settings.home))
-        airtrace = await stack.enter_async_context(parts.open_parts(settings, held))
+        airtrace = await stack.enter_async_context(parts.open_parts(settings, held, matches_streams=True))
         bus = await stack.enter_async_context(parts.open_bus(settings, held))
         await parts.load_search(airtrace)
         url = await stack.enter_async_context(serve_http(airtrace, settings.api.host, settings.api.port))

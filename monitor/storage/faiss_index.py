@@ -57,7 +57,7 @@ class IndexPlan:
 
 
 # Chosen by `make bench-index` and `make bench-search`: (up to this many vectors, cells, probes).
-_PLANS = ((300_000, 1, 1), (3_000_000, 1024, 64), (20_000_000, 16_384, 192))
+_PLANS = ((300_000, 1, 1), (3_000_000, 2048, 48), (20_000_000, 16_384, 192))
 _LARGEST = (65_536, 512)
 
 

@@ -14,10 +14,8 @@ from monitor.core.alignment.cosines import cosines
 from monitor.core.arrays import Bools
 from monitor.core.reference import References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
-from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
-from monitor.core.tracking.tracker import votes_of
 
 # Segments on this stride are always searched: by themselves they lose three plays of 137, all under voices.
 STRIDE = 2
@@ -26,9 +24,6 @@ ON_AIR_STRIDE = 4
 # A segment with this cosine along a play of this age needs no search: as soon as another sound begins, it is lower.
 EXPLAINED_COSINE = 0.6
 SETTLED_SAMPLES = 10 * HOP_SAMPLES
-# With this share of the votes that make a proposal, a track may have begun, and every segment is searched. With a
-# third, chance hits in looped music would have nearly everything searched.
-NEAR_SHARE = 2 / 3
 # Decisions of so many segments are made at once, with the plays as they were before: a window of the usual length.
 CHUNK_SEGMENTS = 4
 
@@ -63,36 +58,18 @@ def search_plan(
     return SearchPlan(is_on_stride & ~is_explained, ~is_on_stride & ~is_explained)
 
 
-def propose_and_look_around(
-    recent: Sequence[Segment], n_new: int, thresholds: Thresholds
-) -> tuple[list[list[Proposal]], list[frozenset[int]]]:
-    """What the last `n_new` segments propose, and the tracks that may have begun at each of them.
-
-    Returns:
-        The proposals as `tracker.propose` returns them, and the tracks that have some votes, though perhaps too few
-        for a proposal. Only segments on the stride name such tracks, so that the others depend on them alone.
-    """
-    newest = recent[len(recent) - n_new :]
-    if not any(segment.hits for segment in newest):
-        return [[] for _ in newest], [frozenset() for _ in newest]
-    votes = votes_of(recent, n_new, thresholds)
-    near = [
-        frozenset(one.track for one in votes.proposals(segment, NEAR_SHARE * thresholds.vote_llr))
-        if _is_on(STRIDE, segment)
-        else frozenset()
-        for segment in newest
-    ]
-    return [votes.proposals(segment, thresholds.vote_llr) for segment in newest], near
-
-
 def is_worth_another_look(
-    segments: Sequence[Segment], near: Sequence[frozenset[int]], open_: Iterable[Play], *, is_near: bool = False
+    segments: Sequence[Segment],
+    proposals: Sequence[Sequence[Proposal]],
+    open_: Iterable[Play],
+    *,
+    is_near: bool = False,
 ) -> Bools:
     """Whether a track without an open play may have begun at the last segment on the stride that was searched.
 
     Args:
         segments: the new segments.
-        near: the tracks that may have begun at each of them (see `propose_and_look_around`).
+        proposals: of each of them. Only those on the stride count, so that the others depend on them alone.
         open_: the plays before them.
         is_near: whether one may have begun before them.
 
@@ -103,7 +80,7 @@ def is_worth_another_look(
     is_worth = np.zeros(len(segments), np.bool_)
     for i, segment in enumerate(segments):
         if _is_on(STRIDE, segment) and segment.hits:
-            is_near = bool(near[i] - known)
+            is_near = any(proposal.track not in known for proposal in proposals[i])
         is_worth[i] = is_near
     return is_worth
 

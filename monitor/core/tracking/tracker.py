@@ -55,14 +55,10 @@ def propose(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> li
     """The alignments that each of the last `n_new` segments proposes, together with the preceding segments."""
     if n_new == 0:
         return []
-    votes = votes_of(recent, n_new, thresholds)
-    return [votes.proposals(segment, thresholds.vote_llr) for segment in recent[-n_new:]]
-
-
-def votes_of(recent: Sequence[Segment], n_new: int, thresholds: Thresholds) -> HitVotes:
-    """The hits that have a vote on the last `n_new` segments, at least one."""
-    horizon = recent[-n_new].start - WINDOW_SAMPLES
-    return HitVotes([segment for segment in recent if segment.start >= horizon], thresholds.tracking_curve)
+    newest = recent[-n_new:]
+    horizon = newest[0].start - WINDOW_SAMPLES  # older hits have no vote
+    votes = HitVotes([segment for segment in recent if segment.start >= horizon], thresholds.tracking_curve)
+    return [votes.proposals(segment, thresholds.vote_llr) for segment in newest]
 
 
 def tracks_needed(proposals: Iterable[Sequence[Proposal]], open_: Iterable[Play]) -> set[int]:

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from monitor.core.alignment.alignment import Alignment
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
+from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.search_plan import (
     ON_AIR_STRIDE,
@@ -16,11 +18,10 @@ from monitor.core.tracking.search_plan import (
     STRIDE,
     heard_until,
     is_worth_another_look,
-    propose_and_look_around,
     search_plan,
 )
 from tests.unit.core.broadcasts import broadcast, heard, unknown
-from tests.unit.core.tracking.listening import CATALOG, T, listen, places
+from tests.unit.core.tracking.listening import CATALOG, listen, places
 
 FIRST = 4_000 * HOP_SAMPLES  # on every stride
 
@@ -74,41 +75,37 @@ def test_a_play_whose_track_has_left_the_catalog_explains_nothing() -> None:
     assert (plan.now | plan.later).all()
 
 
-def test_a_track_may_have_begun_before_it_has_the_votes_of_a_proposal() -> None:
-    segments = _segments([*unknown(10, 97), *heard(CATALOG[2], places(50, 6))])
-    first = next(n for n in range(1, len(segments)) if any(propose_and_look_around(segments[:n], n, T)[1]))
-    proposed = next(n for n in range(1, len(segments)) if any(propose_and_look_around(segments[:n], n, T)[0]))
-    assert 10 < first <= proposed
-    near = propose_and_look_around(segments[:first], first, T)[1]
-    assert near[-1] == {2}
+def _proposal(track: int) -> list[Proposal]:
+    return [Proposal(track, Alignment(FIRST, 0), 8.0, 0.8)]
 
 
-def test_only_segments_on_the_stride_say_that_a_track_may_have_begun() -> None:
-    segments = _segments(heard(CATALOG[2], places(50, 12)))
-    proposals, near = propose_and_look_around(segments, len(segments), T)
-    assert any(proposals[i] for i in range(1, 12, 2))
-    assert not any(near[i] for i in range(1, 12, 2))
-    assert near[10] == {2}
+def _searched(n: int) -> list[Segment]:
+    return [Segment(FIRST + i * HOP_SAMPLES, np.zeros(4, np.float32), (Hit(2, 0, 0.8),)) for i in range(n)]
 
 
-def test_after_a_segment_that_is_near_the_next_ones_are_searched() -> None:
-    hits = (Hit(2, 0, 0.8),)
-    segments = [Segment(FIRST + i * HOP_SAMPLES, np.zeros(4, np.float32), hits) for i in range(6)]
-    near = [frozenset[int](), frozenset[int](), frozenset({2}), frozenset[int](), frozenset[int](), frozenset[int]()]
-    assert is_worth_another_look(segments, near, ()).tolist() == [False, False, True, True, False, False]
-    assert is_worth_another_look(segments[1:2], near[1:2], (), is_near=True).tolist() == [True]
+def test_after_a_segment_that_proposes_a_track_the_next_ones_are_searched() -> None:
+    proposals: list[list[Proposal]] = [[], [], _proposal(2), [], [], []]
+    assert is_worth_another_look(_searched(6), proposals, ()).tolist() == [False, False, True, True, False, False]
+
+
+def test_a_track_may_have_begun_before_the_new_segments() -> None:
+    assert is_worth_another_look(_searched(2)[1:], [[]], (), is_near=True).all()
+    assert not is_worth_another_look(_searched(2), [[], []], (), is_near=True).any()
+
+
+def test_only_segments_on_the_stride_count() -> None:
+    assert not is_worth_another_look(_searched(2), [[], _proposal(2)], ()).any()
 
 
 def test_a_track_that_is_on_air_does_not_begin() -> None:
     segments, play = _played(20)
-    near = [frozenset({1})] * len(segments)
-    assert not is_worth_another_look(segments, near, [play]).any()
+    assert not is_worth_another_look(segments, [_proposal(1)] * len(segments), [play]).any()
 
 
 def test_what_was_not_searched_changes_nothing() -> None:
     silent = [Segment(FIRST + i * HOP_SAMPLES, None) for i in range(4)]
-    assert is_worth_another_look(silent, [frozenset()] * 4, (), is_near=True).all()
-    assert propose_and_look_around(silent, 4, T) == ([[]] * 4, [frozenset()] * 4)
+    assert is_worth_another_look(silent, [[]] * 4, (), is_near=True).all()
+    assert not is_worth_another_look(silent, [[]] * 4, ()).any()
 
 
 @pytest.mark.parametrize("n", [0, 3])
