@@ -17,6 +17,7 @@ import os
 import struct
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -82,6 +83,8 @@ class Spool:
         self._newest_fd = self._committed_fd = -1
         self._tail = SpoolTail(tail_bytes)
         self._rejected: set[int] = set()  # offsets of dead letters: a commit that ends at one of them skips it
+        self._unwritten: deque[tuple[Encoded, asyncio.Future[None]]] = deque()
+        self._is_write_scheduled = False
         self._arrived = asyncio.Event()
         self._progressed = asyncio.Event()  # a call in the thread has ended: `committed` may have changed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -106,10 +109,25 @@ class Spool:
 
     async def append(self, encoded: Encoded) -> None:
         """Publishes an encoded record as it is, valid or not; see `publish`."""
-        try:
-            await self._in_thread(self._append, encoded)
-        finally:
-            self._arrived.set()  # a cancelled caller may still have written its record
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+        self._unwritten.append((encoded, written))
+        if not self._is_write_scheduled:  # else it goes with those that wait already
+            self._is_write_scheduled = True
+            self._thread.submit(self._append_waiting, loop)
+        await written
+
+    def _report_written(self, results: Sequence[tuple[asyncio.Future[None], Exception | None]]) -> None:
+        """Also of callers that were cancelled: their records may have been written."""
+        self._arrived.set()
+        self._progressed.set()
+        for written, error in results:
+            if written.done():
+                continue
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
 
     async def deliveries(self, start_at: StartAt) -> AsyncGenerator[Sequence[Delivery], None]:
         """See `Bus`. Never starts after the committed offset: nobody has processed the records in between."""
@@ -160,11 +178,14 @@ class Spool:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
         except OSError as error:
-            raise BusError(
-                f"the spool {self._folder} cannot be used ({error.strerror or error}): check its disk and permissions"
-            ) from error
+            raise self._unusable(error) from error
         finally:
             self._progressed.set()
+
+    def _unusable(self, error: OSError) -> BusError:
+        return BusError(
+            f"the spool {self._folder} cannot be used ({error.strerror or error}): check its disk and permissions"
+        )
 
     # Everything below runs in the thread.
 
@@ -187,6 +208,26 @@ class Spool:
             if fd >= 0:
                 os.close(fd)
         self._newest_fd = self._committed_fd = -1
+
+    def _append_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Appends all records that wait, and reports them together: on a busy machine, each change of threads waits."""
+        self._is_write_scheduled = False  # first: a record that comes later schedules the next call
+        results: list[tuple[asyncio.Future[None], Exception | None]] = []
+        for _ in range(len(self._unwritten)):
+            encoded, written = self._unwritten.popleft()
+            error: Exception | None = None
+            try:
+                if not written.cancelled():
+                    self._append(encoded)
+            except BusError as full:
+                error = full
+            except OSError as unusable:
+                error = self._unusable(unusable)
+                error.__cause__ = unusable
+            except Exception as bug:  # the publisher reports it, and the others go on
+                error = bug
+            results.append((written, error))
+        loop.call_soon_threadsafe(self._report_written, results)
 
     def _append(self, encoded: Encoded) -> None:
         parts = frame_parts(encoded)

@@ -292,6 +292,14 @@ async def test_an_unreadable_record_is_rejected_while_the_reader_keeps_up(tmp_pa
     assert [path.name for path in (tmp_path / "rejected").iterdir()] == [f"{1:020}"]
 
 
+async def test_one_record_that_fails_does_not_fail_those_that_wait_with_it(tmp_path: Path) -> None:
+    async with Spool(tmp_path, MAX_MB) as spool:
+        publishing = [spool.publish(window(0)), spool.publish(window(1, 17_000_000)), spool.publish(window(2))]
+        results = await asyncio.gather(*publishing, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), BusError, type(None)]
+        assert sequences(await take(spool, 2)) == [0, 2]
+
+
 async def test_a_cancelled_publish_leaves_the_log_in_order(tmp_path: Path) -> None:
     async with Spool(tmp_path, MAX_MB) as spool:
         async with asyncio.TaskGroup() as group:
