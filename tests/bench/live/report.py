@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,14 +29,15 @@ def kept_up(watched: Watched) -> dict[str, Any]:
 def found(watched: Watched, plays: Mapping[int, Sequence[Play]]) -> dict[str, Any]:
     """How many plays were found, and how soon."""
     waits_s = opened_after_s(plays, watched.matches, watched.began_s, watched.ended_s)
-    late = strays(plays, watched.matches)
+    others = strays(plays, watched.matches)
     waited_s = [wait_s for wait_s in waits_s if wait_s is not None]
     return {
         "plays": len(waits_s),
         "plays_found": len(waited_s),
         "air_to_match_s": spread(waited_s),
-        "other_matches": len(late),
-        "matches_of_made_tracks": sum(match.source.startswith(MADE) for match in late),
+        "other_matches": len(others),
+        "other_matches_of": dict(Counter(match.source.rsplit("/", 1)[-1] for match in others).most_common(5)),
+        "matches_of_made_tracks": sum(match.source.startswith(MADE) for match in others),
     }
 
 
