@@ -22,6 +22,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from monitor.core.reference import Reference
@@ -32,8 +33,6 @@ from monitor.evaluation.report import Latency, Report, as_json
 from monitor.evaluation.score import score
 from monitor.storage.candidate_search import hit_of, row_id
 from monitor.storage.faiss_index import FaissIndex, IndexPlan, plan_for
-from monitor.training.cache import decode
-from monitor.training.corpus import AudioFile
 from tests.bench import broadcast
 from tests.bench.index_size import BULK_COSINE, TRACK_VECTORS, noisy
 from tests.bench.peers.monitor import as_result
@@ -152,7 +151,7 @@ def _embedded(made: broadcast.Broadcast, folder: Path) -> Material:
     def embedded(path: Path, **arrays: object) -> Mapping[str, NDArray[np.float32]]:
         stored = folder / f"{path.stem}-{key(path.parent.name, detector.info.checksum)}.npz"
         if not stored.exists():
-            of = detector.embed(decode(AudioFile("music", path, path.stem)))
+            of = detector.embed(soundfile.read(path, dtype="int16")[0])  # it was written at SAMPLE_RATE_HZ
             assert of.expected_similarity is not None
             np.savez(stored, vectors=of.vectors, audible=of.audible, expected=of.expected_similarity)
         return dict(np.load(stored))
