@@ -30,7 +30,7 @@ class IngestSettings(BaseModel):
     buffer_s: float = Field(
         60, ge=5, le=3600, description="Audio per stream kept in memory while the bus is unreachable, in seconds."
     )
-    max_spool_mb: int = Field(512, ge=16, le=1_000_000, description="Maximum disk space of the in-process bus, in MB.")
+    max_spool_mb: int = Field(2048, ge=16, le=1_000_000, description="Maximum disk space of the in-process bus, in MB.")
 
 
 class KafkaSettings(BaseModel):

@@ -47,6 +47,7 @@ class Publisher:
         self._sending: Record | None = None
         self._changed = asyncio.Event()
         self._is_closed = False
+        self._is_refused = False  # the bus has not accepted the last attempt
 
     @property
     def waiting_s(self) -> float:
@@ -103,11 +104,18 @@ class Publisher:
             return True
 
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
-        return await retry(publish, backoff=backoff, retry_on=BusError, on_error=self._log_retry)
+        is_published = await retry(publish, backoff=backoff, retry_on=BusError, on_error=self._log_first_retry)
+        if self._is_refused and is_published:
+            self._is_refused = False
+            log.info("publisher.resumed", stream=self._stream_id, waiting_s=round(self.waiting_s, 1))
+        return is_published
 
-    def _log_retry(self, error: Exception, wait_s: float) -> None:
-        facts = {"error": str(error), "wait_s": round(wait_s, 1), "waiting_s": round(self.waiting_s, 1)}
-        log.warning("publisher.retrying", stream=self._stream_id, **facts)
+    def _log_first_retry(self, error: Exception, _: float) -> None:
+        """Logs once until the bus accepts records again: all streams have the same trouble, for minutes perhaps."""
+        if not self._is_refused:
+            self._is_refused = True
+            facts = {"error": str(error), "waiting_s": round(self.waiting_s, 1)}
+            log.warning("publisher.retrying", stream=self._stream_id, **facts)
 
     def _marks(self, record: Record) -> dict[str, Any]:
         """A window's trace, and whether it follows the window published before it."""
