@@ -62,12 +62,14 @@ POLICIES = (
     Policy("on air 4", on_air_stride=4),
     Policy("locked at .8", locked_cosine=0.8),
     Policy("locked at .6", locked_cosine=0.6),
-    Policy("together", 2, 4, 6, 0.6),  # stride 2, near 6, on air 4, locked at .6
-    Policy("together, stride 3, near 3", 3, 4, 3, 0.6),
-    Policy("together, plays by cells of 4", 2, 4, 6, 0.6, cell=4),
-    Policy("together, plays by cells of 10", 2, 4, 6, 0.6, cell=10),
-    Policy("together, all by cells of 4", 2, 4, 6, 0.6, cell=4, is_near_at_once=False),
-    Policy("together, top 5", 2, 4, 6, 0.6, top_k=5),
+    Policy("together", 2, 4, 6, 0.8),  # stride 2, near 6, on air 4, locked at .8
+    Policy("together, locked at .7", 2, 4, 6, 0.7),
+    Policy("together, locked at .6", 2, 4, 6, 0.6),
+    Policy("together, stride 3, near 3", 3, 4, 3, 0.8),
+    Policy("together, plays by cells of 4", 2, 4, 6, 0.8, cell=4),
+    Policy("together, plays by cells of 10", 2, 4, 6, 0.8, cell=10),
+    Policy("together, all by cells of 4", 2, 4, 6, 0.8, cell=4, is_near_at_once=False),
+    Policy("together, top 5", 2, 4, 6, 0.8, top_k=5),
     Policy("top 5", top_k=5),
     Policy("top 20", top_k=20),
 )
