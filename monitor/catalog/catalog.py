@@ -329,6 +329,7 @@ class Catalog:
             batch = tracks[first : first + self._family_batch_tracks]
             with log_and_continue(batch):
                 async with self.index_sync.lock():
+                    await self.index_sync.refresh()
                     await self._family_finder.find(batch)
 
     async def count(self) -> None:

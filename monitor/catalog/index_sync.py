@@ -70,6 +70,11 @@ class IndexSync:
         await self._index.delete(track)
         await self._storage.tracks.set_status(track, "retired")
 
+    async def refresh(self) -> None:
+        """Takes over the changes of other processes; an index that is not in memory has them already."""
+        if self._memory_index is not None:
+            await self._memory_index.refresh()
+
     async def recover(self) -> None:
         """Completes interrupted changes. Rebuilds an index that searches use if it has fewer vectors than are stored.
 

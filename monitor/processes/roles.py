@@ -108,7 +108,9 @@ async def api(settings: Settings) -> int:
     address = settings.api.host, settings.api.port
     async with parts.open_parts(settings, None) as airtrace, serve_http(airtrace, *address) as url:
         log.info("api.running", page=url, api=f"{url}/docs")
+        following = asyncio.create_task(parts.follow_catalog(airtrace), name="search-index")
         await stop.wait()
+        following.cancel()
     log.info("api.stopped")
     return 0
 

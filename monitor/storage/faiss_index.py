@@ -29,11 +29,14 @@ K_MEANS_ROUNDS = 5
 ADD_PROBES, QUERY_PROBE_SHARE = 4, 1 / 3
 # For the codes: 16 centroids for each pair of dimensions. More change nothing.
 CODE_TRAINING_VECTORS = 20_000
-MIN_TRAINING_VECTORS = 1_000  # a smaller sample is filled up with random vectors
+MIN_TRAINING_VECTORS = 1_000  # of music that is mixed; a smaller sample is filled up with random vectors
+# Random vectors in every sample: codes made from one kind of sound alone would describe what is added later badly.
+RANDOM_VECTORS = 2_000
 DIMENSIONS_PER_CODE, CODE_BITS = 2, 4
 # Candidates of the first stage for each result. With 10, one in 150 segments of a cosine of .4 is missed.
 CANDIDATES_PER_RESULT = 16
-RANGE_MARGIN = 1.1  # of the bytes' range over the largest value in the sample
+# The bytes' range is this much wider than the sample's, and as wide as for the music of the corpus at least.
+RANGE_MARGIN, MIN_RANGE = 1.1, 0.66
 MAX_DEAD_SHARE = 0.25  # rows of removed tracks; beyond, the index is worth building again
 
 
@@ -181,10 +184,9 @@ class FaissIndex:
 
     def _stages(self, dimensions: int, sample: Floats) -> tuple[Any, Any]:
         """The two stages, trained and empty."""
-        largest = RANGE_MARGIN * float(np.abs(sample).max()) if len(sample) >= MIN_TRAINING_VECTORS else 1.0
-        missing = MIN_TRAINING_VECTORS - len(sample)
-        if missing > 0:
-            sample = np.concatenate([sample, _random_vectors(missing, dimensions)])
+        largest = (
+            max(MIN_RANGE, RANGE_MARGIN * float(np.abs(sample).max())) if len(sample) >= MIN_TRAINING_VECTORS else 1.0
+        )
         inner_product = self._faiss.METRIC_INNER_PRODUCT
         n_cells = 1
         if self.plan.n_cells > 1:
@@ -194,7 +196,8 @@ class FaissIndex:
             self._cells, dimensions, n_cells, dimensions // DIMENSIONS_PER_CODE, CODE_BITS, inner_product
         )
         codes.by_residual = False  # the codes describe the vectors, not what is left of them in a cell
-        codes.train(sample[:CODE_TRAINING_VECTORS])
+        n_random = max(RANDOM_VECTORS, MIN_TRAINING_VECTORS - len(sample))
+        codes.train(np.concatenate([sample[:CODE_TRAINING_VECTORS], _random_vectors(n_random, dimensions)]))
         rows = self._faiss.IndexScalarQuantizer(dimensions, self._faiss.ScalarQuantizer.QT_8bit, inner_product)
         rows.train(np.array([[-largest], [largest]], np.float32).repeat(dimensions, axis=1))
         return codes, rows

@@ -34,6 +34,7 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 Floats = NDArray[np.float32]
 
+UNKNOWN_REVISION = 0  # of a track whose vectors may have been added; PostgreSQL counts from 1
 BATCH_TRACKS = 64  # read at once: 16 MB if they last four minutes each
 GROWTH = 4  # with this many times the planned vectors, its cells are too full, if another plan has more of them
 FOLLOW_S = 2.0  # how often changes by other processes are looked for
@@ -102,6 +103,7 @@ class MemoryIndex:
         """Puts a ready track's vectors, float32 (k, dimensions), in place of earlier ones."""
         async with self._changing:
             if self._content is not None:
+                self._content.revisions[track] = UNKNOWN_REVISION  # also if this is cancelled while the thread adds
                 await self._in_thread(self._content.index.add, {track: vectors})
                 self._content.revisions[track] = revision
                 self._count(self._content)
@@ -185,6 +187,7 @@ class MemoryIndex:
         missing = [track for track, revision in wanted.items() if content.revisions.get(track) != revision]
         for first in range(0, len(missing), BATCH_TRACKS):
             rows = await self._storage.vectors.index_rows(missing[first : first + BATCH_TRACKS], self._info)
+            content.revisions.update({row.track: UNKNOWN_REVISION for row in rows})
             await run(content.index.add, {row.track: row.vectors for row in rows})
             content.revisions.update({row.track: row.revision for row in rows})
             if time.monotonic() - logged_s > PROGRESS_S:
@@ -192,8 +195,9 @@ class MemoryIndex:
                 log.info("search.loading", tracks=first + len(rows), of=len(missing))
 
     async def _remove(self, content: _Content, track: int) -> None:
-        if content.revisions.pop(track, None) is not None:
+        if track in content.revisions:
             await self._in_thread(content.index.remove, track)
+            content.revisions.pop(track, None)
 
     def _count(self, content: _Content) -> None:
         metrics.SEARCH_VECTORS.set(len(content.index))

@@ -62,14 +62,11 @@ class MilvusConnection:
         """
         await self.run(self._connected)
 
-    async def close(self) -> None:
-        """Disconnects, if it is connected."""
+    def close_now(self, uri: str) -> None:
+        """Disconnects from `uri`, if it is connected, in the calling thread, which is that of `run`."""
         if self._client is not None:
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._client.close)
-
-    @property
-    def is_connected(self) -> bool:
-        return self._client is not None
+            self._client.close()
+            _release(uri)
 
     def call_now(self, method: str, *arguments: Any, timeout_s: float | None = None, **options: Any) -> Any:
         """Calls a method of the client in the calling thread, which is that of `run`."""
@@ -114,10 +111,8 @@ async def open_connection(
             await connection.connect()
         try:
             yield connection
-        finally:
-            if connection.is_connected:
-                await connection.close()
-                await asyncio.get_running_loop().run_in_executor(executor, _release, uri)
+        finally:  # in the thread, which may still be connecting
+            await asyncio.get_running_loop().run_in_executor(executor, connection.close_now, uri)
 
 
 def import_client() -> None:

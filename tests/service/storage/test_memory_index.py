@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -173,3 +174,30 @@ async def test_an_index_that_is_outgrown_is_built_again_with_another_structure(
         assert index.plan.n_cells == 2
         for track in (one, two):
             assert await _found(index, await _vectors(storage, detector, track)) == {track}
+
+
+async def test_a_change_that_was_cancelled_leaves_nothing_behind(
+    catalog: Catalog, storage: Storage, detector: LogMelDetector, song: Path
+) -> None:
+    track = await added(catalog, song)
+    vectors = await _vectors(storage, detector, track)
+    with ThreadPoolExecutor(1) as thread:
+        index = MemoryIndex(storage, detector.info, thread)
+        await index.load()
+        for change in (index.put(track, 1, vectors), index.put(99, 1, vectors), index.remove(track)):
+            release = Event()
+            busy = asyncio.get_running_loop().run_in_executor(thread, release.wait)
+            changing = asyncio.create_task(change, name="change")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            changing.cancel()
+            release.set()
+            await busy
+            with suppress(asyncio.CancelledError):
+                await changing
+        await catalog.exclude(track, [])  # another revision, so that the refresh compares
+        await index.refresh()
+        assert await _found(index, vectors) == {track}
+        await catalog.retire(track)
+        await index.refresh()
+        assert await _found(index, vectors) == set()
