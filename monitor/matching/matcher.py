@@ -22,7 +22,7 @@ from monitor.core.thresholds import Thresholds
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.search_plan import (
-    CHUNK_SEGMENTS,
+    chunks,
     heard_until,
     is_worth_another_look,
     search_plan,
@@ -118,9 +118,11 @@ class Matcher:
         return replace(default, open_llr=open_llr, vote_llr=votes, memory_samples=memory)
 
     async def match(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, origin: int = 0
     ) -> tuple[Memory, TrackerUpdate]:
         """Matches a block of whole segments that starts at stream clock `start`; `name` identifies the stream.
+
+        origin: stream clock at which the session began; windows of the usual length end where its chunks do.
 
         pcm: (n,) int16 mono at SAMPLE_RATE_HZ.
 
@@ -129,9 +131,7 @@ class Matcher:
         """
         is_searched = bool(memory.open) or self._needs_search(name, start)
         update = TrackerUpdate(memory.open, memory.ended, (), (), {})
-        segments = _new(memory, await self._embedded(start, pcm))
-        for first in range(0, len(segments), CHUNK_SEGMENTS):
-            chunk = segments[first : first + CHUNK_SEGMENTS]
+        for chunk in chunks(_new(memory, await self._embedded(start, pcm)), origin):
             memory, decided = await self._match_chunk(memory, chunk, name, is_searched)
             update = update.followed_by(decided)
         return memory, update

@@ -202,7 +202,7 @@ class StreamState:
         else:
             if ledger.position is not None and window.start > ledger.position:  # lost audio is a gap, too
                 memory = self._close_expired(memory, window.start, ledger)
-            memory, update = await self.matcher.match(memory, start, pcm, self.name)
+            memory, update = await self.matcher.match(memory, start, pcm, self.name, window.anchor)
             ledger.opened.update({play.id: play for play in update.opened})
             ledger.closed.update({play.id: play for play in update.closed})
             ledger.account(window.start, end, None)

@@ -5,7 +5,7 @@ Measured by `make bench-search` on the tune programs: half of the segments are s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from monitor.core.alignment.cosines import cosines
 from monitor.core.arrays import Bools
 from monitor.core.reference import References
 from monitor.core.segments import HOP_SAMPLES, SEGMENT_SAMPLES, Segment
+from monitor.core.tracking.candidates import CLEAR_COSINE, YOUNG_SAMPLES
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 
@@ -21,9 +22,10 @@ from monitor.core.tracking.play import Play
 STRIDE = 2
 # While a play is on air, proposals are examined on this stride only (EXAMINE_EVERY_SEGMENTS).
 ON_AIR_STRIDE = 4
-# A segment with this cosine along a play of this age needs no search: as soon as another sound begins, it is lower.
-EXPLAINED_COSINE = 0.6
-SETTLED_SAMPLES = 10 * HOP_SAMPLES
+# A segment that is clearly the track of a play that is no longer young needs no search: as soon as another sound
+# begins, its cosine is lower. With 0.6 and 5 s, versions with the same beginning were not told apart later on.
+EXPLAINED_COSINE = CLEAR_COSINE
+SETTLED_SAMPLES = YOUNG_SAMPLES
 # Decisions of so many segments are made at once, with the plays as they were before: a window of the usual length.
 CHUNK_SEGMENTS = 4
 
@@ -52,7 +54,7 @@ def search_plan(
     is_on_stride = np.array([_is_on(stride, segment) for segment in segments], np.bool_)
     is_explained = np.zeros(len(segments), np.bool_)
     for play in open_:
-        if play.track in references and play.end - play.start >= SETTLED_SAMPLES:
+        if play.track in references and play.end - play.start > SETTLED_SAMPLES:
             along = cosines(references[play.track], segments, [play.alignment])[0]
             is_explained |= np.nan_to_num(along) >= EXPLAINED_COSINE
     return SearchPlan(is_on_stride & ~is_explained, ~is_on_stride & ~is_explained)
@@ -92,3 +94,18 @@ def heard_until(segments: Sequence[Segment]) -> int | None:
 
 def _is_on(stride: int, segment: Segment) -> bool:
     return segment.start // HOP_SAMPLES % stride == 0
+
+
+def chunks(segments: Sequence[Segment], origin: int) -> Iterator[Sequence[Segment]]:
+    """Cuts segments where windows of the usual length end, so that decisions do not depend on how they arrive.
+
+    Args:
+        segments: without gaps, oldest first.
+        origin: stream clock at which their session began.
+    """
+    first = 0
+    for i, segment in enumerate(segments, start=1):
+        n_until = (segment.start - origin) // HOP_SAMPLES + 1
+        if i == len(segments) or (n_until + 1) % CHUNK_SEGMENTS == 0:  # a window's last segment ends in the next one
+            yield segments[first:i]
+            first = i

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from monitor.core.alignment.alignment import Alignment
+from monitor.core.alignment.cosines import cosines
 from monitor.core.segments import HOP_SAMPLES, Hit, Segment
 from monitor.core.tracking.hough_votes import Proposal
 from monitor.core.tracking.play import Play
 from monitor.core.tracking.search_plan import (
+    EXPLAINED_COSINE,
     ON_AIR_STRIDE,
     SETTLED_SAMPLES,
     STRIDE,
+    chunks,
     heard_until,
     is_worth_another_look,
     search_plan,
@@ -53,18 +57,29 @@ def test_while_a_play_is_on_air_every_fourth_segment_is_searched() -> None:
 
 
 def test_a_segment_that_a_play_explains_is_not_searched_until_another_sound_begins() -> None:
-    _, play = _played(20)
-    assert play.end - play.start >= SETTLED_SAMPLES
-    following = _segments([*heard(CATALOG[1], places(20, 26)), *unknown(6, 98)])[20:]
+    _, play = _played(40)
+    assert play.end - play.start > SETTLED_SAMPLES
+    following = _segments([*heard(CATALOG[1], places(20, 46)), *unknown(6, 98)])[40:]
     plan = search_plan(following, [play], CATALOG, heard_until=play.end)
     assert not (plan.now | plan.later)[:6].any()
     assert (plan.now | plan.later)[6:].all()
 
 
+def test_a_segment_that_only_resembles_the_play_is_searched() -> None:
+    """It may be another version with the same beginning: the right one then proposes itself."""
+    _, play = _played(40)
+    version = _segments(heard(CATALOG[1], places(20, 46), noise=0.9))[40:]
+    along = cosines(CATALOG[1], version, [play.alignment])[0]
+    assert (along > 0.6).all()
+    assert (along < EXPLAINED_COSINE).any()
+    plan = search_plan(version, [play], CATALOG, heard_until=play.end)
+    assert (plan.now | plan.later).tolist() == (along < EXPLAINED_COSINE).tolist()
+
+
 def test_a_young_play_explains_nothing_yet() -> None:
-    _, play = _played(20)
-    young = replace(play, start=play.end - SETTLED_SAMPLES + 1)
-    following = _segments(heard(CATALOG[1], places(20, 24)))[20:]
+    _, play = _played(40)
+    young = replace(play, start=play.end - SETTLED_SAMPLES)
+    following = _segments(heard(CATALOG[1], places(20, 44)))[40:]
     plan = search_plan(following, [young], CATALOG, heard_until=play.end)
     assert (plan.now | plan.later).all()
 
@@ -112,3 +127,16 @@ def test_what_was_not_searched_changes_nothing() -> None:
 def test_the_end_of_the_newest_segment(n: int) -> None:
     segments = _segments(unknown(3, 99))[:n]
     assert heard_until(segments) == (None if n == 0 else FIRST + 4 * HOP_SAMPLES)
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [3], [2, 9], list(range(20))])
+def test_chunks_end_where_windows_of_two_seconds_do(cuts: list[int]) -> None:
+    origin = FIRST + 123
+    segments = [Segment(origin + i * HOP_SAMPLES, None) for i in range(20)]
+    ends: set[int] = set()
+    for first, end in pairwise([0, *cuts, 20]):
+        for chunk in chunks(segments[first:end], origin):
+            assert len(chunk) <= 4
+            ends.add((chunk[-1].start - origin) // HOP_SAMPLES)
+    assert ends >= {2, 6, 10, 14, 18}
+    assert ends <= {2, 6, 10, 14, 18, 19, *(cut - 1 for cut in cuts)}
