@@ -12,16 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
-import struct
-import zlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -29,9 +25,10 @@ import structlog
 
 from ingest import metrics
 from ingest.bus.port import Delivery, StartAt
+from ingest.bus.spool_files import LogFile, decode_frame, frame_parts, number_in, recover
 from ingest.bus.spool_tail import SpoolTail
 from ingest.errors import BusError, WireError
-from ingest.wire import Encoded, Record, decode, encode
+from ingest.wire import MAX_INTEGER, Encoded, Record, decode, encode
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -43,23 +40,8 @@ FILE_BYTES = 2_000_000  # the unit of removal: half a minute of one stream, an e
 BATCH_RECORDS = 64
 BATCH_BYTES = 8_000_000
 TAIL_BYTES = 2 * BATCH_BYTES  # of the newest records, kept in memory: those that arrive while a batch is processed
+COMMITTED = b"%020d"  # the content of the file
 MAX_REJECTED = 100  # dead letters kept: enough for a diagnosis; all of them are logged and counted
-
-# A record on disk is a frame: checksum of the rest, lengths of head and value, head (key and headers as JSON), value.
-PREFIX = struct.Struct("<III")
-
-
-@dataclass(slots=True)
-class _LogFile:
-    """One file. Its record i lies between the bytes bounds[i] and bounds[i + 1]."""
-
-    path: Path
-    first: int
-    bounds: list[int]
-
-    @property
-    def next_offset(self) -> int:
-        return self.first + len(self.bounds) - 1
 
 
 class Spool:
@@ -78,7 +60,7 @@ class Spool:
         self._folder = folder
         self._max_bytes = max_mb * 1_000_000
         self._keep_s = keep_s
-        self._files: list[_LogFile] = []
+        self._files: list[LogFile] = []
         self._n_bytes = 0  # of all files
         self._newest_fd = self._committed_fd = -1
         self._tail = SpoolTail(tail_bytes)
@@ -192,16 +174,31 @@ class Spool:
     def _open(self) -> None:
         (self._folder / "rejected").mkdir(parents=True, exist_ok=True)
         paths = sorted(self._folder.glob("[0-9]" * 20 + ".log"))
-        self._files = [_recover(path, is_last=path == paths[-1]) for path in paths]
-        oldest, end = (self._files[0].first, self._files[-1].next_offset) if paths else (0, 0)
-        self.committed = max(_number_in(self._folder / "committed"), oldest)
-        self.next_offset = max(end, self.committed)  # no offset is ever reused
+        next_firsts = [*(int(path.stem) for path in paths[1:]), None]
+        self._files = [recover(path, next_first) for path, next_first in zip(paths, next_firsts, strict=False)]
         self._n_bytes = sum(file.bounds[-1] for file in self._files)
-        self._committed_fd = os.open(self._folder / "committed", os.O_WRONLY | os.O_CREAT, 0o644)
-        if self.next_offset > end:
+        self._open_committed()
+        if self.next_offset > (self._files[-1].next_offset if self._files else 0):
             self._start_file()
         elif self._files:
             self._newest_fd = os.open(self._files[-1].path, os.O_WRONLY)
+        self.committed = self._next_present(self.committed)
+
+    def _open_committed(self) -> None:
+        """Reads which offset is the next. If that is damaged, everything comes again, which changes nothing."""
+        oldest, end = (self._files[0].first, self._files[-1].next_offset) if self._files else (0, 0)
+        fd = self._committed_fd = os.open(self._folder / "committed", os.O_RDWR | os.O_CREAT, 0o644)
+        content = os.pread(fd, 100, 0)
+        number = number_in(content)
+        is_possible = 0 <= number <= MAX_INTEGER
+        is_damaged = not is_possible or (number > end and bool(self._files))
+        self.committed = oldest if is_damaged else max(number, oldest)
+        self.next_offset = max(end, number if is_possible else 0)  # no offset is ever reused
+        if is_damaged:
+            log.warning("spool.committed_damaged", content=repr(content), end=end, again_from=oldest)
+        if is_damaged or len(content) > len(COMMITTED % 0):
+            os.ftruncate(fd, 0)  # first: an empty one is read as 0, but half of a longer one could be any number
+            os.pwrite(fd, COMMITTED % self.committed, 0)
 
     def _close(self) -> None:
         for fd in (self._newest_fd, self._committed_fd):
@@ -250,12 +247,14 @@ class Spool:
             self._tail.end()
 
     def _start_file(self) -> None:
+        if self._newest_fd >= 0:  # the remains of a record that did not fit on a full disk could look like records
+            os.ftruncate(self._newest_fd, self._files[-1].bounds[-1])
         path = self._folder / f"{self.next_offset:020}.log"
         newest_fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
         if self._newest_fd >= 0:
             os.close(self._newest_fd)
         self._newest_fd = newest_fd
-        self._files.append(_LogFile(path, self.next_offset, [0]))
+        self._files.append(LogFile(path, self.next_offset, [0]))
 
     def _make_room(self, n_bytes: int) -> None:
         """Removes the oldest files for the new record, but none with records that are not committed."""
@@ -305,14 +304,25 @@ class Spool:
                     yield number, file.read(end - start)
 
     def _commit(self, offset: int) -> None:
-        while offset in self._rejected:
-            offset += 1
+        offset = self._next_present(offset)
         if offset <= self.committed:
             return
-        os.pwrite(self._committed_fd, b"%020d" % offset, 0)  # always as long: a kill leaves the old or the new one
+        os.pwrite(self._committed_fd, COMMITTED % offset, 0)  # always as long: a kill leaves the old or the new one
         self.committed = offset
         self._rejected = {rejected for rejected in self._rejected if rejected >= offset}
         self._remove_old_files()
+
+    def _next_present(self, offset: int) -> int:
+        """The first offset from this one on that is neither a dead letter nor missing in a damaged file."""
+        while True:
+            index = self._index(offset)
+            following = self._files[index + 1 : index + 2]
+            if offset in self._rejected:
+                offset += 1
+            elif following and offset >= self._files[index].next_offset:
+                offset = following[0].first
+            else:
+                return min(offset, self.next_offset)
 
     def _remove_old_files(self) -> None:
         """Removes files that were last written more than `keep_s` before the last committed one."""
@@ -335,60 +345,6 @@ class Spool:
             log.error("spool.rejected", offset=offset, error=error, kept=str(path))
             for oldest in sorted(path.parent.glob("[0-9]*"))[:-MAX_REJECTED]:
                 oldest.unlink()
-
-
-def frame_parts(encoded: Encoded) -> tuple[bytes, bytes, bytes]:
-    """The frame of a record, as it is stored on disk: prefix, head and value."""
-    headers = [(name, value.decode("latin-1")) for name, value in encoded.headers]
-    head = json.dumps({"key": encoded.key.decode("latin-1"), "headers": headers}).encode()
-    prefix = PREFIX.pack(0, len(head), len(encoded.value))
-    checksum = zlib.crc32(encoded.value, zlib.crc32(head, zlib.crc32(prefix[4:])))
-    return checksum.to_bytes(4, "little") + prefix[4:], head, encoded.value
-
-
-def _is_whole(frame: bytes) -> bool:
-    return zlib.crc32(memoryview(frame)[4:]) == int.from_bytes(frame[:4], "little")
-
-
-def decode_frame(frame: bytes) -> Record:
-    """The record in a frame.
-
-    Raises:
-        WireError: it is damaged, or not a record of ours.
-    """
-    if not _is_whole(frame):
-        raise WireError("damaged on disk: the checksum is wrong")
-    value_at = PREFIX.size + PREFIX.unpack_from(frame)[1]
-    head = json.loads(frame[PREFIX.size : value_at])
-    headers = [(name, value.encode("latin-1")) for name, value in head["headers"]]
-    return decode(head["key"].encode("latin-1"), headers, frame[value_at:])
-
-
-def _recover(path: Path, *, is_last: bool) -> _LogFile:
-    """Opens an existing file. Only the last file can end within a record; the incomplete record is cut off."""
-    size, bounds = path.stat().st_size, [0]
-    with path.open("rb") as file:
-        while bounds[-1] + PREFIX.size <= size:
-            file.seek(bounds[-1])
-            prefix = file.read(PREFIX.size)
-            length = sum(PREFIX.unpack(prefix)[1:])
-            end = bounds[-1] + PREFIX.size + length
-            if end > size or (is_last and not _is_whole(prefix + file.read(length))):
-                break
-            bounds.append(end)
-    if bounds[-1] < size:
-        log.warning("spool.torn", file=path.name, lost_bytes=size - bounds[-1])
-        if is_last:
-            os.truncate(path, bounds[-1])
-    return _LogFile(path, int(path.stem), bounds)
-
-
-def _number_in(path: Path) -> int:
-    """The number in a file; 0 if it is missing or damaged: reading everything again changes nothing."""
-    try:
-        return int(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
 
 
 def _replace(path: Path, content: bytes) -> None:

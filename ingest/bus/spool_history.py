@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.bus.history import HistorySlice
-from ingest.bus.spool import PREFIX, decode_frame
+from ingest.bus.spool_files import PREFIX, decode_frame
 from ingest.errors import BusError, WireError
 from ingest.wire import Window
 
