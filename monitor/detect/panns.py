@@ -146,7 +146,8 @@ def is_audible(pcm: Pcm) -> bool:
 
 def is_installed() -> bool:
     """Whether the libraries are installed. Does not import them."""
-    return all(find_spec(name) is not None for name in REQUIRED_PACKAGES)
+    # A package that is being loaded, perhaps as the stub that keeps it from downloading, has no spec to find.
+    return all(name in sys.modules or find_spec(name) is not None for name in REQUIRED_PACKAGES)
 
 
 def unavailable_reason(
