@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -38,14 +39,24 @@ def test_nothing_is_lost_while_postgresql_is_away(
 def test_nothing_is_lost_while_milvus_is_away(
     stage: Stage, broadcast: Broadcast, undisturbed: Found, chance: random.Random
 ) -> None:
-    _away(stage, stage.cluster.milvus, broadcast, chance, "stopped")
-    assert any(worker.events("worker.retrying") for worker in stage.workers), "nothing was away"
+    _away(stage, stage.cluster.milvus, broadcast, chance, "stopped", ({"AIRTRACE_MILVUS__SEARCH": "milvus"}, {}))
+    by_milvus, in_memory = stage.workers
+    assert by_milvus.events("worker.retrying"), "nothing was away"
+    assert in_memory.events("search.in_memory")
+    assert not in_memory.events("worker.retrying")
     check(stage.found(), broadcast, undisturbed)
 
 
-def _away(stage: Stage, server: Server, broadcast: Broadcast, chance: random.Random, how: str) -> None:
-    stage.worker()
-    stage.worker()
+def _away(
+    stage: Stage,
+    server: Server,
+    broadcast: Broadcast,
+    chance: random.Random,
+    how: str,
+    workers: Sequence[Mapping[str, str]] = ({}, {}),
+) -> None:
+    for settings in workers:
+        stage.worker(**settings)
     with stage.fed(broadcast) as feed:
         feed.wait_for(chance.uniform(0.2, 0.5))
         try:
