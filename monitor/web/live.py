@@ -21,10 +21,9 @@ from monitor.api.dependencies import App
 from monitor.api.matches import schemas as match_schemas
 from monitor.api.similarity import schemas as sound_schemas
 from monitor.api.similarity.intervals import sounds_of
-from monitor.api.streams import capacity
 from monitor.api.streams import schemas as stream_schemas
+from monitor.api.streams.running import running
 from monitor.core.segments import SAMPLE_RATE_HZ
-from monitor.storage.records import WorkerState
 
 router = APIRouter(include_in_schema=False)
 
@@ -95,8 +94,13 @@ class View:
 
     @property
     def listening(self) -> int:
-        """The number of streams that are monitored now."""
-        return sum(on_air.stream.state in ("listening", "behind") for on_air in self.on_air)
+        """The number of streams that are matched as they arrive."""
+        return sum(on_air.stream.state == "listening" for on_air in self.on_air)
+
+    @property
+    def behind(self) -> int:
+        """The number of streams that are matched late."""
+        return sum(on_air.stream.state == "behind" for on_air in self.on_air)
 
     @property
     def playing(self) -> int:
@@ -118,8 +122,9 @@ async def live(request: Request, airtrace: App) -> Response:
 
 async def _view(airtrace: App) -> View:
     storage, info, now = airtrace.storage, airtrace.matcher.detector.info, stream_schemas.utc_now()
-    running = await capacity.running(airtrace)
-    streams = [stream_schemas.Stream.of(stream, now, running) for stream in await storage.streams.list()]
+    runs = await running(airtrace)
+    streams = [stream_schemas.Stream.of(stream, now, runs) for stream in await storage.streams.list()]
+    summary = stream_schemas.summary(streams)
     playing = await storage.matches.list(None, "open", None, MAX_OPEN)
     recent = await storage.matches.list(None, None, None, MAX_RECENT)
     alerts = await storage.alerts.list("open", MAX_ALERTS + 1)
@@ -146,8 +151,8 @@ async def _view(airtrace: App) -> View:
         tracks=tracks,
         detector=info.name,
         model=f"{info.version}/{info.checksum}",
-        warning=running.warning,
-        is_behind=running.load is not None and running.load.state is WorkerState.BEHIND,
+        warning=runs.warning(summary),
+        is_behind=summary.behind > 0 or runs.is_behind,
     )
 
 

@@ -26,6 +26,7 @@ from monitor.api import problems
 from monitor.api.streams import schemas as stream_schemas
 from monitor.detect.detector import DetectorInfo
 from monitor.errors import DependencyError
+from monitor.matching.load.reporter import process_name
 from monitor.settings import Settings
 from monitor.storage import records
 from monitor.storage.tables.sounds import Similar, StreamInterval
@@ -69,7 +70,7 @@ class Kept:
         return self.kept_streams
 
     async def list_workers(self) -> Sequence[records.WorkerStatus]:
-        return [records.WorkerStatus(uuid.uuid4(), "host/1", _now(), load) for load in self.loads]
+        return [records.WorkerStatus(uuid.uuid4(), process_name(), _now(), load) for load in self.loads]
 
     async def list_matches(
         self, stream: str | None = None, state: str | None = None, since: int | None = None, limit: int = 100
@@ -332,12 +333,12 @@ async def test_a_machine_that_cannot_keep_up_says_so_with_the_step_that_costs_mo
     html = await _html(kept)
     seen = Seen(html)
     assert (
-        "This machine cannot keep up: 42 of 60 streams are matched up to 35 s late. Searching the index takes the"
+        "This machine cannot keep up: 1 of 1 stream is matched up to 36 s late. Searching the index takes the"
         " most time (71%). Make the search cheaper" in seen.text
     )
     assert "radio-one Behind" in seen.text
     assert "Matched 0:35 late." in seen.text
-    assert "Listening 1 of 1 stream " in seen.text
+    assert "Listening 0 of 1 stream Behind 1 of 1 " in seen.text
     unseen = Seen(html[html.index('id="heard"') : html.index('id="capacity"')]).text
     assert "Matching is behind. radio-one: Behind" in unseen, "what is read out does not change with every figure"
 

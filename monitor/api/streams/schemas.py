@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -10,9 +11,9 @@ from pydantic import BaseModel, Field, StringConstraints
 from ingest import timeline
 from ingest.redact import redact
 from monitor.api.similarity.intervals import IntervalSound, OptionalSound
-from monitor.api.streams.capacity import Running
+from monitor.api.streams.running import Running
+from monitor.matching.load.advice import Streams
 from monitor.storage import records
-from monitor.storage.records import WorkerState
 
 State = Literal["listening", "behind", "gap", "waiting", "not_running"]
 
@@ -43,7 +44,7 @@ class Stream(BaseModel):
     name: str
     url: str
     state: State = Field(
-        description="listening; behind (matched late); gap (not heard, see reason); waiting (for audio); "
+        description="listening; behind (matched late, or not yet); gap (not heard, see reason); waiting (for audio); "
         "not_running (nothing reads it, or nothing matches it)."
     )
     reason: str | None
@@ -106,16 +107,26 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def summary(streams: Sequence[Stream]) -> Streams:
+    """How many streams there are, and how many of them are behind."""
+    late_s = [stream.behind_s or 0.0 for stream in streams if stream.state == "behind"]
+    return Streams(total=len(streams), behind=len(late_s), behind_s=max(late_s, default=0.0))
+
+
 def _state(stream: records.StreamStatus, now: datetime, running: Running) -> State:
+    if not running.is_matching:
+        return "not_running"
     if stream.position is None:
-        return "waiting" if running.is_matching and running.is_reading else "not_running"
+        if not running.is_reading:
+            return "not_running"
+        return "behind" if running.is_behind else "waiting"
     age_s = (now - timeline.to_utc(stream.position)).total_seconds()
     fresh_s = FRESH_S if stream.state == "covered" else FRESH_S + GAP_DELAY_S
     if age_s <= fresh_s:
         return "listening" if stream.state == "covered" else "gap"
-    if running.is_matching and _is_advancing(stream, age_s, now, running):
+    if _is_advancing(stream, age_s, now, running):
         return "behind"
-    return "waiting" if running.is_matching and running.is_reading else "not_running"
+    return "waiting" if running.is_reading else "not_running"
 
 
 def _is_advancing(stream: records.StreamStatus, age_s: float, now: datetime, running: Running) -> bool:
@@ -123,4 +134,4 @@ def _is_advancing(stream: records.StreamStatus, age_s: float, now: datetime, run
     if stream.advanced_at is not None and (now - stream.advanced_at).total_seconds() <= ADVANCES_S:
         return True
     load = running.load
-    return load is not None and load.state is WorkerState.BEHIND and age_s <= FRESH_S + load.behind_s + GAP_DELAY_S
+    return load is not None and running.is_behind and age_s <= FRESH_S + load.behind_s + GAP_DELAY_S

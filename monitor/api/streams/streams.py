@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from ingest.sources import urls
 from monitor.api.dependencies import App
 from monitor.api.streams import schemas
-from monitor.api.streams.capacity import Now
+from monitor.api.streams.running import Now
 from monitor.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/streams", tags=["streams"])
@@ -21,7 +21,7 @@ async def add(airtrace: App, now: Now, stream: schemas.NewStream) -> schemas.Add
         raise Conflict(f"there is already a stream named {stream.name!r}: remove it first, or choose another name")
     streams = await list_streams(airtrace, now)
     added = _named(streams, stream.name)
-    return schemas.AddedStream(**added.model_dump(), warning=now.warning_at(len(streams)))
+    return schemas.AddedStream(**added.model_dump(), warning=now.warning_at(schemas.summary(streams)))
 
 
 @router.get("", summary="List streams")

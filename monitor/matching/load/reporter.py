@@ -25,6 +25,11 @@ EVERY_S = 10.0
 STOP_S = 2.0
 
 
+def process_name() -> str:
+    """Names this process as a worker: its host and process id."""
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
 class LoadReporter:
     """Reports for one worker.
 
@@ -48,7 +53,7 @@ class LoadReporter:
         self._cpu = cpu or CpuMeter()
         self._every_s = every_s
         self._id = uuid.uuid4()
-        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._name = process_name()
         self._state = WorkerState.OK
 
     async def run(self) -> None:
@@ -76,13 +81,13 @@ class LoadReporter:
         facts = _facts(load)
         if load.state is WorkerState.BEHIND:
             late = {"behind_streams": load.behind_streams, "behind_s": round(load.behind_s, 1), "policy": self._policy}
-            log.warning("worker.behind", **late, **facts, next=next_step(load, is_embedded=self._is_embedded))
+            log.warning("worker.behind", **late, **facts, next_step=next_step(load, is_embedded=self._is_embedded))
             return
         if self._state is WorkerState.BEHIND:
             log.info("worker.caught_up", state=load.state.value, **facts)
         if load.state is WorkerState.FULL:
             if self._state is WorkerState.OK:
-                log.warning("worker.full", **facts, next=next_step(load, is_embedded=self._is_embedded))
+                log.warning("worker.full", **facts, next_step=next_step(load, is_embedded=self._is_embedded))
         elif self._state is WorkerState.FULL:
             log.info("worker.has_room", **facts)
 
@@ -90,11 +95,11 @@ class LoadReporter:
 def _facts(load: WorkerLoad) -> dict[str, object]:
     facts: dict[str, object] = {"streams": load.streams}
     if load.capacity_streams is not None:
-        facts["capacity_streams"] = round(load.capacity_streams)
+        facts["capacity_streams"] = round(load.capacity_streams, 1)
     if load.costly_step is not None and load.costly_share is not None:
-        facts["costs_most"] = f"{load.costly_step} ({load.costly_share:.0%})"
+        facts["costly_step"], facts["costly_share"] = load.costly_step, round(load.costly_share, 2)
     if load.cpu is not None:
-        facts["cpu"] = f"{load.cpu:.0%}"
+        facts["cpu"] = round(load.cpu, 2)
     return facts
 
 

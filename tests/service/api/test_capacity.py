@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,7 +22,7 @@ from monitor.detect.logmel import LogMelDetector
 from monitor.local import home
 from monitor.matching.load.backlog import BacklogMonitor
 from monitor.matching.load.capacity import Capacity
-from monitor.matching.load.reporter import LoadReporter
+from monitor.matching.load.reporter import LoadReporter, process_name
 from monitor.matching.matcher import Matcher
 from monitor.parts import Airtrace
 from monitor.processes.http_server import serve_http
@@ -31,7 +30,7 @@ from monitor.settings import MatchingSettings
 from monitor.storage.records import WorkerLoad, WorkerState
 from monitor.storage.storage import Storage
 from tests.fakes import MemoryBus
-from tests.service.api.http import API
+from tests.service.api.http import API, client_of
 from tests.songs import ANCHOR, Air, Songs, seconds
 from tests.waiting import until
 from tests.workers import a_stream, quick_worker, working
@@ -104,19 +103,21 @@ async def test_a_worker_that_is_too_slow_says_so_everywhere_and_once_in_the_log(
     assert await storage.workers.running() == [], "a worker that stops says so"
     told = [entry for entry in logs if entry["event"].startswith("worker.") and entry["event"] != "worker.full"]
     assert [entry["event"] for entry in told] == ["worker.behind", "worker.caught_up"]
-    assert told[0] | {"behind_s": None, "cpu": None, "costs_most": None} == {
+    assert told[0] | {"behind_s": None, "cpu": None, "capacity_streams": None, "costly_share": None} == {
         "event": "worker.behind",
         "log_level": "warning",
         "behind_streams": N_STREAMS,
         "behind_s": None,
         "policy": "catch_up",
         "streams": N_STREAMS,
-        "capacity_streams": 1,
-        "costs_most": None,
+        "capacity_streams": None,
+        "costly_step": "embed",
+        "costly_share": None,
         "cpu": None,
-        "next": "Monitor fewer streams, give the machine more cores, or run the full mode on several machines",
+        "next_step": "Monitor fewer streams, give the machine more cores, or run the full mode on several machines",
     }
-    assert told[0]["costs_most"].startswith("embed (")
+    assert told[0]["capacity_streams"] == pytest.approx(1, rel=0.2)
+    assert 0 < told[0]["costly_share"] <= 1
 
 
 async def _assert_all_say_that_it_is_behind(
@@ -143,7 +144,7 @@ async def _assert_all_say_that_it_is_behind(
                 await commands.add(airtrace.settings, "one-more", URL)
                 added, warned = capsys.readouterr().err.splitlines()
                 assert added.startswith("added one-more")
-                assert warned.startswith("warning: This machine cannot keep up")
+                assert warned.startswith("warning: There are now 4 streams; this machine keeps up with about 1.")
                 await commands.remove(airtrace.settings, "one-more")
 
 
@@ -159,15 +160,15 @@ async def test_a_stream_for_which_there_is_no_room_is_added_with_a_warning(
 ) -> None:
     worker = uuid.uuid4()
     room = WorkerLoad(WorkerState.OK, 1, 3.6, "embed", 0.5)
-    await storage.workers.write(worker, "host/1", room)
+    await storage.workers.write(worker, process_name(), room)
     assert [await _add(client, name) for name in ("a", "b", "c")] == [None, None, None]
     warning = await _add(client, "d")
     assert warning is not None
-    assert warning.startswith("4 streams may be too many: this machine can keep up with about 4.")
-    await storage.workers.write(worker, "host/1", replace(room, state=WorkerState.FULL, streams=4))
+    assert warning.startswith("There are now 4 streams; this machine keeps up with about 3.")
+    await storage.workers.write(worker, process_name(), replace(room, state=WorkerState.FULL, streams=4))
     warning = await _add(client, "e")
     assert warning is not None
-    assert warning.startswith("This machine is full: it matches 4 streams and can keep up with about 4.")
+    assert warning.startswith("There are now 5 streams; this machine keeps up with about 3.")
     assert len(await storage.streams.list()) == 5
 
 
@@ -177,12 +178,29 @@ async def test_without_a_worker_nothing_is_known_and_nothing_warned_of(client: h
     assert await _add(client, "a") is None
 
 
-async def test_several_workers_count_together(client: httpx2.AsyncClient, storage: Storage, tmp_path: Path) -> None:
+async def test_in_embedded_mode_the_row_of_a_killed_monitor_counts_for_nothing(
+    client: httpx2.AsyncClient, storage: Storage
+) -> None:
+    stream = await a_stream(storage, "radio-one")
+    killed = WorkerLoad(WorkerState.BEHIND, 60, 30, "write", 0.6, 60, 31.0, 0.4)
+    await storage.workers.write(uuid.uuid4(), "host/1", killed)
+    answer = (await client.get(f"{API}/capacity")).json()
+    assert (answer["state"], answer["workers"], answer["warning"], answer["next_step"]) == (None, [], None, None)
+    [shown] = (await client.get(f"{API}/streams")).json()
+    assert (shown["id"], shown["state"]) == (stream, "not_running")
+
+
+async def test_several_workers_count_together(airtrace_without_index: Airtrace, storage: Storage) -> None:
+    settings = airtrace_without_index.settings
+    kafka = settings.kafka.model_copy(update={"bootstrap": "kafka.example:9092"})
+    full_mode = replace(airtrace_without_index, settings=settings.model_copy(update={"kafka": kafka}))
     await storage.workers.write(uuid.uuid4(), "host/1", WorkerLoad(WorkerState.OK, 40, 100, "embed", 0.4))
     await storage.workers.write(
         uuid.uuid4(), "host/2", WorkerLoad(WorkerState.BEHIND, 60, 30, "write", 0.6, 60, 31.0, 0.4)
     )
-    answer = (await client.get(f"{API}/capacity")).json()
+    async with client_of(full_mode) as client:
+        answer = (await client.get(f"{API}/capacity")).json()
+    assert answer["next_step"].startswith("Give PostgreSQL a faster disk; or start more workers")
     assert (answer["state"], answer["streams"], answer["capacity_streams"]) == ("behind", 100, 130)
     assert [each["load"] for each in answer["workers"]] == [pytest.approx(0.4), pytest.approx(2)]
     assert (answer["behind_streams"], answer["behind_s"], answer["costly_step"]) == (60, 31, "write")

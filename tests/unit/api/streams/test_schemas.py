@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest import timeline
-from monitor.api.streams.capacity import Running
+from monitor.api.streams.running import Running
 from monitor.api.streams.schemas import Stream
 from monitor.storage.records import StreamStatus, WorkerLoad, WorkerState, WorkerStatus
 
@@ -29,8 +29,10 @@ NOTHING = _running(None, is_reading=False)
         (None, 0, None, _running(), "waiting"),
         (None, 0, None, _running(None), "not_running"),
         (None, 0, None, _running(is_reading=False), "not_running"),
+        (None, 0, None, _running(LATE), "behind"),  # new, and its worker is behind
+        (None, 0, None, _running(LATE, is_reading=False), "not_running"),
         ("covered", 2, 0, _running(), "listening"),
-        ("covered", 14, 10, NOTHING, "listening"),  # a moment ago
+        ("covered", 2, 0, NOTHING, "not_running"),  # killed a moment ago
         ("covered", 30, 30, _running(), "waiting"),  # the reader has no audio yet
         ("covered", 30, 5, _running(), "behind"),
         ("covered", 3000, 5, _running(), "behind"),
@@ -40,6 +42,7 @@ NOTHING = _running(None, is_reading=False)
         ("covered", 30, 5, _running(None), "not_running"),
         ("covered", 1000, 990, _running(is_reading=False), "not_running"),
         ("gap", 2, 0, _running(), "gap"),
+        ("gap", 2, 0, NOTHING, "not_running"),
         ("gap", 60, 0, _running(), "gap"),  # recorded only when no burst can still cover it
         ("gap", 100, 100, _running(), "waiting"),
         ("gap", 100, 5, _running(), "behind"),
