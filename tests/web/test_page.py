@@ -327,15 +327,13 @@ async def test_a_stream_that_is_not_heard_says_so(
 
 
 async def test_a_machine_that_cannot_keep_up_says_so_with_the_step_that_costs_most() -> None:
-    late = timeline.to_clock(_now() - timedelta(seconds=35))
+    late = timeline.to_clock(stream_schemas.utc_now() - timedelta(seconds=35))
     load = records.WorkerLoad(records.WorkerState.BEHIND, 60, 41.7, "search", 0.71, 42, 35.2)
     kept = Kept([_stream(position=late, advanced_at=_now())], loads=[load])
     html = await _html(kept)
     seen = Seen(html)
-    assert (
-        "This machine cannot keep up: 1 of 1 stream is matched up to 36 s late. Searching the index takes the"
-        " most time (71%). Make the search cheaper" in seen.text
-    )
+    assert re.search(r"This machine cannot keep up: 1 of 1 stream is matched up to 3\d s late\. Searching", seen.text)
+    assert "Searching the index takes the most time (71%). Make the search cheaper" in seen.text
     assert "radio-one Behind" in seen.text
     assert "Matched 0:35 late." in seen.text
     assert "Listening 0 of 1 stream Behind 1 of 1 " in seen.text

@@ -7,7 +7,8 @@ import pytest
 
 from ingest import timeline
 from monitor.api.streams.running import Running
-from monitor.api.streams.schemas import Stream
+from monitor.api.streams.schemas import Stream, summary
+from monitor.matching.load.advice import Streams
 from monitor.storage.records import StreamStatus, WorkerLoad, WorkerState, WorkerStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -60,3 +61,15 @@ def test_the_state_of_a_stream_follows_from_its_newest_coverage_and_what_is_runn
     assert stream.state == shown
     assert stream.behind_s == (None if coverage is None else age_s)
     assert "secret" not in stream.url
+
+
+def test_the_summary_counts_late_streams_and_new_ones_that_are_not_matched_yet() -> None:
+    late_s = (None, 2, 40, 21)
+    positions = [None if age_s is None else timeline.to_clock(NOW - timedelta(seconds=age_s)) for age_s in late_s]
+    rows = [
+        StreamStatus(number, f"radio-{number}", "http://h/x", NOW, position, "covered" if position else None, None, NOW)
+        for number, position in enumerate(positions)
+    ]
+    streams = [Stream.of(row, NOW, _running(LATE)) for row in rows]
+    assert [stream.state for stream in streams] == ["behind", "listening", "behind", "behind"]
+    assert summary(streams) == Streams(total=4, behind=3, behind_s=40)
