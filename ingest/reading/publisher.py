@@ -20,6 +20,7 @@ from ingest.backoff import Backoff, retry
 from ingest.bus.port import Bus
 from ingest.errors import BusError
 from ingest.leases.lease import Lease
+from ingest.reading.outage_log import OutageLog
 from ingest.wire import BYTES_PER_SAMPLE, SAMPLE_RATE_HZ, Gap, GapReason, Record, Window
 
 log = structlog.get_logger(__name__)
@@ -35,11 +36,23 @@ MAX_RETRY_S = 5.0  # half of the time that a stopping reader allows
 class Publisher:
     """`put` records, `run` in a task of its own, and `close` after the last record."""
 
-    def __init__(self, stream_id: int, bus: Bus, max_waiting: int = MAX_WAITING, lease: Lease | None = None) -> None:
-        """`max_waiting`: samples of audio that may wait for the bus. `lease`: None if no other process publishes."""
+    def __init__(
+        self,
+        stream_id: int,
+        bus: Bus,
+        max_waiting: int = MAX_WAITING,
+        lease: Lease | None = None,
+        outages: OutageLog | None = None,
+    ) -> None:
+        """A publisher of one stream.
+
+        max_waiting: samples of audio that may wait for the bus. lease: None if no other process publishes.
+        outages: the log that all publishers of the process share; None for one of its own.
+        """
         self._stream_id = stream_id
         self._bus = bus
         self._lease = lease or Lease()
+        self._outages = outages or OutageLog()
         self._expected: tuple[uuid.UUID, int] | None = None  # session and sample at which the next window should start
         self._max_waiting = max_waiting
         self._queue: deque[Record] = deque()
@@ -47,7 +60,6 @@ class Publisher:
         self._sending: Record | None = None
         self._changed = asyncio.Event()
         self._is_closed = False
-        self._is_refused = False  # the bus has not accepted the last attempt
 
     @property
     def waiting_s(self) -> float:
@@ -77,6 +89,13 @@ class Publisher:
 
         If it is cancelled or fails with a bug, it keeps its queue and may be run again.
         """
+        self._outages.add(self._stream_id)
+        try:
+            await self._publish_all()
+        finally:
+            self._outages.remove(self._stream_id)
+
+    async def _publish_all(self) -> None:
         while True:
             while self._sending is not None or self._queue:
                 if not self._lease.is_valid and await self._lease.wait_until_valid() is None:
@@ -104,18 +123,13 @@ class Publisher:
             return True
 
         backoff = Backoff(RETRY_FIRST_S, MAX_RETRY_S)
-        is_published = await retry(publish, backoff=backoff, retry_on=BusError, on_error=self._log_first_retry)
-        if self._is_refused and is_published:
-            self._is_refused = False
-            log.info("publisher.resumed", stream=self._stream_id, waiting_s=round(self.waiting_s, 1))
+        is_published = await retry(publish, backoff=backoff, retry_on=BusError, on_error=self._report_refused)
+        if is_published:
+            self._outages.accepted(self._stream_id)
         return is_published
 
-    def _log_first_retry(self, error: Exception, _: float) -> None:
-        """Logs once until the bus accepts records again: all streams have the same trouble, for minutes perhaps."""
-        if not self._is_refused:
-            self._is_refused = True
-            facts = {"error": str(error), "waiting_s": round(self.waiting_s, 1)}
-            log.warning("publisher.retrying", stream=self._stream_id, **facts)
+    def _report_refused(self, error: Exception, _: float) -> None:
+        self._outages.refused(self._stream_id, str(error))
 
     def _marks(self, record: Record) -> dict[str, Any]:
         """A window's trace, and whether it follows the window published before it."""
@@ -140,13 +154,13 @@ class Publisher:
         dropped = self._queue[index]
         self._waiting -= _audio(dropped)
         metrics.DROPPED.labels(self._stream_id).inc()
+        self._outages.dropped(_audio(dropped) / SAMPLE_RATE_HZ)
         before = self._queue[index - 1] if index else None
         if isinstance(before, Gap) and before.reason is GapReason.DROPPED and before.end == dropped.start:
             self._queue[index - 1] = Gap(self._stream_id, before.start, dropped.end, GapReason.DROPPED)
             del self._queue[index]
         else:
             self._queue[index] = Gap(self._stream_id, dropped.start, dropped.end, GapReason.DROPPED)
-            log.warning("publisher.dropping", stream=self._stream_id, waiting_s=round(self.waiting_s, 1))
 
     def _count(self, record: Record) -> None:
         seconds = (record.end - record.start) / SAMPLE_RATE_HZ

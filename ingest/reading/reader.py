@@ -18,6 +18,7 @@ from ingest.errors import SourceError
 from ingest.leases.lease import Lease
 from ingest.lifecycle import is_set_within
 from ingest.reading.gap_ledger import GAP_STEP, GapLedger
+from ingest.reading.outage_log import OutageLog
 from ingest.reading.publisher import Publisher
 from ingest.reading.session import Session
 from ingest.redact import redact
@@ -62,6 +63,7 @@ class Reader:
         now: Callable[[], int] = clock_now,
         lease: Lease | None = None,
         *,
+        outages: OutageLog | None = None,
         drain_s: float = DRAIN_S,
         gap_step: int = GAP_STEP,
     ) -> None:
@@ -70,6 +72,7 @@ class Reader:
         heard_until: stream clock up to which earlier readers have accounted for the stream; None if it was never read.
         now: returns the present as a stream clock value.
         lease: None if no other process publishes the stream.
+        outages: the log that all readers of the process share; None for one of its own.
         drain_s: how long the rest may take to publish when the reader stops. gap_step: see `GapLedger`.
         """
         self._stream_id = stream_id
@@ -81,7 +84,7 @@ class Reader:
         self._drain_s = drain_s
         self._silent_tick_s = min(SILENT_TICK_S, settings.connect_timeout_s / 10, settings.stall_timeout_s / 10)
         self._process: Process | None = None  # while it is connected
-        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), lease)
+        self._publisher = Publisher(stream_id, bus, timeline.samples(settings.buffer_s), lease, outages)
         self._max_burst = timeline.samples(settings.max_burst_s)
         self._backoff = Backoff(settings.backoff_first_s, settings.max_backoff_s)
 

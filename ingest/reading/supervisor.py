@@ -16,6 +16,7 @@ from ingest.bus.port import Bus
 from ingest.leases.assignment import Stream, StreamAssignment
 from ingest.leases.lease import Lease
 from ingest.lifecycle import is_set_within
+from ingest.reading.outage_log import OutageLog
 from ingest.reading.reader import Reader
 from ingest.settings import IngestSettings
 from ingest.sources import child_watcher, ffmpeg
@@ -49,6 +50,7 @@ class Supervisor:
         self._bus = bus
         self._settings = settings
         self._restart_first_s = restart_first_s
+        self._outages = OutageLog()
         self._running: dict[int, _Running] = {}
         self._heard_until: dict[int, int] = {}  # where ended readers of ours stopped; PostgreSQL learns of it later
         self._ended = asyncio.Event()  # a reader has ended, or all of them are being stopped
@@ -96,7 +98,15 @@ class Supervisor:
     def _reader(self, stream: Stream) -> Reader:
         known = [until for until in (stream.position, self._heard_until.get(stream.id)) if until is not None]
         heard_until = max(known, default=None)
-        return Reader(stream.id, stream.url, self._bus, self._settings, heard_until, lease=stream.lease)
+        return Reader(
+            stream.id,
+            stream.url,
+            self._bus,
+            self._settings,
+            heard_until,
+            lease=stream.lease,
+            outages=self._outages,
+        )
 
     async def _keep(self, stream_id: int, reader: Reader, running: _Running) -> None:
         """Runs a reader until it is stopped, and again after it crashes: that is a bug, but only of this stream."""

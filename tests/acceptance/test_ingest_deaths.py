@@ -275,7 +275,7 @@ def test_when_the_broker_is_away_for_longer_than_the_buffer_the_dropped_seconds_
             broker.server.start()
             site.until_all_go_on(one)
             one.stop()
-            assert one.events("publisher.dropping")
+            assert one.events("publisher.losing_audio")
             for records in site.records().values():
                 for before, behind in pairwise(records):
                     assert before.end == behind.start, "every moment is accounted for"

@@ -274,7 +274,7 @@ async def test_a_reader_stops_even_if_its_bus_never_comes_back(station: Any, bus
     reader = Reader(STREAM, f"{station.url}/live", bus, quick, drain_s=0.2)
     with capture_logs() as logs:
         async with reading(reader):
-            await until(lambda: any(entry["event"] == "publisher.retrying" for entry in logs))
+            await until(lambda: any(entry["event"] == "publisher.refused" for entry in logs))
     (left,) = [entry for entry in logs if entry["event"] == "publisher.left"]
     assert left["left_s"] > 0
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from ingest.errors import FfmpegMissing
+from ingest.errors import BusError, FfmpegMissing
 from ingest.leases.assignment import AllStreams
 from ingest.reading.reader import clock_now
 from ingest.reading.supervisor import RESTART_FIRST_S, Supervisor
@@ -170,6 +170,28 @@ async def test_an_unreachable_database_stops_no_reader(
     assert events.count("streams.unreadable") == events.count("streams.readable_again") == 1
     assert database.dsn.partition("@")[0].rpartition(":")[2] not in str(logs)
     assert len({window.session_id for window in heard(bus, one)}) == 1
+
+
+async def test_a_bus_that_refuses_the_records_of_all_streams_is_logged_once(
+    database: Database, station: Any, bus: Any, quick: IngestSettings
+) -> None:
+    publish, refused, is_full = bus.publish, set(), True
+
+    async def full(record: Record) -> None:
+        if is_full:
+            refused.add(record.stream_id)
+            raise BusError("the spool is full")
+        await publish(record)
+
+    bus.publish = full
+    streams = {await database.add(name, f"{station.url}/live") for name in ("one", "two", "three")}
+    with capture_logs() as logs:
+        async with supervising(database, bus, quick):
+            await until(lambda: refused == streams)
+            is_full = False
+            await bus.until(lambda bus: all(heard(bus, stream) for stream in streams))
+    (line,) = [entry for entry in logs if entry["event"].startswith("publisher.")]
+    assert (line["event"], line["error"], line["streams"]) == ("publisher.refused", "the spool is full", 3)
 
 
 async def test_a_reader_that_crashes_is_restarted_and_affects_no_other(
