@@ -39,10 +39,12 @@ class _NoMatches:
     def __init__(self) -> None:
         self.decided: list[int] = []
         self.replayed: list[int] = []
+        self.origins: set[int] = set()
 
     async def match(
-        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str
+        self, memory: Memory, start: int, pcm: NDArray[np.int16], name: str, origin: int
     ) -> tuple[Memory, TrackerUpdate]:
+        self.origins.add(origin)
         starts = [start + i * HOP_SAMPLES for i in range(count_segments(len(pcm)))]
         self.decided += starts
         return self._grown(memory, starts), TrackerUpdate(memory.open, memory.ended, (), (), {})
@@ -181,6 +183,7 @@ def test_contiguous_windows_of_a_batch_are_matched_together() -> None:
     later = ANCHOR + 8 * SECOND
     result = _process(_state(matcher), _windows([2 * SECOND] * 4) + _windows([2 * SECOND] * 2, 1, later))
     assert (matcher.calls, result.windows) == (2, 6)
+    assert matcher.origins == {ANCHOR, later}
 
 
 def test_late_windows_are_accounted_as_lost_and_never_replayed() -> None:
