@@ -60,7 +60,7 @@ class IndexPlan:
 
 
 # Chosen by `make bench-index` and `make bench-search`: (up to this many vectors, cells, probes).
-# A play has many segments, so few need to be found: a quarter of these probes loses two plays of 137 in 48 million.
+# A play has many segments, so few need to be found: half of these probes lose two plays of 137 in 48 million vectors.
 _PLANS = ((300_000, 1, 1), (3_000_000, 2048, 32), (20_000_000, 16_384, 64))
 _LARGEST = (65_536, 128)
 
